@@ -1,0 +1,119 @@
+"""Which GPUs a model runs on: what divides it, what fits, and the nearest choice when asked for neither."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from math import ceil
+from pathlib import Path
+
+from builder.architecture import Dimensions
+from builder.errors import UsageError
+from builder.planning.memory import GIB, Memory, cache_bytes_per_token, on_gpu, weight_bytes
+from builder.quantization import Quantization
+
+# One host of NVIDIA's HGX line; more GPUs than this is a cluster, which one Triton does not span.
+MOST_GPUS = 8
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One row of data/gpus.toml; `memory` in bytes, `compute` the capability such as "9.0"."""
+
+    name: str
+    title: str
+    memory: int
+    compute: str
+    bfloat16: bool
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model over tensor-parallel x pipeline-parallel GPUs."""
+
+    tensor: int = 1
+    pipeline: int = 1
+
+    @property
+    def gpus(self) -> int:
+        return self.tensor * self.pipeline
+
+
+@cache
+def gpus() -> dict[str, Gpu]:
+    """Return the table of GPUs by the name that `--gpu` takes."""
+    text = (Path(__file__).parent.parent / "data" / "gpus.toml").read_text(encoding="utf-8")
+    return {
+        name: Gpu(name, row["title"], int(row["memory_gib"] * GIB), row["compute"], row["bfloat16"])
+        for name, row in tomllib.loads(text).items()
+    }
+
+
+def gpu(name: str) -> Gpu:
+    """Return one GPU; raise UsageError naming those in the table."""
+    table = gpus()
+    if name not in table:
+        raise UsageError(f"--gpu {name!r} is not in the table", expected=f"one of {', '.join(table)}")
+    return table[name]
+
+
+def obstacle(dimensions: Dimensions, split: Split) -> str | None:
+    """Say why the model cannot be divided so, or None.
+
+    Tensor parallelism gives every GPU the same number of attention heads, and either whole KV
+    heads or, beyond their number, copies of one: so tp divides the heads, and divides the KV heads
+    or is a multiple of them (Megatron-LM, arXiv:1909.08053; grouped queries, arXiv:2305.13245).
+    """
+    heads, shared = dimensions.heads, dimensions.key_value_heads
+    if heads % split.tensor:
+        return f"--tp {split.tensor} does not divide the {heads} attention heads"
+    if shared % split.tensor and split.tensor % shared:
+        return f"--tp {split.tensor} neither divides the {shared} KV heads nor is a multiple of them"
+    if dimensions.layers % split.pipeline:
+        return f"--pp {split.pipeline} does not divide the {dimensions.layers} layers"
+    return None
+
+
+def fill(
+    dimensions: Dimensions,
+    quantization: Quantization,
+    split: Split,
+    card: Gpu,
+    context: int,
+    concurrency: int | None,
+) -> Memory:
+    """Return what each GPU of the split holds; the embedding is counted on every pipeline stage's share."""
+    weights = ceil(weight_bytes(dimensions, quantization) / split.gpus)
+    per_token = ceil(
+        cache_bytes_per_token(dimensions, quantization.cache_bytes, split.tensor) / split.pipeline
+    )
+    return on_gpu(card.memory, weights, per_token, context, concurrency)
+
+
+def alternatives(
+    dimensions: Dimensions, quantization: Quantization, asked: Split, card: Gpu, context: int, most: int
+) -> list[str]:
+    """Return command-line choices that work, nearest to what was asked first; `most` GPUs at the most."""
+
+    def works(split: Split, on: Gpu) -> bool:
+        return (
+            obstacle(dimensions, split) is None
+            and fill(dimensions, quantization, split, on, context, None).sequences > 0
+        )
+
+    sizes = sorted(range(1, most + 1), key=lambda tensor: (abs(tensor - asked.tensor), -tensor))
+    found = [f"--gpu {card.name} --tp {size}" for size in sizes if works(Split(size), card)][:2]
+    larger = sorted((row for row in gpus().values() if row.memory > card.memory), key=lambda row: row.memory)
+    whole = Split(asked.tensor) if obstacle(dimensions, asked) is None and asked.tensor <= most else Split(1)
+    found += [f"--gpu {row.name} --tp {whole.tensor}" for row in larger if works(whole, row)][:1]
+    shorter = _longest_context(dimensions, quantization, whole, card)
+    if 0 < shorter < context:
+        found.append(f"--gpu {card.name} --tp {whole.tensor} --max-context {shorter}")
+    return found
+
+
+def _longest_context(dimensions: Dimensions, quantization: Quantization, split: Split, card: Gpu) -> int:
+    """Return the longest context of which one sequence fits, rounded down to a multiple of 256 tokens."""
+    tokens = fill(dimensions, quantization, split, card, 1, None).tokens
+    return min(tokens, dimensions.context_length) // 256 * 256

@@ -1,0 +1,48 @@
+"""Which server a plan is for, what that container holds, and what is too new for it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from builder.errors import UsageError
+
+# What nvidia-pytriton 0.7.0 embeds: the default, because it needs no Docker.
+DEFAULT_TAG = "24.10"
+# The container that a plan for production names: the newest that holds every engine.
+NEWEST_TAG = "26.08"
+
+
+@dataclass(frozen=True)
+class Container:
+    """One row of data/containers.toml; an empty string is a thing that container does not hold."""
+
+    tag: str
+    triton: str
+    python: str
+    onnxruntime: str = ""
+    vllm: str = ""
+    tensorrtllm: str = ""
+    tensorrt: str = ""
+    driver: str = ""
+
+    @property
+    def image(self) -> str:
+        return f"nvcr.io/nvidia/tritonserver:{self.tag}-py3"
+
+
+@cache
+def containers() -> dict[str, Container]:
+    """Return the table of containers by tag, oldest first."""
+    text = (Path(__file__).parent.parent / "data" / "containers.toml").read_text(encoding="utf-8")
+    return {tag: Container(tag, **row) for tag, row in sorted(tomllib.loads(text).items())}
+
+
+def container(tag: str) -> Container:
+    """Return one container; raise UsageError naming those in the table."""
+    table = containers()
+    if tag not in table:
+        raise UsageError(f"--triton {tag!r} is not in the table", expected=f"one of {', '.join(table)}")
+    return table[tag]

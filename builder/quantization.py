@@ -1,0 +1,51 @@
+"""What a `--quantize` value states about itself; one file per value in `quantizations/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Support:
+    """How one target serves a quantization.
+
+    `devices` are `cpu` and `gpu`; `arguments` go to the target's own converter as they are.
+    """
+
+    devices: frozenset[str]
+    arguments: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Device -> why it is not offered there."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The loss a build may have against its source, in the source's own float32.
+
+    `divergence` is the mean KL divergence of next-token distributions in nats, `agreement` the
+    share of golden tokens that are also the source's first choice (ties within `epsilon` logits
+    count as agreement). `exact` asks for every one of them.
+    """
+
+    divergence: float
+    agreement: float
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """One way to store weights.
+
+    `weight_bits` counts a weight of a matrix with its share of scales; `embedding_bits` one of the
+    embedding table; `cache_bytes` one element of the KV cache. `shares_tied` is true when a tied
+    head costs nothing beside its embedding.
+    """
+
+    title: str
+    weight_bits: float
+    embedding_bits: float
+    cache_bytes: int
+    shares_tied: bool
+    budget: Budget
+    targets: Mapping[str, Support]

@@ -1,0 +1,13 @@
+"""Float32: the source's own numbers, for proof and for small models on a CPU."""
+
+from builder.quantization import Budget, Quantization, Support
+
+QUANTIZATION = Quantization(
+    title="float32",
+    weight_bits=32,
+    embedding_bits=32,
+    cache_bytes=4,
+    shares_tied=True,
+    budget=Budget(divergence=1e-4, agreement=1.0, exact=True),
+    targets={"onnx": Support(frozenset({"cpu"}), refused={"gpu": "bf16 answers alike at half the memory"})},
+)

@@ -1,0 +1,227 @@
+"""Checkpoint: what a model's files say about it, read without touching the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from builder import architecture, house
+from builder.errors import SourceError
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and the bytes in all."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One weight as its header states it: `dtype` in safetensors' or GGUF's own spelling, size in bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model on disk; `config` speaks Hugging Face's vocabulary whatever the format.
+
+    `path` is the folder, or the GGUF file. `tokenizer_files` is empty for GGUF, which holds its own.
+    `fingerprint` identifies the files by name, size, modification time and header (free);
+    `digest(checkpoint)` hashes their bytes and is for `convert`.
+    """
+
+    format: str
+    origin: str
+    path: Path
+    files: tuple[Path, ...]
+    config: Mapping[str, Any]
+    tensors: Mapping[str, TensorInfo]
+    tokenizer_files: Mapping[str, Path]
+    chat_template: str | None
+    fingerprint: str
+    revision: str = ""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config["model_type"])
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+class Source(Protocol):
+    """What each file in `sources/` offers: a way to name a checkpoint, and to read it."""
+
+    def recognises(self, reference: str) -> bool:
+        """Say whether the reference is of this kind; looks at names and magic only."""
+        ...
+
+    def read(self, reference: str, revision: str | None) -> Checkpoint:
+        """Read what the files say; raise SourceError with what to do instead."""
+        ...
+
+
+def open_checkpoint(reference: str | Path, revision: str | None = None) -> Checkpoint:
+    """Read a checkpoint's facts; no weight is loaded.
+
+    Args:
+        reference: a folder, a .gguf or .safetensors file, `org/name` on Hugging Face, or
+            `package:PACKAGE/FILE` inside an installed Python package.
+        revision: branch, tag or commit, where the kind of reference has one.
+
+    Raises:
+        SourceError: what is missing, truncated, unknown or inconsistent.
+    """
+    checkpoint = _source(str(reference)).read(str(reference), revision)
+    _check_tensors(checkpoint)
+    return checkpoint
+
+
+def fetch(checkpoint: Checkpoint, progress: Progress | None = None) -> Checkpoint:
+    """Return the checkpoint with all its files on disk, downloading those that are not."""
+    if all(file.exists() for file in checkpoint.files):
+        return checkpoint
+    download = getattr(_source(checkpoint.origin), "fetch", None)
+    if download is None:
+        missing = next(file for file in checkpoint.files if not file.exists())
+        raise SourceError(
+            f"{missing} has gone", expected="the file that was read before", remedy="restore it"
+        )
+    return cast(Checkpoint, download(checkpoint, progress))
+
+
+def digest(checkpoint: Checkpoint, progress: Progress | None = None) -> dict[str, str]:
+    """Return file name -> sha256 of its bytes, in hexadecimal, for every file of the checkpoint.
+
+    Files seen before with the same path, size and modification time are not read again.
+    """
+    sizes = {file: file.stat().st_size for file in checkpoint.files}
+    total, done = sum(sizes.values()), 0
+    memory = _Memory(house.cache_folder() / "digests.json")
+    digests = {}
+    for file in checkpoint.files:
+        known = memory.recall(file)
+        if known is None:
+            known = _hash(file, done, total, progress)
+            memory.learn(file, known)
+        digests[file.name] = known
+        done += sizes[file]
+        if progress:
+            progress(done, total)
+    memory.save()
+    return digests
+
+
+def fingerprint(files: Iterable[Path], headers: Iterable[bytes]) -> str:
+    """Return 64 hexadecimal digits that change with any file's name, size, time or header."""
+    hasher = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        hasher.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    for header in headers:
+        hasher.update(hashlib.sha256(header).digest())
+    return hasher.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raise SourceError with the place of the mistake."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SourceError(
+            f"{path} is not valid JSON: {error}", expected="a JSON object", remedy="fetch the file again"
+        ) from error
+    if not isinstance(value, dict):
+        raise SourceError(
+            f"{path} holds a JSON {type(value).__name__}",
+            expected="a JSON object",
+            remedy="fetch the file again",
+        )
+    return value
+
+
+def _source(reference: str) -> Source:
+    for name in house.plugin_names("sources"):
+        source = cast(Source, house.plugin("sources", name, option="source"))
+        if source.recognises(reference):
+            return source
+    raise SourceError(
+        f"{reference} does not exist, or is no kind of checkpoint known here",
+        expected="a folder with config.json and safetensors, a .gguf file, ORG/NAME on Hugging Face, "
+        "or package:PACKAGE/FILE",
+        remedy="check the path given with --checkpoint",
+    )
+
+
+def _check_tensors(checkpoint: Checkpoint) -> None:
+    family = architecture.load(checkpoint.model_type)
+    dimensions = family.dimensions(checkpoint.config)
+    # a checkpoint that is already quantized names its weights after its own method
+    if checkpoint.config.get("quantization_config") is not None:
+        return
+    names = family.GGUF if checkpoint.format == "gguf" else family.HUGGING_FACE
+    expected = [name for _, _, name in architecture.tensor_names(names, dimensions)]
+    missing = [name for name in expected if name not in checkpoint.tensors]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise SourceError(
+            f"{checkpoint.origin} lacks the tensor {', '.join(missing[:3])}{more}",
+            expected=f"{len(expected)} tensors of a {checkpoint.model_type} with {dimensions.layers} layers",
+            remedy="fetch the checkpoint again, or correct its config",
+        )
+
+
+class _Memory:
+    """Digests known from before: a small JSON file that may be lost at any time without harm."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, str] = {}
+        self.changed = False
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        if isinstance(stored, dict):
+            self.entries = {str(key): str(value) for key, value in stored.items()}
+
+    def recall(self, file: Path) -> str | None:
+        return self.entries.get(self._key(file))
+
+    def learn(self, file: Path, value: str) -> None:
+        self.entries[self._key(file)] = value
+        self.changed = True
+
+    def save(self) -> None:
+        if not self.changed:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=self.path.parent, prefix=".digests-", delete=False, encoding="utf-8"
+        ) as file:
+            json.dump(self.entries, file, indent=1, sort_keys=True)
+        Path(file.name).replace(self.path)
+
+    @staticmethod
+    def _key(file: Path) -> str:
+        status = file.stat()
+        return f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+
+
+def _hash(file: Path, done: int, total: int, progress: Progress | None) -> str:
+    hasher = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(8 << 20):
+            hasher.update(block)
+            done += len(block)
+            if progress:
+                progress(done, total)
+    return hasher.hexdigest()

@@ -1,0 +1,254 @@
+"""A Hugging Face folder: config.json, model.safetensors in one piece or in shards, a tokenizer.
+
+The header of a safetensors file is 8 bytes of length and a JSON object
+(https://github.com/huggingface/safetensors#format); it is read here because the library's reader
+imports numpy or torch, which takes longer than all of `plan`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from builder import architecture
+from builder.errors import SourceError
+from builder.source import Checkpoint, TensorInfo, fingerprint, read_json
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+)
+MOST_HEADER_BYTES = 100_000_000
+"""The format's own limit."""
+
+BITS: Mapping[str, int] = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
+    "F6_E2M3": 6, "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32,
+    "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+
+
+def recognises(reference: str) -> bool:
+    """Say whether the reference is a folder, or one weight file in it."""
+    path = Path(reference)
+    if reference.startswith("package:"):
+        return False
+    if path.is_dir():
+        return len(list(path.glob("*.gguf"))) != 1 or any(path.glob("*.safetensors"))
+    return path.suffix in (".safetensors", *PICKLES) or path.name == INDEX
+
+
+def read(reference: str, revision: str | None) -> Checkpoint:
+    """Read a folder's JSON files and the headers of its weights; `revision` has no meaning for it."""
+    path = Path(reference)
+    if not path.exists():
+        raise SourceError(f"{path} does not exist", expected="a checkpoint", remedy="check the path")
+    folder = path if path.is_dir() else path.parent
+    weights, tensors, headers = _weights(folder, path)
+    config = _config(folder)
+    tokenizer_files = _tokenizer_files(folder)
+    described = [folder / name for name in ("config.json", "generation_config.json", INDEX)]
+    files = (*weights, *(file for file in described if file.is_file()), *tokenizer_files.values())
+    return Checkpoint(
+        format="safetensors",
+        origin=reference,
+        path=folder,
+        files=files,
+        config=config,
+        tensors=tensors,
+        tokenizer_files=tokenizer_files,
+        chat_template=_chat_template(tokenizer_files),
+        fingerprint=fingerprint(files, headers),
+        revision=revision or "",
+        generation=_generation(folder, config),
+    )
+
+
+def parse_header(raw: bytes, size: int, name: str) -> dict[str, TensorInfo]:
+    """Return the tensors that the JSON header of a file of `size` bytes describes.
+
+    Raises:
+        SourceError: not JSON, not a header, or more or fewer data than the header announces.
+    """
+    try:
+        entries = json.loads(raw)
+        entries.pop("__metadata__", None)
+        tensors, spans = {}, []
+        for tensor, entry in entries.items():
+            shape, dtype = tuple(entry["shape"]), str(entry["dtype"])
+            begin, end = entry["data_offsets"]
+            tensors[tensor] = TensorInfo(tensor, shape, dtype, end - begin)
+            spans.append((begin, end))
+            if end - begin != _nbytes(shape, dtype):
+                raise _damaged(name, f"{tensor} is {dtype} of shape {shape} in {end - begin} bytes")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(name, f"its header is not a description of tensors ({error})") from error
+    position = 0
+    for begin, end in sorted(spans):
+        if begin != position:
+            raise _damaged(name, f"its tensors leave a gap or overlap at byte {position} of the data")
+        position = end
+    if position != size - 8 - len(raw):
+        raise _truncated(name, size, 8 + len(raw) + position)
+    return tensors
+
+
+def _weights(folder: Path, path: Path) -> tuple[list[Path], dict[str, TensorInfo], list[bytes]]:
+    index = folder / INDEX
+    if path.suffix in PICKLES:
+        raise _pickled(path)
+    if path.suffix != ".safetensors" and index.is_file():
+        return _sharded(folder, index)
+    single = path if path.suffix == ".safetensors" else folder / SINGLE
+    if not single.is_file():
+        raise _absent(folder)
+    tensors, header = _read_file(single)
+    return [single], tensors, [header]
+
+
+def _sharded(folder: Path, index: Path) -> tuple[list[Path], dict[str, TensorInfo], list[bytes]]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise SourceError(
+            f"{index} has no weight_map", expected="tensor name -> shard", remedy="fetch the file again"
+        )
+    tensors: dict[str, TensorInfo] = {}
+    headers, shards = [], sorted({str(shard) for shard in weight_map.values()})
+    absent = [shard for shard in shards if not (folder / shard).is_file()]
+    if absent:
+        raise SourceError(
+            f"{index} names {', '.join(absent[:3])}, absent from {folder} ({len(absent)} of {len(shards)})",
+            expected=f"{len(shards)} shards",
+            remedy="fetch the missing shards",
+        )
+    for shard in shards:
+        found, header = _read_file(folder / shard)
+        named = [tensor for tensor, home in weight_map.items() if home == shard]
+        lacking = [tensor for tensor in named if tensor not in found]
+        if lacking:
+            raise SourceError(
+                f"{index} puts {', '.join(lacking[:3])} into {shard}, which holds no such tensor",
+                expected=f"{len(named)} tensors in {shard}",
+                remedy="fetch the index and its shards again, from one revision",
+            )
+        tensors |= {tensor: found[tensor] for tensor in named}
+        headers.append(header)
+    return [folder / shard for shard in shards], tensors, headers
+
+
+def _read_file(path: Path) -> tuple[dict[str, TensorInfo], bytes]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        if len(start) < 8:
+            raise _truncated(str(path), size, 8)
+        length = struct.unpack("<Q", start)[0]
+        if length > MOST_HEADER_BYTES:
+            raise _damaged(str(path), f"it announces a header of {length} bytes")
+        if 8 + length > size:
+            raise _truncated(str(path), size, 8 + length)
+        header = file.read(length)
+    return parse_header(header, size, str(path)), header
+
+
+def _nbytes(shape: tuple[int, ...], dtype: str) -> int:
+    bits = BITS[dtype]
+    for extent in shape:
+        bits *= extent
+    return bits // 8
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise SourceError(
+            f"{path} does not exist",
+            expected="the model's config.json beside its weights",
+            remedy="fetch config.json from the model's repository",
+        )
+    config = read_json(path)
+    architecture.require_fields(config, ["model_type"], where=str(path))
+    architecture.load(str(config["model_type"])).dimensions(config)
+    return config
+
+
+def _generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    path = folder / "generation_config.json"
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ids = {name: config[name] for name in names if config.get(name) is not None}
+    return ids | (read_json(path) if path.is_file() else {})
+
+
+def _tokenizer_files(folder: Path) -> dict[str, Path]:
+    files = {name: folder / name for name in TOKENIZER_FILES if (folder / name).is_file()}
+    if "tokenizer.json" in files:
+        read_json(files["tokenizer.json"])
+        return files
+    found = f"only {', '.join(files)}" if files else "no tokenizer file"
+    raise SourceError(
+        f"{folder} holds {found}",
+        expected="tokenizer.json",
+        remedy="fetch tokenizer.json, or write it with AutoTokenizer's save_pretrained",
+    )
+
+
+def _chat_template(files: Mapping[str, Path]) -> str | None:
+    if "chat_template.jinja" in files:
+        return files["chat_template.jinja"].read_text(encoding="utf-8")
+    if "tokenizer_config.json" not in files:
+        return None
+    template = read_json(files["tokenizer_config.json"]).get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _absent(folder: Path) -> SourceError:
+    pickles = sorted(file for file in folder.iterdir() if file.suffix in PICKLES) if folder.is_dir() else []
+    if pickles:
+        return _pickled(pickles[0])
+    gguf = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
+    if gguf:
+        return SourceError(
+            f"{folder} holds {len(gguf)} GGUF files",
+            expected="one",
+            remedy=f"pass one of them, such as {gguf[0]}",
+        )
+    return SourceError(
+        f"{folder} holds neither {SINGLE} nor {INDEX}",
+        expected="safetensors weights",
+        remedy="check the path, or fetch the weights",
+    )
+
+
+def _pickled(path: Path) -> SourceError:
+    return SourceError(
+        f"{path} is a pickle: reading it runs whatever code it holds",
+        expected="safetensors weights",
+        remedy="fetch the safetensors revision, or convert it where you trust it: save_pretrained(FOLDER)",
+    )
+
+
+def _truncated(name: str, size: int, needed: int) -> SourceError:
+    verb = "is truncated" if size < needed else "has bytes that nothing describes"
+    return SourceError(
+        f"{name} {verb}: it has {size} bytes",
+        expected=f"{needed} bytes, by its own header",
+        remedy="fetch the file again",
+    )
+
+
+def _damaged(name: str, what: str) -> SourceError:
+    return SourceError(
+        f"{name} is damaged: {what}", expected="a safetensors file", remedy="fetch the file again"
+    )

@@ -1,0 +1,31 @@
+"""vLLM runs the checkpoint as it is, on one or several GPUs: nothing to convert.
+
+Planned here so that memory and placement can be read before a purchase; its engine comes later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from builder.architecture import Dimensions
+from builder.errors import ConversionError
+
+TITLE = "vLLM"
+PIPELINE = "text_generation"
+ENGINE = "vllm"
+SPANS_GPUS = True
+BUILDS = False
+REQUIREMENTS = {"vllm": "vllm"}
+
+
+def engine_arguments(device: str, dimensions: Dimensions) -> dict[str, Any]:
+    """Return nothing: this version plans vLLM's memory, not its arguments."""
+    return {}
+
+
+def convert(
+    checkpoint: Path, quantization: str, arguments: tuple[str, ...], device: str, out: Path
+) -> list[str]:
+    """Refuse: vLLM takes checkpoints, not artifacts."""
+    raise ConversionError("target vllm has nothing to convert: it runs the checkpoint itself")
