@@ -16,6 +16,8 @@ from builder.errors import UsageError
 REQUIRED = ("description", "licence", "checkpoint", "defaults", "config")
 OPTIONAL = ("revision", "chat")
 DEFAULTS = ("target", "quantize", "precision")
+NULL = "null"
+"""Stands for null in a recipe's config: TOML has none, and an absent field may mean a default."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def load(name_or_path: str | Path) -> Recipe:
     for section in ("defaults", "config"):
         if not isinstance(table[section], dict):
             raise UsageError(f"{path}: {section} is {table[section]!r}", expected=f"a table [{section}]")
+    table["config"] = {name: None if value == NULL else value for name, value in table["config"].items()}
     defaults = table.pop("defaults")
     _check_names(path, defaults, ("target",), DEFAULTS[1:], section="defaults.")
     fields = table | defaults
@@ -96,7 +99,11 @@ def _find(reference: str) -> Path:
 
 
 def _check_names(
-    path: Path, table: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...], section: str = ""
+    path: Path,
+    table: Mapping[str, Any],
+    required: tuple[str, ...],
+    optional: tuple[str, ...],
+    section: str = "",
 ) -> None:
     missing = [section + name for name in required if name not in table]
     if missing:

@@ -47,10 +47,14 @@ class Server(Protocol):
 
     @abstractmethod
     def stop(self) -> None:
-        """Let requests in flight finish, then end every process and region that was started.
+        """Let requests in flight finish, then end whatever `start` made; a second call does nothing.
 
-        May be called twice. A second call while the first one waits ends the server at once.
+        Triton 2.51 also waits for idle kept-alive HTTP connections, up to the exit timeout.
         """
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End at once whatever `start` made; may be called from a signal handler while `stop` waits."""
 
     @abstractmethod
     def exit_code(self) -> int | None:

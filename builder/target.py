@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from builder.architecture import Dimensions
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done, 0 to 1."""
 
 
 class Target(Protocol):
@@ -34,4 +31,8 @@ class Target(Protocol):
         self, checkpoint: Path, quantization: str, arguments: tuple[str, ...], device: str, out: Path
     ) -> list[str]:
         """Return the command that turns a Hugging Face folder into the artifact in the folder `out`."""
+        ...
+
+    def progress(self, log: str, dimensions: Dimensions) -> float:
+        """Read from the converter's log which share is done, 0 to 1."""
         ...

@@ -23,6 +23,8 @@ from builder.serving import ports
 _INSTALL = 'pip install "builder[serve]"'
 _STUB = "triton_python_backend_stub"
 _SHARED_MEMORY = Path("/dev/shm")
+# Seconds beyond Triton's own exit timeout, which it may overrun while it unloads models.
+_PATIENCE = 5
 
 
 def available() -> str | None:
@@ -51,7 +53,6 @@ class EmbeddedServer(Server):
         self._folder: Path | None = None
         self._log_path = options.log
         self._keeps_log = options.log is not None
-        self._stopping = False
         self._last_log = ""
         self.http = self.grpc = self.metrics = ""
 
@@ -75,11 +76,11 @@ class EmbeddedServer(Server):
 
     def stop(self) -> None:
         if self._process is not None:
-            if self._stopping:
-                self._process.kill()
-            self._stopping = True
-            self._end(self._process)
-        self._clean()
+            self._ask_to_end(self._process)
+        self._end_all()
+
+    def kill(self) -> None:
+        self._end_all()
 
     def exit_code(self) -> int | None:
         return None if self._process is None else self._process.poll()
@@ -126,19 +127,22 @@ class EmbeddedServer(Server):
         assert self._folder is not None
         return f"triton_{self._folder.name.replace('-', '_')}_"
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(self._options.exit_timeout + 5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        # Its stubs are in its process group; what is left of it now serves nobody.
+    def _ask_to_end(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGTERM)
         try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+            process.wait(self._options.exit_timeout + _PATIENCE)
+        except subprocess.TimeoutExpired:
+            pass  # what is left is killed next
+
+    def _end_all(self) -> None:
+        if self._process is not None:
+            # The stubs are in its process group; whatever is left of it now serves nobody.
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self._process.wait()
+        self._clean()
 
     def _clean(self) -> None:
         if self._folder is None:

@@ -163,6 +163,8 @@ def _read_file(path: Path) -> tuple[dict[str, TensorInfo], bytes]:
 def _nbytes(shape: tuple[int, ...], dtype: str) -> int:
     bits = BITS[dtype]
     for extent in shape:
+        if type(extent) is not int or extent < 0:
+            raise ValueError(f"{extent!r} in a shape")
         bits *= extent
     return bits // 8
 

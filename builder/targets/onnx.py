@@ -43,3 +43,8 @@ def convert(
         *("--cache_dir", str(out.parent / "scratch")),
     ]
     return [*command, "--extra_options", *arguments] if arguments else command
+
+
+def progress(log: str, dimensions: Dimensions) -> float:
+    """Return the share done: the builder prints a line for each layer it reads."""
+    return min(0.99, log.count("decoder layer") / (dimensions.layers + 1))

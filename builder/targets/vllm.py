@@ -29,3 +29,8 @@ def convert(
 ) -> list[str]:
     """Refuse: vLLM takes checkpoints, not artifacts."""
     raise ConversionError("target vllm has nothing to convert: it runs the checkpoint itself")
+
+
+def progress(log: str, dimensions: Dimensions) -> float:
+    """Return 1: there is nothing to wait for."""
+    return 1.0

@@ -1,35 +1,20 @@
-"""Client: the calls verify makes to a running Triton, over gRPC, KServe's HTTP, and plain HTTP.
-
-tritonclient.http has no call for `generate` and `generate_stream`, so these are spoken directly:
-https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_generate.md
-"""
+"""Client: the calls verify makes to a running Triton, over gRPC, KServe's HTTP, and plain HTTP."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import queue
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-FINAL = "triton_final_response"
+from builder.triton_client.answer import Answer, Silence, TritonError, read_events
+from builder.triton_client.streams import GrpcStream, HttpStream
+
 _WIRE_NAMES = {"TYPE_STRING": "BYTES"}
-
-
-class TritonError(Exception):
-    """What Triton answered instead of a result; `code` is the HTTP status or the gRPC status name."""
-
-    def __init__(self, message: str, code: int | str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Silence(TritonError):
-    """Nothing came within the patience of the call."""
 
 
 @dataclass(frozen=True)
@@ -39,171 +24,6 @@ class Raw:
     datatype: str
     shape: tuple[int, ...]
     values: Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One response of a stream: every output as a flat list."""
-
-    outputs: Mapping[str, list[Any]]
-
-    def one(self, name: str) -> Any:
-        """Return the single value of an output; raise KeyError with what there is when it is absent."""
-        values = self.outputs.get(name)
-        if not values:
-            raise KeyError(f"no value in output {name!r}; the response holds {sorted(self.outputs)}")
-        return values[0]
-
-    @property
-    def text(self) -> str:
-        return str(self.one("text_output"))
-
-    @property
-    def ids(self) -> list[int]:
-        return [int(value) for value in self.outputs.get("output_ids", [])]
-
-    @property
-    def sequence(self) -> int:
-        return int(self.one("sequence_index"))
-
-
-@dataclass
-class Answer:
-    """All responses to one request, and the error that ended it, if one did."""
-
-    replies: list[Reply] = field(default_factory=list)
-    error: str | None = None
-    code: int | str | None = None
-    ended: bool = False
-    """Whether the server marked the end: a final response over gRPC, the end of the body over HTTP."""
-
-    def of(self, sequence: int = 0) -> list[Reply]:
-        """Return the responses of one of the sequences asked for."""
-        return [reply for reply in self.replies if reply.sequence == sequence]
-
-    def text(self, sequence: int = 0) -> str:
-        return "".join(reply.text for reply in self.of(sequence))
-
-    def ids(self, sequence: int = 0) -> list[int]:
-        return [token for reply in self.of(sequence) for token in reply.ids]
-
-    def reasons(self, sequence: int = 0) -> list[str]:
-        """Return `finish_reason` of every response; all but the last should be empty."""
-        return [str(reply.one("finish_reason")) for reply in self.of(sequence)]
-
-    def finish_reason(self, sequence: int = 0) -> str:
-        reasons = self.reasons(sequence)
-        return reasons[-1] if reasons else ""
-
-    def last(self, name: str, sequence: int = 0) -> Any:
-        return self.of(sequence)[-1].one(name)
-
-    def values(self, name: str, sequence: int = 0) -> list[Any]:
-        """Return an output of all responses, joined."""
-        return [value for reply in self.of(sequence) for value in reply.outputs.get(name, [])]
-
-
-def _string(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-class GrpcStream:
-    """One bidirectional stream; many requests may run on it, told apart by their ids."""
-
-    def __init__(self, url: str, patience: float) -> None:
-        from tritonclient.grpc import InferenceServerClient
-
-        self._patience = patience
-        self._events: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-        self._client = InferenceServerClient(url)
-        self._client.start_stream(lambda result, error: self._events.put((result, error)))
-        self._ended = False
-
-    def send(self, model: str, tensors: list[Any], **options: Any) -> None:
-        """Send one request; `options` are those of tritonclient's async_stream_infer."""
-        self._client.async_stream_infer(model, tensors, enable_empty_final_response=True, **options)
-
-    def receive(self, patience: float | None = None) -> tuple[str, Reply | None, bool]:
-        """Return the next message as (request id, reply, final); raise TritonError, Silence after `patience` s."""
-        wait = self._patience if patience is None else patience
-        try:
-            result, error = self._events.get(timeout=wait)
-        except queue.Empty:
-            raise Silence(f"no response within {wait:g} s") from None
-        if error is not None:
-            raise TritonError(str(error.message()), error.status())
-        return self._read(result)
-
-    def waiting(self) -> bool:
-        """Return whether a message has arrived that nobody has received yet."""
-        return not self._events.empty()
-
-    @staticmethod
-    def _read(result: Any) -> tuple[str, Reply | None, bool]:
-        response = result.get_response()
-        final = FINAL in response.parameters and response.parameters[FINAL].bool_param
-        if not response.outputs:
-            return response.id, None, final
-        outputs = {
-            tensor.name: [_string(value) for value in result.as_numpy(tensor.name).reshape(-1).tolist()]
-            for tensor in response.outputs
-        }
-        return response.id, Reply(outputs), final
-
-    def cancel(self) -> None:
-        """Cancel every request of the stream, as a client that walks away does."""
-        self._client.stop_stream(cancel_requests=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # a graceful stop would wait for requests that a broken server may never end
-        self._client.stop_stream(cancel_requests=True)
-        self._client.close()
-
-
-class HttpStream:
-    """A running `generate` or `generate_stream` call, whose connection can be dropped at any moment."""
-
-    def __init__(self, address: str, path: str, body: bytes, patience: float) -> None:
-        self._connection = http.client.HTTPConnection(address, timeout=patience)
-        self._connection.request("POST", path, body, {"Content-Type": "application/json"})
-        self._response = self._connection.getresponse()
-        self.status = self._response.status
-
-    def body(self) -> bytes:
-        return self._response.read()
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield each server-sent event's JSON; plain JSON errors are yielded alike."""
-        for line in self._response:
-            text = line.strip()
-            if text.startswith(b"data:"):
-                text = text[5:]
-            if text:
-                yield json.loads(text)
-
-    def close(self) -> None:
-        self._response.close()
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def read_json(fields: Mapping[str, Any]) -> Reply:
-    """Turn generate's JSON, where a tensor of one element is a scalar, into a Reply."""
-    return Reply(
-        {
-            name: list(value) if isinstance(value, list) else [value]
-            for name, value in fields.items()
-            if name not in ("model_name", "model_version", "id", "error")
-        }
-    )
 
 
 class Client:
@@ -283,12 +103,12 @@ class Client:
     def generate(self, model: str, fields: Mapping[str, Any] | bytes) -> Answer:
         """Ask over HTTP for one whole answer."""
         with self.open_http(model, fields, "generate") as call:
-            return _answer(call.status, [json.loads(call.body() or b"{}")])
+            return read_events(call.status, [json.loads(call.body() or b"{}")])
 
     def generate_stream(self, model: str, fields: Mapping[str, Any] | bytes) -> Answer:
         """Ask over HTTP for server-sent events."""
         with self.open_http(model, fields, "generate_stream") as call:
-            return _answer(call.status, list(call.events()))
+            return read_events(call.status, list(call.events()))
 
     def infer(self, model: str, inputs: Mapping[str, Any], *, over: str = "grpc") -> dict[str, Any]:
         """Ask a model that is not decoupled; returns its outputs as numpy arrays. Raises TritonError."""
@@ -358,7 +178,7 @@ class Client:
                 samples[family, labels.rstrip("}")] = float(value)
         return samples
 
-    def until(self, holds: Any, seconds: float, every: float = 0.03) -> bool:
+    def until(self, holds: Callable[[], bool], seconds: float, every: float = 0.03) -> bool:
         """Return whether `holds()` became true within `seconds`."""
         deadline = time.monotonic() + seconds
         while not holds():
@@ -377,15 +197,3 @@ def _numpy_type(datatype: str) -> Any:
 def _outputs(result: Any) -> list[Any]:
     response = result.get_response()
     return list(response["outputs"] if isinstance(response, dict) else response.outputs)
-
-
-def _answer(status: int, events: list[dict[str, Any]]) -> Answer:
-    answer = Answer(ended=True)
-    for event in events:
-        if "error" in event:
-            answer.error, answer.code = str(event["error"]), status
-        else:
-            answer.replies.append(read_json(event))
-    if status != 200 and answer.error is None:
-        answer.error, answer.code = f"HTTP {status}", status
-    return answer

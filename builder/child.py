@@ -1,0 +1,56 @@
+"""Run a command in a child process: its noise goes to a log, its memory returns when it ends."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from builder.errors import BuilderError
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def run(
+    command: Sequence[str],
+    log: Path,
+    error: type[BuilderError],
+    *,
+    watch: Callable[[str], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run until it ends; raise `error` with the end of its log when it fails.
+
+    `watch` is given the log's text so far, now and then. On Ctrl-C the child is ended first.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                if watch:
+                    watch(log.read_text(encoding="utf-8", errors="replace"))
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode:
+        raise error(
+            f"`{shlex.join(command)}` ended with code {process.returncode}:\n{_last_lines(log)}",
+            remedy=f"read its whole log at {log}" if log.exists() else "",
+        )
+
+
+def _last_lines(log: Path, count: int = 12) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(f"  {line[:300]}" for line in lines[-count:])

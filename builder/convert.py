@@ -1,0 +1,206 @@
+"""Artifact: a checkpoint as its engine wants it, kept in a cache by the digest of all that made it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import architecture, child, files, house, source
+from builder.errors import ConversionError
+from builder.plan import Plan
+from builder.source import Checkpoint
+
+Progress = Callable[[str, float], None]
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+# What decides an artifact's bytes besides the checkpoint; their versions are part of its key.
+TOOLS = ("onnxruntime-genai", "onnx-ir", "gguf", "torch", "transformers", "numpy", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What the engine loads (`model`), its `tokenizer`, and the `source` as a Hugging Face folder.
+
+    `key` is the sha256 of checkpoint digests, converter, arguments and tool versions; `generation`
+    holds the ids that begin, end and pad a text.
+    """
+
+    key: str
+    model: Path
+    tokenizer: Path
+    source: Path
+    digests: dict[str, str]
+    source_digests: dict[str, str]
+    tools: dict[str, str]
+    generation: dict[str, Any]
+
+
+def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
+    """Make the artifact, or find it in the cache; an interrupted conversion leaves nothing behind.
+
+    Raises:
+        SourceError: a file of the checkpoint cannot be read or fetched.
+        ConversionError: a library is missing, the converter failed, the disk is full.
+    """
+    _require_libraries(plan)
+    with files.translated(ConversionError, "writing the artifact"):
+        checkpoint = source.fetch(
+            checkpoint, lambda done, total: progress("fetching the checkpoint", done / max(1, total))
+        )
+        digests = source.digest(
+            checkpoint, lambda done, total: progress("hashing the checkpoint", done / max(1, total))
+        )
+        folder = _hugging_face_folder(checkpoint, digests, progress)
+        identity = _identity(plan, digests)
+        key = _key(identity)
+        home = house.cache_folder() / "artifacts" / key
+        if not (home / "artifact.json").is_file():
+            _build(plan, folder, home, identity, progress)
+        record = json.loads((home / "artifact.json").read_text(encoding="utf-8"))
+    return Artifact(
+        key=key,
+        model=home / "model",
+        tokenizer=home / "tokenizer",
+        source=folder,
+        digests=record["files"],
+        source_digests=digests,
+        tools=record["identity"]["tools"],
+        generation=record["generation"],
+    )
+
+
+def _require_libraries(plan: Plan) -> None:
+    target = house.plugin("targets", plan.target, option="--target")
+    if not target.BUILDS:
+        able = [
+            name
+            for name in house.plugin_names("targets")
+            if house.plugin("targets", name, option="--target").BUILDS
+        ]
+        raise ConversionError(
+            f"target {plan.target} can be planned, but this version does not build it yet",
+            remedy=f"build with --target {' or '.join(able)}",
+        )
+    missing = sorted(
+        {
+            requirement
+            for module, requirement in target.REQUIREMENTS.items()
+            if importlib.util.find_spec(module) is None
+        }
+    )
+    if missing:
+        raise ConversionError(
+            f"target {plan.target} needs {', '.join(missing)}, which is not installed",
+            remedy=f"pip install {' '.join(repr(name) for name in missing)}",
+        )
+
+
+def _tools() -> dict[str, str]:
+    found = {}
+    for name in TOOLS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _identity(plan: Plan, digests: dict[str, str]) -> dict[str, Any]:
+    return {
+        "source": digests,
+        "target": plan.target,
+        "quantize": plan.quantize,
+        "device": plan.device,
+        "arguments": list(plan.converter_arguments),
+        "tools": _tools(),
+    }
+
+
+def _key(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(files.dump(identity).encode()).hexdigest()
+
+
+def _hugging_face_folder(checkpoint: Checkpoint, digests: dict[str, str], progress: Progress) -> Path:
+    """Return the checkpoint as a Hugging Face folder: as it is, or written out in float32."""
+    if checkpoint.path.is_dir() and checkpoint.format != "gguf":
+        return checkpoint.path
+    module = house.plugin("sources", checkpoint.format, option="source")
+    versions = {name: version for name, version in _tools().items() if name in ("gguf", "tokenizers")}
+    final = house.cache_folder() / "sources" / _key({"source": digests, "tools": versions})
+    if not final.is_dir():
+        with files.staged(final) as folder:
+            module.materialise(
+                checkpoint,
+                architecture.load(checkpoint.model_type),
+                folder,
+                lambda done, total: progress("reading the weights", done / max(1, total)),
+            )
+    return final
+
+
+def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progress: Progress) -> None:
+    target = house.plugin("targets", plan.target, option="--target")
+    log = house.cache_folder() / "logs" / f"convert-{home.name[:16]}.log"
+    doing = f"converting to {plan.target} {plan.quantize}"
+    progress(doing, 0.0)
+    with files.staged(home) as stage:
+        command = target.convert(
+            folder, plan.quantize, plan.converter_arguments, plan.device, stage / "model"
+        )
+        child.run(
+            command,
+            log,
+            ConversionError,
+            watch=lambda text: progress(doing, target.progress(text, plan.dimensions)),
+            environment={"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        _move_tokenizer(folder, stage)
+        record = {
+            "identity": identity,
+            "files": {
+                **{f"model/{name}": digest for name, digest in files.digests(stage / "model").items()},
+                **{f"tokenizer/{name}": digest for name, digest in files.digests(stage / "tokenizer").items()},
+            },
+            "generation": _generation(folder),
+        }
+        files.write_json(stage / "artifact.json", record)
+    progress(doing, 1.0)
+
+
+def _move_tokenizer(folder: Path, stage: Path) -> None:
+    """Keep one tokenizer, the source's own, and none inside the artifact: it would be a second truth."""
+    tokenizer = stage / "tokenizer"
+    tokenizer.mkdir()
+    for name in TOKENIZER_FILES:
+        (stage / "model" / name).unlink(missing_ok=True)
+        if (folder / name).is_file():
+            files.place(folder / name, tokenizer / name)
+    if not (tokenizer / "tokenizer.json").is_file():
+        raise ConversionError(
+            f"{folder} holds no tokenizer.json",
+            expected="a fast tokenizer: it is what runs inside Triton",
+            remedy="write one with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+        )
+    if not (tokenizer / "chat_template.jinja").is_file():
+        settings = _json(tokenizer / "tokenizer_config.json")
+        template = settings.get("chat_template")
+        if isinstance(template, str):
+            (tokenizer / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def _generation(folder: Path) -> dict[str, Any]:
+    """Return bos_id, end_ids and pad_id; generation_config.json wins over config.json."""
+    both = {**_json(folder / "config.json"), **_json(folder / "generation_config.json")}
+    end = both.get("eos_token_id")
+    ends = end if isinstance(end, list) else [] if end is None else [end]
+    return {"bos_id": both.get("bos_token_id"), "end_ids": ends, "pad_id": both.get("pad_token_id")}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return source.read_json(path) if path.is_file() else {}

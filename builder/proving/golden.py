@@ -1,0 +1,104 @@
+"""Answer the golden prompts with the raw artifact, greedily; run as `python -m builder.proving.golden`.
+
+Imports nothing that runs inside Triton: it is the other witness. Chats are rendered by transformers,
+tokens are chosen by argmax over the engine's raw logits.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from builder import house
+from builder.proving import prompts
+
+Logits = npt.NDArray[np.float32]
+
+
+def answer(model: Any, ids: list[int], most: int, ends: set[int]) -> tuple[list[int], list[Logits], str]:
+    """Return the greedy ids, the logits each was chosen from, and `stop` or `length`.
+
+    `model` offers `start(ids, tokens) -> logits[vocabulary]` and `append(id) -> logits[vocabulary]`.
+    The id that ends the text is part of neither the ids nor their logits.
+    """
+    chosen: list[int] = []
+    rows: list[Logits] = []
+    logits = model.start(ids, most)
+    while True:
+        token = int(logits.argmax())
+        if token in ends:
+            return chosen, rows, "stop"
+        chosen.append(token)
+        rows.append(logits)
+        if len(chosen) == most:
+            return chosen, rows, "length"
+        logits = model.append(token)
+
+
+def gap(logits: Logits) -> float:
+    """Return how far the best logit stands above the second."""
+    second, first = np.partition(logits, -2)[-2:]
+    return float(first - second)
+
+
+def main(request: Path) -> None:
+    """Read {model, tokenizer, engine, provider, name, ends, out}; write golden.json and logits/<id>.npy."""
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(asked["tokenizer"])
+    engine = house.plugin("proving", asked["engine"], option="engine")
+    model = engine.load(Path(asked["model"]), asked["provider"])
+    out = Path(asked["out"])
+    (out / "logits").mkdir(parents=True)
+    asked_prompts, most = prompts.load()
+    rows = []
+    for prompt in asked_prompts:
+        text, ids = _encode(tokenizer, prompt)
+        if ids is None:
+            continue
+        chosen, logits, reason = answer(model, ids, most, set(asked["ends"]))
+        np.save(out / "logits" / f"{prompt.id}.npy", np.stack(logits) if logits else np.zeros((0, 1)))
+        rows.append(
+            {
+                "id": prompt.id,
+                "text": text,
+                "messages": list(prompt.messages) if prompt.messages else None,
+                "input_ids": ids,
+                "output_ids": chosen,
+                "output_text": tokenizer.decode(
+                    chosen, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                ).rstrip("\ufffd"),
+                "finish_reason": reason,
+                "max_tokens": most,
+                "gaps": [round(gap(row), 4) for row in logits],
+            }
+        )
+        print(f"golden {len(rows)}/{len(asked_prompts)} {prompt.id}", flush=True)  # noqa: T201
+    golden = {"format": 1, "model": asked["name"], "epsilon": prompts.EPSILON, "prompts": rows}
+    (out / "golden.json").write_text(
+        json.dumps(golden, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def _encode(tokenizer: Any, prompt: prompts.Prompt) -> tuple[str, list[int] | None]:
+    if prompt.messages is None:
+        return prompt.text or "", list(tokenizer(prompt.text)["input_ids"])
+    if tokenizer.chat_template is None:
+        return "", None
+    try:
+        rendered = tokenizer.apply_chat_template(
+            list(prompt.messages), tokenize=False, add_generation_prompt=True
+        )
+    except Exception:  # a template may refuse a role (Mistral 7B v0.1 knows no system turn)
+        return "", None
+    return rendered, list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,45 @@
+"""The raw onnxruntime-genai artifact as a witness: logits in, nothing of ours between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def load(folder: Path, provider: str) -> Model:
+    """Load the artifact folder on `cpu` or `cuda`."""
+    import onnxruntime_genai
+
+    config = onnxruntime_genai.Config(str(folder))
+    config.clear_providers()
+    if provider != "cpu":
+        config.append_provider(provider)
+    return Model(onnxruntime_genai, onnxruntime_genai.Model(config))
+
+
+class Model:
+    """One sequence at a time; `start` begins a new one."""
+
+    def __init__(self, library: Any, model: Any) -> None:
+        self._library = library
+        self._model = model
+        self._generator: Any = None
+
+    def start(self, ids: list[int], tokens: int) -> npt.NDArray[np.float32]:
+        """Return the logits [vocabulary] after the prompt; room is made for `tokens` more."""
+        parameters = self._library.GeneratorParams(self._model)
+        parameters.set_search_options(max_length=len(ids) + tokens, do_sample=False)
+        self._generator = self._library.Generator(self._model, parameters)
+        self._generator.append_tokens(np.array([ids], dtype=np.int32))
+        return self._logits()
+
+    def append(self, token: int) -> npt.NDArray[np.float32]:
+        """Return the logits [vocabulary] after one more token."""
+        self._generator.append_tokens(np.array([[token]], dtype=np.int32))
+        return self._logits()
+
+    def _logits(self) -> npt.NDArray[np.float32]:
+        return np.array(self._generator.get_logits(), dtype=np.float32).reshape(-1)

@@ -1,0 +1,74 @@
+"""Compare golden answers with the source in float32; run as `python -m builder.proving.reference`.
+
+One forward pass over prompt and answer gives the source's choice after every golden token. Where
+all of them agree, the source's own greedy answer is the golden one, by induction over the tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.float64]
+
+
+def log_softmax(logits: Rows) -> Rows:
+    """Return log probabilities along the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    result: Rows = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
+
+
+def divergence(source: Rows, artifact: Rows) -> npt.NDArray[np.float64]:
+    """Return KL(source || artifact) in nats for each row of logits [tokens, vocabulary]."""
+    left, right = log_softmax(source), log_softmax(artifact)
+    result: npt.NDArray[np.float64] = (np.exp(left) * (left - right)).sum(axis=-1)
+    return result
+
+
+def compare(source: Rows, artifact: Rows, chosen: list[int], epsilon: float) -> dict[str, Any]:
+    """Compare logits [tokens, vocabulary] of both after each golden token.
+
+    `shortfall` is how far the golden token stands below the source's own choice, in logits: 0 where
+    they agree, a tie up to `epsilon`.
+    """
+    shortfall = source.max(axis=-1) - source[np.arange(len(chosen)), chosen]
+    return {
+        "tokens": len(chosen),
+        "agreed": int((shortfall == 0).sum()),
+        "ties": int(((shortfall > 0) & (shortfall <= epsilon)).sum()),
+        "divergence": [float(value) for value in divergence(source, artifact)],
+    }
+
+
+def main(request: Path) -> None:
+    """Read {source, golden, logits, out}; write one comparison per prompt."""
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(asked["source"], dtype=torch.float32)
+    model.eval()
+    golden = json.loads(Path(asked["golden"]).read_text(encoding="utf-8"))
+    rows = []
+    for prompt in golden["prompts"]:
+        chosen = prompt["output_ids"]
+        if not chosen:
+            continue
+        ids = torch.tensor([prompt["input_ids"] + chosen[:-1]])
+        with torch.inference_mode():
+            logits = model(ids).logits[0, len(prompt["input_ids"]) - 1 :]
+        artifact = np.load(Path(asked["logits"]) / f"{prompt['id']}.npy").astype(np.float64)
+        source = logits.double().numpy()[:, : artifact.shape[1]]
+        rows.append({"id": prompt["id"], **compare(source, artifact, chosen, golden["epsilon"])})
+        print(f"compared {len(rows)}/{len(golden['prompts'])}", flush=True)  # noqa: T201
+    Path(asked["out"]).write_text(json.dumps(rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

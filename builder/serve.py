@@ -1,0 +1,176 @@
+"""Boot a Triton on a repository until it has proven to answer, and keep one in the foreground."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from builder import check, house, layout
+from builder.errors import BuilderError, Interrupted, ServeError
+from builder.server import Options, Server
+from builder.serving import readiness, triton_log
+
+_PORT_RACES = 3
+_POLL = 0.1
+_DEFAULT = Options()
+
+
+def create(repository: Path | None, *, using: str, options: Options) -> Server:
+    """Return the server that `servers/<using>.py` makes; nothing has been started yet."""
+    server: Server = house.plugin("servers", using, option="--using").create(repository, options)
+    return server
+
+
+def boot(
+    repository: Path | None,
+    *,
+    using: str = "embedded",
+    http_port: int = 0,
+    grpc_port: int = 0,
+    metrics_port: int = 0,
+    timeout: float = 60.0,
+    options: Options = _DEFAULT,
+) -> Server:
+    """Return a server on which every model of the folder is READY and a real request was answered.
+
+    Args:
+        repository: the model repository; None only with `using="remote"`, whose index is then
+            required to be READY as it is.
+        using: a file of `servers/`.
+        http_port, grpc_port, metrics_port: 0 has a free one chosen; they win over `options`.
+        timeout: seconds for all of it, on the wall clock.
+
+    Raises:
+        ServeError: with Triton's own reason; no process is left, the log file is.
+
+    Use it as a context manager: leaving the block stops the server.
+    """
+    options = dataclasses.replace(
+        options,
+        http_port=http_port or options.http_port,
+        grpc_port=grpc_port or options.grpc_port,
+        metrics_port=metrics_port or options.metrics_port,
+    )
+    models, findings = _inspect(repository)
+    deadline = time.monotonic() + timeout
+    for attempt in range(_PORT_RACES):
+        server = create(repository, using=using, options=options)
+        try:
+            server.start()
+            readiness.wait_until_live(server, deadline, timeout)
+            if repository is None:
+                readiness.require_ready_index(server)
+            else:
+                readiness.require_index(server, models, findings)
+                readiness.require_answers(server, models, deadline)
+            return server
+        except BaseException as error:
+            if isinstance(error, BuilderError):
+                lost_race = not server.alive() and triton_log.port_was_taken(server.log())
+                if lost_race and attempt + 1 < _PORT_RACES and _has_free_choice(options):
+                    server.kill()
+                    continue
+                server.keep_log()
+            server.kill()
+            raise
+    raise AssertionError("Bug: the last attempt returns or raises")
+
+
+def serve(
+    repository: Path | None,
+    *,
+    using: str = "embedded",
+    timeout: float = 60.0,
+    options: Options = _DEFAULT,
+    ready: Callable[[Server], None],
+    say: Callable[[str], None],
+) -> int:
+    """Boot, call `ready` with the server, and serve until SIGTERM or Ctrl-C; call from the main thread.
+
+    The first signal lets requests in flight finish, the second ends the server at once.
+
+    Returns:
+        0 after a stop that was asked for and in which nothing was cut off, else 1: Triton ended by
+        itself (`say` gets its last words), or the exit timeout or a second signal cut requests off.
+
+    Raises:
+        ServeError: the boot failed.
+        Interrupted: a signal came during the boot; nothing is left running.
+    """
+    stop = _Signals()
+    with stop:
+        server = boot(repository, using=using, timeout=timeout, options=options)
+        stop.serving = server
+        ready(server)
+        while server.alive() and not stop.asked:
+            time.sleep(_POLL)
+        if stop.asked:
+            say(
+                f"stopping: requests in flight have {options.exit_timeout} s to finish "
+                "(open connections count), a second Ctrl-C ends them"
+            )
+            server.stop()
+            code = server.exit_code()
+            if code:
+                say(f"Triton did not end cleanly (exit code {code}): requests may have been cut off")
+            return 1 if code else 0
+        server.keep_log()
+        code = server.exit_code()
+        server.stop()
+        say(
+            f"Triton ended by itself (exit code {code}); its last words:\n{triton_log.last_lines(server.log())}"
+        )
+        if server.log_path() is not None:
+            say(f"Triton's whole log: {server.log_path()}")
+        return 1
+
+
+class _Signals:
+    """SIGTERM and SIGINT while it is entered: during the boot, once, and once more."""
+
+    def __init__(self) -> None:
+        self.serving: Server | None = None
+        self.asked = False
+        self._before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise ServeError("Bug: serve() must be called from the main thread, which gets the signals")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.serving is None:
+            raise Interrupted("stopped during the boot; no server is left running")
+        if self.asked:
+            self.serving.kill()
+        self.asked = True
+
+
+def _inspect(repository: Path | None) -> tuple[layout.Layout, list[check.Finding]]:
+    """Read and check a repository; raise ServeError for what would hang or abort Triton."""
+    if repository is None:
+        return layout.Layout(Path(), {}), []
+    models = layout.read(repository)
+    findings = check.check_layout(models)
+    fatal = [finding for finding in findings if finding.severity == "fatal"]
+    if fatal:
+        raise ServeError(
+            "\n".join(f"{finding.where}: {finding.message}" for finding in fatal),
+            expected="a repository that Triton can read to its end",
+            remedy="\n".join(dict.fromkeys(finding.remedy for finding in fatal)),
+        )
+    return models, findings
+
+
+def _has_free_choice(options: Options) -> bool:
+    return not (options.http_port and options.grpc_port and options.metrics_port)

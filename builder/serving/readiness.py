@@ -1,0 +1,144 @@
+"""Is this Triton really ready? Its health call alone does not tell (it is 200 with models missing)."""
+
+from __future__ import annotations
+
+import http.client
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.check import Finding
+from builder.errors import ServeError
+from builder.layout import Layout, Model
+from builder.server import Server
+from builder.serving import rest, triton_log
+
+_PAUSE = 0.02
+_STUB_DIED = "is not healthy"
+_PROBE_TEXT = "Hello"
+# Seconds of further responses that are read from a model that cannot be told to stop. Leaving sooner is
+# not free: Triton 2.51 dies of SIGSEGV when it is stopped while a model sends to a client that has left.
+_PROBE_PATIENCE = 5.0
+
+
+def wait_until_live(server: Server, deadline: float, timeout: float) -> None:
+    """Return once Triton answers, which it does after every model has loaded or failed.
+
+    Raises:
+        ServeError: Triton ended, or `deadline` (time.monotonic) has passed; the log says why.
+    """
+    while not rest.is_live(server.http):
+        if not server.alive():
+            code = server.exit_code()
+            raise ServeError(
+                f"Triton ended during the boot (exit code {code}); its last words:\n{_quote(server)}",
+                expected="a server that answers",
+                remedy=_see_log(server),
+            )
+        if time.monotonic() > deadline:
+            loading = triton_log.still_loading(server.log())
+            what = f"still loading: {', '.join(loading)}" if loading else "no model was loading"
+            raise ServeError(
+                f"Triton did not answer within {timeout:g} s; {what}; its last words:\n{_quote(server)}",
+                expected="every model loaded by then",
+                remedy=f"allow more with --timeout, or look at {', '.join(loading) or 'the log'}"
+                + (f"; {_see_log(server)}" if server.log_path() else ""),
+            )
+        time.sleep(_PAUSE)
+
+
+def require_index(server: Server, layout: Layout, findings: Sequence[Finding]) -> None:
+    """Raise ServeError with Triton's own reason for every model of the folder that is not READY."""
+    index = rest.repository_index(server.http)
+    log = server.log()
+    served = {entry["name"] for entry in index if entry.get("state") == "READY"}
+    failed = {
+        entry["name"]: entry.get("reason", "") for entry in index if entry.get("state") not in (None, "READY")
+    }
+    missing = [name for name in layout.models if name not in served or name in failed]
+    if not missing:
+        return
+    lines = []
+    for name in missing:
+        # An ensemble that lost a step says so only in the log; so does whatever failed before loading.
+        said = failed.get(name) or triton_log.reason(name, log) or "Triton gives no reason in its log"
+        if _STUB_DIED in said:
+            said += "\nthe model's process died; it printed last:\n" + triton_log.printed(log)
+        lines.append(f"{name}: {_readable(said)}")
+    remedies = [f"{finding.where}: {finding.remedy}" for finding in findings if finding.model in missing]
+    raise ServeError(
+        f"{len(missing)} of {len(layout.models)} models did not load; Triton's reasons:\n"
+        + textwrap.indent("\n".join(lines), "  "),
+        expected=f"READY: {', '.join(layout.models)}",
+        remedy="\n".join([*(dict.fromkeys(remedies) or ["mend what Triton names"]), _see_log(server)]),
+    )
+
+
+def require_ready_index(server: Server) -> None:
+    """Raise ServeError when a server whose folder is not known has a model that is not READY."""
+    broken = [entry for entry in rest.repository_index(server.http) if entry.get("state") != "READY"]
+    if broken:
+        reasons = "\n".join(f"  {entry['name']}: {entry.get('reason', 'never loaded')}" for entry in broken)
+        raise ServeError(
+            f"{server.http} has models that are not READY:\n{reasons}", remedy="see the server's log"
+        )
+
+
+def require_answers(server: Server, layout: Layout, deadline: float) -> None:
+    """Send a real request to each front, else to each decoupled text model; raise ServeError on an error.
+
+    Models we know nothing of were READY, and that is all one can ask of them.
+    """
+    texts = [model for model in layout.models.values() if _takes_only_text(model)]
+    fronts = [model for model in texts if model.has_manifest]
+    for model in fronts or [model for model in texts if _is_decoupled(model)]:
+        _probe(server, model, deadline)
+
+
+def _probe(server: Server, model: Model, deadline: float) -> None:
+    request: dict[str, object] = {"text_input": _PROBE_TEXT}
+    if "max_tokens" in model.inputs():
+        request["max_tokens"] = 1
+    problem = "no response at all"
+    enough = time.monotonic() + _PROBE_PATIENCE
+    path = f"/v2/models/{model.name}/generate_stream"
+    try:
+        for event in rest.stream(server.http, path, request, timeout=max(1.0, deadline - time.monotonic())):
+            problem = str(event.get("error", ""))
+            if problem or time.monotonic() > enough:
+                break
+    except (OSError, http.client.HTTPException) as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        raise ServeError(
+            f"{model.name} is READY, but its first request ({_PROBE_TEXT!r}) failed: {_readable(problem)}",
+            expected="an answer",
+            remedy=_see_log(server),
+        )
+
+
+def _takes_only_text(model: Model) -> bool:
+    tensors = model.inputs()
+    return "text_input" in tensors and all(
+        name == "text_input" or tensor.optional for name, tensor in tensors.items()
+    )
+
+
+def _is_decoupled(model: Model) -> bool:
+    return bool(model.config.model_transaction_policy.decoupled)
+
+
+def _readable(reason: str) -> str:
+    """Return Triton's reason without blank lines and without Python's own import machinery."""
+    lines = [line for line in reason.splitlines() if line.strip() and "<frozen importlib" not in line]
+    return textwrap.indent("\n".join(lines), "    ").strip()
+
+
+def _quote(server: Server) -> str:
+    return textwrap.indent(triton_log.last_lines(server.log()) or "(it said nothing)", "  ")
+
+
+def _see_log(server: Server) -> str:
+    path: Path | None = server.log_path()
+    return f"Triton's whole log: {path}" if path else "see the log of the server"

@@ -1,0 +1,131 @@
+"""The families read their configs as transformers does, and name the tensors transformers makes."""
+
+import pytest
+
+from builder import architecture
+from builder.errors import SourceError
+
+SMALL = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+VARIANTS = [
+    ("llama", {}),
+    ("llama", {"tie_word_embeddings": True}),
+    ("llama", {"attention_bias": True}),
+    ("llama", {"mlp_bias": True, "head_dim": 16}),
+    ("mistral", {"sliding_window": None}),
+    ("mistral", {"head_dim": 16}),
+    ("qwen2", {"tie_word_embeddings": True}),
+    ("qwen2", {}),
+    ("qwen3", {}),
+    ("qwen3", {"attention_bias": True, "head_dim": 8}),
+]
+
+
+def test_the_families():
+    assert architecture.names() == ["llama", "mistral", "qwen2", "qwen3"]
+
+
+@pytest.mark.parametrize("name", architecture.names())
+def test_every_file_keeps_the_protocol(name):
+    family = architecture.load(name)
+    assert family.HUGGING_FACE_CLASS.endswith("ForCausalLM")
+    assert family.HUGGING_FACE.keys() == family.GGUF.keys()
+    assert family.GGUF_PERMUTED <= family.GGUF.keys()
+    assert family.dimensions(SMALL).vocabulary_size == 96
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "extra"), VARIANTS)
+def test_tensors_and_count_as_in_transformers(name, extra):
+    import torch
+    import transformers
+
+    family = architecture.load(name)
+    config = transformers.AutoConfig.for_model(name, **SMALL, **extra)
+    with torch.device("meta"):
+        model = getattr(transformers, family.HUGGING_FACE_CLASS)(config)
+    dimensions = family.dimensions(SMALL | extra)
+    expected = {
+        key for key in model.state_dict() if not (extra.get("tie_word_embeddings") and "lm_head" in key)
+    }
+    found = {tensor for _, _, tensor in architecture.tensor_names(family.HUGGING_FACE, dimensions)}
+    assert found == expected
+    assert dimensions.parameters == model.num_parameters()
+    assert dimensions.sliding_window == (config.sliding_window if name == "mistral" else None)
+    assert dimensions.norm_epsilon == config.rms_norm_eps
+    assert dimensions == family.dimensions(config.to_dict())
+
+
+def test_missing_fields_are_all_named():
+    with pytest.raises(SourceError) as caught:
+        architecture.load("llama").dimensions({"vocab_size": 3, "hidden_size": None})
+    for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
+        assert name in caught.value.found
+    assert "vocab_size" not in caught.value.found
+
+
+@pytest.mark.parametrize("name", ["mistral", "qwen2", "qwen3"])
+def test_key_value_heads_are_needed_where_no_default_is_certain(name):
+    config = {key: value for key, value in SMALL.items() if key != "num_key_value_heads"}
+    with pytest.raises(SourceError, match="num_key_value_heads"):
+        architecture.load(name).dimensions(config)
+    assert architecture.load("llama").dimensions(config).key_value_heads == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("hidden_size", 0), ("hidden_size", "32"), ("num_hidden_layers", True), ("vocab_size", 1.5),
+     ("num_key_value_heads", 3), ("rope_theta", 0), ("rms_norm_eps", "small"), ("head_dim", -1)],
+)  # fmt: skip
+def test_impossible_values(field, value):
+    with pytest.raises(SourceError, match=str(value)):
+        architecture.load("llama").dimensions(SMALL | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "window"),
+    [
+        ("llama", {"sliding_window": 8}, None),
+        ("mistral", {}, 4096),
+        ("mistral", {"sliding_window": 8}, 8),
+        ("mistral", {"sliding_window": None}, None),
+        ("qwen2", {"sliding_window": 8}, None),
+        ("qwen2", {"sliding_window": 8, "use_sliding_window": True}, 8),
+        ("qwen3", {"sliding_window": 8, "use_sliding_window": True}, 8),
+    ],
+)
+def test_windows(name, extra, window):
+    assert architecture.load(name).dimensions(SMALL | extra).sliding_window == window
+
+
+def test_a_window_that_cannot_be():
+    with pytest.raises(SourceError, match="sliding_window is 0"):
+        architecture.load("mistral").dimensions(SMALL | {"sliding_window": 0})
+
+
+@pytest.mark.parametrize(
+    ("extra", "theta"),
+    [({}, 10000.0), ({"rope_theta": 5e5}, 5e5), ({"rope_parameters": {"rope_theta": 1e6}}, 1e6)],
+)
+def test_rope_theta_in_both_spellings(extra, theta):
+    assert architecture.load("qwen3").dimensions(SMALL | extra).rope_theta == theta
+
+
+def test_head_size_defaults():
+    assert architecture.load("llama").dimensions(SMALL).head_size == 8
+    assert architecture.load("qwen3").dimensions(SMALL).head_size == 128
+    assert architecture.load("qwen3").dimensions(SMALL | {"head_dim": None}).head_size == 128
+
+
+def test_unknown_family():
+    with pytest.raises(SourceError) as caught:
+        architecture.load("lama")
+    assert "llama, mistral, qwen2, qwen3" in caught.value.expected
+    assert "'llama'" in caught.value.remedy
