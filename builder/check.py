@@ -49,7 +49,7 @@ def check(repository: Path) -> list[Finding]:
 
 def check_layout(repository: layout.Layout) -> list[Finding]:
     """Run every rule on a repository that was read before."""
-    found = [finding for rule in rules() for finding in _run(rule, repository)]
+    found = dict.fromkeys(finding for rule in rules() for finding in _run(rule, repository))
     order = ("fatal", "error", "warning")
     return sorted(found, key=lambda finding: (order.index(finding.severity), finding.where, finding.code))
 

@@ -56,8 +56,10 @@ class Model:
     @property
     def served(self) -> tuple[int, ...]:
         """Return the versions that the version policy picks, ascending."""
-        policy = self.config.version_policy if self.config is not None else None
-        choice = policy.WhichOneof("policy_choice") if policy is not None else None
+        if self.config is None:
+            return self.versions[-1:]
+        policy = self.config.version_policy
+        choice = policy.WhichOneof("policy_choice")
         if choice == "all":
             return self.versions
         if choice == "specific":

@@ -122,9 +122,9 @@ def serve(
         server.keep_log()
         code = server.exit_code()
         server.stop()
-        say(
-            f"Triton ended by itself (exit code {code}); its last words:\n{triton_log.last_lines(server.log())}"
-        )
+        last = triton_log.last_lines(server.log())
+        say(f"Triton ended by itself (exit code {code}); its last words:
+{last}")
         if server.log_path() is not None:
             say(f"Triton's whole log: {server.log_path()}")
         return 1

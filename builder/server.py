@@ -68,8 +68,9 @@ class Server(Protocol):
         """Return the file that holds the log, None when there is none."""
         return None
 
+    @abstractmethod
     def keep_log(self) -> None:
-        """Leave the log file where it is when the server stops."""
+        """Leave the log file, if there is one, where it is when the server stops."""
 
     def alive(self) -> bool:
         """Return whether Triton still runs."""

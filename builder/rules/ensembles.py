@@ -16,7 +16,8 @@ def step_model_unknown(model: Model, repository: Layout) -> Iterator[Finding]:
             yield _finding(
                 "step-model-unknown",
                 model,
-                f"ensemble {model.name} contains models that are not available or ambiguous: {step.model_name}",
+                f"ensemble {model.name} contains models that are not available or ambiguous: "
+                f"{step.model_name}",
                 f"name one of {', '.join(name for name in repository.models if name != model.name)}",
             )
 
@@ -29,7 +30,8 @@ def step_version_zero(model: Model, repository: Layout) -> Iterator[Finding]:
             yield _finding(
                 "step-version-zero",
                 model,
-                f"ensemble '{model.name}' depends on '{step.model_name}' whose required version 0 is not loaded.",
+                f"ensemble '{model.name}' depends on '{step.model_name}' "
+                "whose required version 0 is not loaded.",
                 "write `model_version: -1` in the step",
             )
 

@@ -5,23 +5,17 @@ Python models run in the packages of the interpreter that runs this program.
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
-import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 
 from builder.errors import ServeError
 from builder.server import Options, Server
-from builder.serving import ports
+from builder.serving import ports, pytriton
 
-_INSTALL = 'pip install "builder[serve]"'
-_STUB = "triton_python_backend_stub"
 _SHARED_MEMORY = Path("/dev/shm")
 # Seconds beyond Triton's own exit timeout, which it may overrun while it unloads models.
 _PATIENCE = 5
@@ -29,13 +23,13 @@ _PATIENCE = 5
 
 def available() -> str | None:
     """Return why the embedded server cannot run here with the command that mends it, else None."""
-    problem = _problem()
+    problem = pytriton.problem()
     return None if problem is None else f"{problem[0]}; {problem[1]}"
 
 
 def create(repository: Path | None, options: Options) -> EmbeddedServer:
     """Return the server for one repository folder; raise ServeError when it cannot run here."""
-    problem = _problem()
+    problem = pytriton.problem()
     if problem is not None:
         raise ServeError(f"the embedded server cannot run here: {problem[0]}", remedy=problem[1])
     if repository is None:
@@ -61,7 +55,7 @@ class EmbeddedServer(Server):
         self.http, self.grpc, self.metrics = (f"127.0.0.1:{port}" for port in (http, grpc, metrics))
         self._folder = Path(tempfile.mkdtemp(prefix="builder-triton-"))
         self._log_path = self._log_path or self._folder / "triton.log"
-        command = self._command(_link_backends(self._folder), http, grpc, metrics)
+        command = self._command(pytriton.link_backends(self._folder), http, grpc, metrics)
         with self._log_path.open("wb") as log:
             # A session of its own: Ctrl-C reaches our process first, which then stops this one gracefully.
             self._process = subprocess.Popen(
@@ -69,7 +63,7 @@ class EmbeddedServer(Server):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=pytriton.environment_of_stub(),
                 cwd=self._folder,
                 start_new_session=True,
             )
@@ -102,7 +96,7 @@ class EmbeddedServer(Server):
         return None if self._process is None else self._process.pid
 
     def _command(self, backends: Path, http: int, grpc: int, metrics: int) -> list[str]:
-        triton = _triton_folder()
+        triton = pytriton.triton_folder()
         addresses = []
         for name, port in (("http", http), ("grpc", grpc), ("metrics", metrics)):
             addresses += [f"--{name}-address=127.0.0.1", f"--{name}-port={port}"]
@@ -156,85 +150,3 @@ class EmbeddedServer(Server):
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
-
-
-def _problem() -> tuple[str, str] | None:
-    """Return (what is missing, the command that adds it), or None when the server can run."""
-    if importlib.util.find_spec("pytriton") is None:
-        return "nvidia-pytriton is not installed in this interpreter", _INSTALL
-    triton = _triton_folder()
-    if not (triton / "bin" / "tritonserver").is_file():
-        return f"{triton} holds no tritonserver", f"{_INSTALL} --force-reinstall"
-    version = _python_version()
-    stubs = triton / "python_backend_stubs"
-    if not (stubs / version / _STUB).is_file():
-        offered = ", ".join(sorted(stub.name for stub in stubs.iterdir()))
-        return f"it has no Python backend stub for Python {version}", f"use one of Python {offered}"
-    numpy = importlib.metadata.version("numpy")
-    if int(numpy.split(".")[0]) >= 2:
-        found = f"numpy {numpy} is installed, and its Python backend corrupts tensors with numpy 2"
-        return found, 'pip install "numpy<2"'
-    if not _libraries(f"libpython{version}.so.1.0"):
-        return f"libpython{version}.so.1.0 is not on this machine", f"apt-get install libpython{version}"
-    return None
-
-
-def _triton_folder() -> Path:
-    """Return pytriton's server folder without importing pytriton, which is slow and starts threads."""
-    specification = importlib.util.find_spec("pytriton")
-    assert specification is not None and specification.origin is not None
-    return Path(specification.origin).parent / "tritonserver"
-
-
-def _python_version() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _libraries(name: str) -> list[str]:
-    """Return the folders that hold a shared library: this interpreter's own before the system's."""
-    candidates = [
-        sysconfig.get_config_var("LIBDIR"),
-        str(Path(sys.base_prefix) / "lib"),
-        *(str(folder) for folder in Path("/usr/lib").glob("*-linux-gnu")),
-        "/usr/lib64",
-        "/usr/lib",
-        "/usr/local/lib",
-    ]
-    return list(dict.fromkeys(folder for folder in candidates if folder and (Path(folder) / name).exists()))
-
-
-def _link_backends(folder: Path) -> Path:
-    """Lay out a backend directory: pytriton's Python backend with this interpreter's stub beside it."""
-    triton = _triton_folder()
-    backends = folder / "backends"
-    python = backends / "python"
-    python.mkdir(parents=True)
-    for part in (triton / "backends" / "python").iterdir():
-        (python / part.name).symlink_to(part)
-    (python / _STUB).symlink_to(triton / "python_backend_stubs" / _python_version() / _STUB)
-    return backends
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment in which the stub becomes this interpreter."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        # The repository must stand alone, as it will in production.
-        if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
-    }
-    interpreter = Path(sys.executable).parent
-    environment["PATH"] = f"{interpreter}:{environment.get('PATH', '/usr/bin:/bin')}"
-    if sys.prefix != sys.base_prefix:
-        environment["VIRTUAL_ENV"] = sys.prefix
-    libraries = [
-        str(_triton_folder().parents[1] / "nvidia_pytriton.libs"),
-        *_libraries(f"libpython{_python_version()}.so.1.0")[:1],
-        environment.get("LD_LIBRARY_PATH", ""),
-    ]
-    # The backend asks for a colon in it as soon as a model brings an execution environment.
-    environment["LD_LIBRARY_PATH"] = ":".join(libraries)
-    # No __pycache__ in the repository, and prints reach the log before a crash does.
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    environment["PYTHONUNBUFFERED"] = "1"
-    return environment

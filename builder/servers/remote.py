@@ -45,6 +45,9 @@ class RemoteServer(Server):
     def kill(self) -> None:
         """Leave the server running."""
 
+    def keep_log(self) -> None:
+        """Do nothing: its log is not ours."""
+
     def exit_code(self) -> int | None:
         return None
 

@@ -70,8 +70,8 @@ def _complete(folder: Path) -> bool:
 def _described(reference: str, folder: Path) -> Checkpoint:
     from huggingface_hub import get_safetensors_metadata
 
-    config = safetensors._config(folder)
-    tokenizer_files = safetensors._tokenizer_files(folder)
+    config = safetensors.read_config(folder)
+    tokenizer_files = safetensors.find_tokenizer(folder)
     try:
         metadata = get_safetensors_metadata(reference, revision=folder.name)
     except Exception as error:
@@ -91,9 +91,9 @@ def _described(reference: str, folder: Path) -> Checkpoint:
         config=config,
         tensors=tensors,
         tokenizer_files=tokenizer_files,
-        chat_template=safetensors._chat_template(tokenizer_files),
+        chat_template=safetensors.read_chat_template(tokenizer_files),
         fingerprint="",
-        generation=safetensors._generation(folder, config),
+        generation=safetensors.read_generation(folder, config),
     )
     return _pinned(described, reference, folder.name)
 
@@ -133,9 +133,9 @@ def _unreachable(reference: str, error: Exception) -> SourceError:
     }
     unknown = ("cannot be reached on Hugging Face, and is not in the local cache", "connect to the network")
     what, remedy = kinds.get(type(error).__name__, unknown)
-    first = str(error).strip().splitlines()[:1]
+    first = [line.strip() for line in str(error).strip().splitlines()[:1]]
     return SourceError(
-        f"{reference} {what}" + (f" ({first[0].strip()})" if first else ""),
+        f"{reference} {what} ({': '.join([type(error).__name__, *first])})",
         expected="the model's files, from the hub or from disk",
         remedy=f"{remedy}, or pass --checkpoint PATH to a folder or GGUF file",
     )

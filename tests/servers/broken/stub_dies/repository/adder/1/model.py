@@ -5,6 +5,7 @@ import triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
     def initialize(self, args):
+        print("the weights and I are leaving", flush=True)
         os._exit(3)
 
     def execute(self, requests):

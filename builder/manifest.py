@@ -1,0 +1,32 @@
+"""manifest.json: where a version came from and what was proven of it; the same build gives the same bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import builder
+from builder.convert import Artifact
+from builder.plan import Plan
+from builder.prove import Evidence
+from builder.source import Checkpoint
+
+FORMAT = 1
+
+
+def manifest(plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: Evidence) -> dict[str, Any]:
+    """Return the manifest of one version; nothing in it names a machine, a user or a time."""
+    return {
+        "format": FORMAT,
+        "name": plan.name,
+        "builder": builder.__version__,
+        "source": {
+            "origin": plan.origin,
+            "revision": checkpoint.revision,
+            "format": checkpoint.format,
+            "sha256": artifact.source_digests,
+        },
+        "plan": plan.to_json(),
+        "tools": artifact.tools,
+        "artifact": {"key": artifact.key, "sha256": artifact.digests},
+        "evidence": evidence.to_json(),
+    }

@@ -1,0 +1,60 @@
+"""config.pbtxt from a planned model, as Triton's own protobuf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from builder.ensemble import Step, Tensor
+from builder.plan import ModelPlan
+
+
+def text(model: ModelPlan, name: str) -> str:
+    """Return the text of config.pbtxt; `name` is the deployment, for the steps of an ensemble.
+
+    What may differ between versions is not here but in the version folder: on a reload Triton
+    applies this file to every version.
+    """
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(message(model, name)))
+
+
+def message(model: ModelPlan, name: str) -> Any:
+    """Return the inference.ModelConfig of one model."""
+    from tritonclient.grpc import model_config_pb2
+
+    member = model.member
+    config = model_config_pb2.ModelConfig(name=model.name, max_batch_size=member.max_batch_size)
+    config.version_policy.latest.num_versions = 1
+    for tensor in member.inputs:
+        config.input.add(**_tensor(tensor), optional=tensor.optional)
+    for tensor in member.outputs:
+        config.output.add(**_tensor(tensor))
+    if member.steps:
+        config.platform = "ensemble"
+        for step in member.steps:
+            _add_step(config, step, name)
+        return config
+    config.backend = "python"
+    if member.decoupled:
+        config.model_transaction_policy.decoupled = True
+    if model.instances:
+        config.instance_group.add(
+            kind=model.instances.kind, count=model.instances.count, gpus=model.instances.gpus
+        )
+    if member.batching:
+        config.dynamic_batching.max_queue_delay_microseconds = member.batching.max_queue_delay_microseconds
+        if member.batching.max_queue_size:
+            config.dynamic_batching.default_queue_policy.max_queue_size = member.batching.max_queue_size
+    return config
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "data_type": f"TYPE_{tensor.data_type}", "dims": tensor.dims}
+
+
+def _add_step(config: Any, step: Step, name: str) -> None:
+    # without a version Triton takes 0, which no model has
+    added = config.ensemble_scheduling.step.add(model_name=name + step.member, model_version=-1)
+    added.input_map.update(step.inputs)
+    added.output_map.update(step.outputs)

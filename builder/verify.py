@@ -1,0 +1,213 @@
+"""Verify: ask a running server everything its repository promises, and report what did not hold.
+
+The checks are the public functions of `verifications/`: the file is the group, the function's name is
+the check's, its docstring the description. Golden answers come from the repository, so that no model
+library is needed here and the server may be anywhere.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from builder import house
+from builder.errors import UsageError, VerifyError
+from builder.golden import read_golden
+from builder.report import Comparison, Report
+from builder.served import Repository, read_repository
+from builder.subject import Mismatch, Skipped, Subject, shortened
+from builder.triton_client import Client, TritonError
+
+CHECK_SECONDS = 60.0
+RUN_SECONDS = 600.0
+
+Progress = Callable[[Comparison], None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question; `run` is given the repository or one front and returns what it saw."""
+
+    name: str
+    group: str
+    description: str
+    whole_repository: bool
+    run: Callable[[Any], str]
+
+
+def checks() -> list[Check]:
+    """Return every check there is, in the order in which they are asked."""
+    modules = [
+        importlib.import_module(f"builder.verifications.{name}")
+        for name in house.plugin_names("verifications")
+    ]
+    modules.sort(key=lambda module: int(module.ORDER))
+    return [check for module in modules for check in _checks_of(module)]
+
+
+def _checks_of(module: ModuleType) -> Iterator[Check]:
+    for name, function in vars(module).items():
+        if inspect.isfunction(function) and function.__module__ == module.__name__ and name[0] != "_":
+            yield Check(
+                name=name,
+                group=module.__name__.rpartition(".")[2],
+                description=(inspect.getdoc(function) or "").partition("\n")[0],
+                whole_repository=module.SCOPE == "repository",
+                run=function,
+            )
+
+
+def verify(
+    repository: Path,
+    http: str,
+    grpc: str,
+    metrics: str | None = None,
+    *,
+    names: Iterable[str] | None = None,
+    only: Iterable[str] | None = None,
+    progress: Progress | None = None,
+    check_seconds: float = CHECK_SECONDS,
+    run_seconds: float = RUN_SECONDS,
+) -> Report:
+    """Compare a running server with the repository it serves.
+
+    Args:
+        repository: the folder with one folder per model.
+        http, grpc, metrics: "host:port"; without metrics the checks that read counters are skipped.
+        names: verify these fronts only.
+        only: run these checks only.
+        progress: called with each comparison as it is made.
+        check_seconds, run_seconds: wall clocks of one check and of the whole run.
+
+    Raises VerifyError when there is nothing to verify or no server, UsageError for unknown names.
+    """
+    served = read_repository(repository)
+    client = Client(http, grpc, metrics, served.configs, patience=min(30.0, check_seconds / 2))
+    if not client.alive():
+        raise VerifyError(
+            f"no server answers at http://{http}",
+            expected="a Triton server that serves this repository",
+            remedy=f"builder serve {repository}",
+        )
+    run = _Run(client, progress, check_seconds, time.monotonic() + run_seconds)
+    chosen = _chosen(only)
+    started = time.monotonic()
+    for check in chosen:
+        if check.whole_repository:
+            run.ask(check, "", lambda: (served, client))
+    for name in _fronts(served, names):
+        subject = Subject(name, served.version_folder(name), read_golden(_golden(served, name)), client)
+        for check in chosen:
+            if not check.whole_repository:
+                run.ask(check, name, lambda subject=subject: subject)
+    return Report(tuple(run.made), time.monotonic() - started)
+
+
+def _golden(served: Repository, name: str) -> Path:
+    return served.version_folder(name) / "golden.json"
+
+
+def _chosen(only: Iterable[str] | None) -> list[Check]:
+    every = checks()
+    if only is None:
+        return every
+    wanted = set(only)
+    unknown = wanted - {check.name for check in every}
+    if unknown:
+        raise UsageError(f"no check is named {', '.join(sorted(unknown))}", remedy="see `builder verify --list`")
+    return [check for check in every if check.name in wanted]
+
+
+def _fronts(served: Repository, names: Iterable[str] | None) -> list[str]:
+    fronts = served.fronts()
+    if names is None:
+        return fronts
+    wanted = list(names)
+    unknown = [name for name in wanted if name not in fronts]
+    if unknown:
+        raise UsageError(
+            f"{', '.join(unknown)} has no manifest.json in {served.folder}",
+            expected=f"one of {', '.join(fronts) or 'none'}",
+        )
+    return wanted
+
+
+class _Run:
+    """Asks one check after the other; a check may fail, crash or hang without taking the rest along."""
+
+    def __init__(
+        self, client: Client, progress: Progress | None, check_seconds: float, deadline: float
+    ) -> None:
+        self.made: list[Comparison] = []
+        self._client = client
+        self._progress = progress
+        self._check_seconds = check_seconds
+        self._deadline = deadline
+        self._over: str | None = None
+
+    def ask(self, check: Check, model: str, given: Callable[[], Any]) -> None:
+        started = time.monotonic()
+        passed, detail, skipped = self._outcome(check, given)
+        comparison = Comparison(
+            name=check.name,
+            group=check.group,
+            model=model,
+            description=check.description,
+            passed=passed,
+            detail=detail,
+            seconds=time.monotonic() - started,
+            skipped=skipped,
+        )
+        self.made.append(comparison)
+        if self._progress is not None:
+            self._progress(comparison)
+
+    def _outcome(self, check: Check, given: Callable[[], Any]) -> tuple[bool, str, str | None]:
+        if self._over is not None:
+            return False, f"not asked: {self._over}", None
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self._over = f"the run's wall clock ran out before {check.name}"
+            return False, self._over, None
+        try:
+            return True, self._timed(check, given, min(left, self._check_seconds)), None
+        except Skipped as reason:
+            return True, "", str(reason)
+        except Mismatch as mismatch:
+            return False, str(mismatch), None
+        except Exception as error:  # a check that crashes is a check that failed
+            return False, self._why(check, error), None
+
+    def _timed(self, check: Check, given: Callable[[], Any], seconds: float) -> str:
+        """Run a check in a thread of its own, because a call into a dead server may never return."""
+        outcome: list[str | BaseException] = []
+
+        def work() -> None:
+            try:
+                outcome.append(check.run(given()))
+            except BaseException as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=work, name=f"verify {check.name}", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not outcome:
+            raise TimeoutError(f"no result within {seconds:g} s")
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    def _why(self, check: Check, error: Exception) -> str:
+        text = f"{type(error).__name__}: {shortened(str(error), 300)}"
+        if isinstance(error, TritonError | OSError | http.client.HTTPException) and not self._client.alive():
+            self._over = f"the server stopped answering during {check.name}"
+            return f"{self._over} ({text})"
+        return text

@@ -1,0 +1,42 @@
+"""Fixtures that several folders of tests share, and the markers that this machine may not serve."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder import serve
+from builder.server import Server
+from builder.servers import docker, embedded
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, saying what would make it run."""
+    marked = {mark.name for item in items for mark in item.iter_markers()}
+    reasons = {
+        "triton": embedded.available() if "triton" in marked else None,
+        "docker": docker.available() if "docker" in marked else None,
+        "gpu": None if shutil.which("nvidia-smi") else "no NVIDIA GPU",
+    }
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def boot() -> Iterator[Callable[..., Server]]:
+    """Boot servers that live until the session ends: `boot(repository, timeout=120.0)`."""
+    servers: list[Server] = []
+
+    def start(repository: Path, **arguments: Any) -> Server:
+        servers.append(serve.boot(repository, **arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()

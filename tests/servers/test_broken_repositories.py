@@ -1,0 +1,32 @@
+"""Every folder of `broken/` must fail the boot with the right reason: drop a folder in, a test exists."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from builder.errors import ServeError
+from builder.serve import boot
+from builder.server import Options
+
+CASES = sorted((Path(__file__).parent / "broken").iterdir())
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_broken_repository_fails_with_its_reason(case: Path, tmp_path: Path, clean: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(case / "repository", repository)
+    before = sorted(repository.rglob("*"))
+    with pytest.raises(ServeError) as failure:
+        boot(repository, timeout=60.0, options=Options(log=clean))
+    for expected in (case / "expected.txt").read_text().splitlines():
+        assert expected in str(failure.value)
+    assert failure.value.remedy
+    assert sorted(repository.rglob("*")) == before
+
+
+def test_there_are_at_least_ten_cases() -> None:
+    assert len(CASES) >= 10
