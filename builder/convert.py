@@ -165,7 +165,9 @@ def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progr
             "identity": identity,
             "files": {
                 **{f"model/{name}": digest for name, digest in files.digests(stage / "model").items()},
-                **{f"tokenizer/{name}": digest for name, digest in files.digests(stage / "tokenizer").items()},
+                **{
+                    f"tokenizer/{name}": digest for name, digest in files.digests(stage / "tokenizer").items()
+                },
             },
             "generation": _generation(folder),
         }

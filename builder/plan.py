@@ -184,7 +184,9 @@ def _support(quantize: str, quantization: Quantization, target: str, device: str
     remedy = f"choose one of {', '.join(offered)}" if offered else "choose another target (`builder list`)"
     if not offered and device == "cpu":
         remedy = "name a GPU with --gpu, or choose another target (`builder list`)"
-    raise UsageError(f"target {target} does not serve --quantize {quantize} on a {device.upper()}{reason}", remedy=remedy)
+    raise UsageError(
+        f"target {target} does not serve --quantize {quantize} on a {device.upper()}{reason}", remedy=remedy
+    )
 
 
 def _devices(quantization: Quantization, target: str) -> frozenset[str]:

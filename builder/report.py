@@ -118,7 +118,13 @@ def _suite(name: str, members: list[Comparison]) -> ElementTree.Element:
 
 def printable(text: str) -> str:
     """Return text with the characters replaced that XML cannot hold, such as NUL and lone surrogates."""
-    return "".join(
-        character if character in "\t\n" or (character >= " " and not "\ud800" <= character <= "\udfff") else "\ufffd"
-        for character in text
-    ).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
+    return (
+        "".join(
+            character
+            if character in "\t\n" or (character >= " " and not "\ud800" <= character <= "\udfff")
+            else "\ufffd"
+            for character in text
+        )
+        .replace("\ufffe", "\ufffd")
+        .replace("\uffff", "\ufffd")
+    )

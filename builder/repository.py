@@ -117,7 +117,9 @@ def _settings(plan: Plan, model: ModelPlan, artifact: Artifact) -> dict[str, Any
 
 def next_version(plan: Plan, repository: Path) -> int:
     """Return the number above every version that any model of the plan has had."""
-    return 1 + max((number for model in plan.models for number in _versions(repository / model.name)), default=0)
+    return 1 + max(
+        (number for model in plan.models for number in _versions(repository / model.name)), default=0
+    )
 
 
 def _versions(folder: Path) -> list[int]:

@@ -123,8 +123,7 @@ def serve(
         code = server.exit_code()
         server.stop()
         last = triton_log.last_lines(server.log())
-        say(f"Triton ended by itself (exit code {code}); its last words:
-{last}")
+        say(f"Triton ended by itself (exit code {code}); its last words:\n{last}")
         if server.log_path() is not None:
             say(f"Triton's whole log: {server.log_path()}")
         return 1

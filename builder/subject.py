@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from builder.golden import Golden, GoldenPrompt, first_difference
+from builder.served import Repository
 from builder.triton_client import Answer, Client, TritonError
 
 Result = TypeVar("Result")
@@ -22,6 +24,14 @@ class Mismatch(Exception):
 
 class Skipped(Exception):
     """This deployment has nothing that the check could look at; the text says what is missing."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What the checks of a whole repository are given: its folder and the way to the server."""
+
+    repository: Repository
+    client: Client
 
 
 def expect(holds: bool, otherwise: str) -> None:
@@ -41,7 +51,6 @@ class Subject:
 
     Args:
         name: the front's model name; `folder` is its served version folder.
-        models: the names of all models in the repository.
         golden: the recorded answers.
         client: the way to the server.
     """

@@ -23,7 +23,7 @@ from builder.errors import UsageError, VerifyError
 from builder.golden import read_golden
 from builder.report import Comparison, Report
 from builder.served import Repository, read_repository
-from builder.subject import Mismatch, Skipped, Subject, shortened
+from builder.subject import Mismatch, Skipped, Subject, Whole, shortened
 from builder.triton_client import Client, TritonError
 
 CHECK_SECONDS = 60.0
@@ -102,7 +102,7 @@ def verify(
     started = time.monotonic()
     for check in chosen:
         if check.whole_repository:
-            run.ask(check, "", lambda: (served, client))
+            run.ask(check, "", lambda: Whole(served, client))
     for name in _fronts(served, names):
         subject = Subject(name, served.version_folder(name), read_golden(_golden(served, name)), client)
         for check in chosen:
@@ -122,7 +122,9 @@ def _chosen(only: Iterable[str] | None) -> list[Check]:
     wanted = set(only)
     unknown = wanted - {check.name for check in every}
     if unknown:
-        raise UsageError(f"no check is named {', '.join(sorted(unknown))}", remedy="see `builder verify --list`")
+        raise UsageError(
+            f"no check is named {', '.join(sorted(unknown))}", remedy="see `builder verify --list`"
+        )
     return [check for check in every if check.name in wanted]
 
 

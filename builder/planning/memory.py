@@ -59,9 +59,7 @@ def cache_bytes_per_token(dimensions: Dimensions, cache_bytes: int, tensor_paral
     return 2 * dimensions.layers * heads * dimensions.head_size * cache_bytes
 
 
-def on_gpu(
-    total: int, weights: int, cache_per_token: int, context: int, concurrency: int | None
-) -> Memory:
+def on_gpu(total: int, weights: int, cache_per_token: int, context: int, concurrency: int | None) -> Memory:
     """Fill a GPU of `total` bytes: weights, runtime, and KV cache with all that is left.
 
     With `concurrency` the cache stops at what that many sequences of `context` tokens need.

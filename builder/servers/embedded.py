@@ -55,6 +55,8 @@ class EmbeddedServer(Server):
         self.http, self.grpc, self.metrics = (f"127.0.0.1:{port}" for port in (http, grpc, metrics))
         self._folder = Path(tempfile.mkdtemp(prefix="builder-triton-"))
         self._log_path = self._log_path or self._folder / "triton.log"
+        temporary = self._folder / "temporary"
+        temporary.mkdir()
         command = self._command(pytriton.link_backends(self._folder), http, grpc, metrics)
         with self._log_path.open("wb") as log:
             # A session of its own: Ctrl-C reaches our process first, which then stops this one gracefully.
@@ -63,8 +65,9 @@ class EmbeddedServer(Server):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=pytriton.environment_of_stub(),
-                cwd=self._folder,
+                env=pytriton.environment_of_stub(temporary),
+                # The stub has it first on sys.path: no package of ours may lie there.
+                cwd=temporary,
                 start_new_session=True,
             )
 
@@ -146,7 +149,8 @@ class EmbeddedServer(Server):
         self._last_log = self.log()
         inside = self._log_path is not None and self._log_path.parent == self._folder
         if inside and self._keeps_log:
-            shutil.rmtree(self._folder / "backends", ignore_errors=True)
+            for part in ("triton_backends", "temporary"):
+                shutil.rmtree(self._folder / part, ignore_errors=True)
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None

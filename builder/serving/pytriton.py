@@ -61,7 +61,7 @@ def _libraries(name: str) -> list[str]:
 def link_backends(folder: Path) -> Path:
     """Lay out a backend directory: pytriton's Python backend with this interpreter's stub beside it."""
     triton = triton_folder()
-    backends = folder / "backends"
+    backends = folder / "triton_backends"
     python = backends / "python"
     python.mkdir(parents=True)
     for part in (triton / "backends" / "python").iterdir():
@@ -70,14 +70,14 @@ def link_backends(folder: Path) -> Path:
     return backends
 
 
-def environment_of_stub() -> dict[str, str]:
-    """Return the environment in which the stub becomes this interpreter."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        # The repository must stand alone, as it will in production.
-        if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
-    }
+def environment_of_stub(temporary: Path) -> dict[str, str]:
+    """Return the environment in which the stub becomes this interpreter.
+
+    The stub finds its packages through the first `python3` on PATH. It runs isolated: it ignores
+    every PYTHON* variable, so it does write __pycache__ beside a model.py. What models write to
+    TMPDIR goes to `temporary`.
+    """
+    environment = dict(os.environ)
     interpreter = Path(sys.executable).parent
     environment["PATH"] = f"{interpreter}:{environment.get('PATH', '/usr/bin:/bin')}"
     if sys.prefix != sys.base_prefix:
@@ -89,7 +89,5 @@ def environment_of_stub() -> dict[str, str]:
     ]
     # The backend asks for a colon in it as soon as a model brings an execution environment.
     environment["LD_LIBRARY_PATH"] = ":".join(libraries)
-    # No __pycache__ in the repository, and prints reach the log before a crash does.
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    environment["PYTHONUNBUFFERED"] = "1"
+    environment["TMPDIR"] = str(temporary)
     return environment

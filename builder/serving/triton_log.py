@@ -11,7 +11,8 @@ _POLL = "Poll failed for model directory '{model}': "
 _LOADING = re.compile(r"^loading: (?P<model>.+):-?\d+$")
 _DONE = re.compile(r"^(?:successfully loaded|failed to load) '(?P<model>[^']+)'")
 _PORT_TAKEN = re.compile(r"already in use|failed to start .* service", re.IGNORECASE)
-_NOISE = ("+", "|", "[libprotobuf", "Error: Failed to initialize NVML")
+# Tables, C++ stack frames, and what every machine without a GPU prints.
+_NOISE = re.compile(r"[+|]|\s*\d+# |Error: Failed to initialize NVML")
 
 
 def reason(model: str, log: str) -> str | None:
@@ -55,8 +56,8 @@ def port_was_taken(log: str) -> bool:
 
 
 def last_lines(log: str, count: int = 8) -> str:
-    """Return the last lines of the log without Triton's tables, newest last."""
-    lines = [line for line in log.splitlines() if line.strip() and not line.startswith(_NOISE)]
+    """Return the last lines of the log without tables and stack frames, newest last."""
+    lines = [line for line in log.splitlines() if line.strip() and not _NOISE.match(line)]
     return "\n".join(lines[-count:])
 
 

@@ -40,7 +40,9 @@ def repository(tmp_path: Path) -> Callable[..., Path]:
     def make(*models: str) -> Path:
         folder = tmp_path / "repository"
         for model in models:
-            shutil.copytree(HERE / "good" / model, folder / model)
+            shutil.copytree(
+                HERE / "good" / model, folder / model, ignore=shutil.ignore_patterns("__pycache__")
+            )
         return folder
 
     return make

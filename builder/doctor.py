@@ -1,0 +1,83 @@
+"""What is installed, what can run here, and the command that adds what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import house
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One row: `needed` rows decide the exit code, all others are choices."""
+
+    what: str
+    ready: bool
+    detail: str
+    remedy: str = ""
+    needed: bool = False
+
+
+def diagnose() -> list[Diagnosis]:
+    """Return Python, targets, servers and hardware, in this order; nothing heavy is imported."""
+    return [
+        _python(),
+        *(_target(name) for name in house.plugin_names("targets")),
+        *(_server(name) for name in house.plugin_names("servers")),
+        _gpu(),
+        _cache(),
+    ]
+
+
+def _python() -> Diagnosis:
+    version = ".".join(map(str, sys.version_info[:3]))
+    numpy = importlib.metadata.version("numpy")
+    return Diagnosis(
+        "python", sys.version_info >= (3, 11), f"{version}, numpy {numpy}", "use Python 3.11 or newer", True
+    )
+
+
+def _target(name: str) -> Diagnosis:
+    target = house.plugin("targets", name, option="--target")
+    what = f"target {name}"
+    if not target.BUILDS:
+        return Diagnosis(what, False, "this version plans it, but does not build it yet")
+    missing = {
+        module: requirement
+        for module, requirement in target.REQUIREMENTS.items()
+        if importlib.util.find_spec(module) is None
+    }
+    if missing:
+        needed = " ".join(sorted({repr(requirement) for requirement in missing.values()}))
+        return Diagnosis(what, False, f"missing {', '.join(missing)}", f"pip install {needed}")
+    return Diagnosis(what, True, "everything it needs is installed")
+
+
+def _server(name: str) -> Diagnosis:
+    problem = house.plugin("servers", name, option="--using").available()
+    return Diagnosis(f"server {name}", problem is None, problem or "can run here")
+
+
+def _gpu() -> Diagnosis:
+    if shutil.which("nvidia-smi") and Path("/dev/nvidiactl").exists():
+        return Diagnosis("gpu", True, "an NVIDIA driver is loaded")
+    return Diagnosis(
+        "gpu", False, "no NVIDIA GPU: models run on the CPU; `plan --gpu NAME` works all the same"
+    )
+
+
+def _cache() -> Diagnosis:
+    folder = house.cache_folder()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    return Diagnosis(
+        "cache",
+        free > 4 << 30,
+        f"{folder}, {free >> 30} GiB free",
+        "free some space, or point BUILDER_CACHE at another disk",
+    )

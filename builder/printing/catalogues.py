@@ -1,0 +1,65 @@
+"""What `builder list` and `builder doctor` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from builder.doctor import Diagnosis
+from builder.printing import tables
+
+
+def show(found: dict[str, list[dict[str, Any]]]) -> None:
+    """Print every kind of thing that has a name on the command line."""
+    tables.show(
+        "Recipes",
+        ("NAME", "parameters", "checkpoint", "what"),
+        [
+            (row["name"], f"{row['parameters']:,}", row["checkpoint"], row["description"])
+            for row in found["recipes"]
+        ],
+    )
+    tables.show(
+        "Targets",
+        ("--target", "what", "builds", "several GPUs"),
+        [
+            (row["name"], row["title"], _yes(row["builds"]), _yes(row["spans_gpus"]))
+            for row in found["targets"]
+        ],
+    )
+    tables.show(
+        "Quantizations",
+        ("--quantize", "what", "served by"),
+        [
+            (
+                row["name"],
+                row["title"],
+                ", ".join(f"{target} on {'/'.join(devices)}" for target, devices in row["serves"].items()),
+            )
+            for row in found["quantizations"]
+        ],
+    )
+    tables.show(
+        "GPUs",
+        ("--gpu", "what", "memory", "compute"),
+        [(row["name"], row["title"], tables.size(row["memory"]), row["compute"]) for row in found["gpus"]],
+    )
+    tables.show(
+        "Containers",
+        ("--triton", "Triton", "vLLM", "TensorRT-LLM"),
+        [(row["name"], row["triton"], row["vllm"], row["tensorrtllm"]) for row in found["containers"]],
+    )
+    tables.show("Architectures", ("model_type",), [(row["name"],) for row in found["architectures"]])
+
+
+def show_diagnosis(rows: Iterable[Diagnosis]) -> None:
+    """Print one line per thing, with the command that adds what is missing."""
+    tables.show(
+        "Doctor",
+        ("what", "", "seen", "to add it"),
+        [(row.what, "ok" if row.ready else "-", row.detail, "" if row.ready else row.remedy) for row in rows],
+    )
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,52 @@
+"""What a build did, for people and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from builder.pipeline import Built
+from builder.printing import reports, tables
+
+
+def to_json(built: Built) -> dict[str, Any]:
+    """Return the outcome: where it was published, its evidence and its verification."""
+    published = built.published
+    return {
+        "name": published.name,
+        "repository": str(published.repository),
+        "version": published.version,
+        "new": published.fresh,
+        "evidence": built.evidence.to_json(),
+        "verified": built.report.to_json() if built.report else None,
+    }
+
+
+def show(built: Built) -> None:
+    """Print what was proven, then where it is and what to do with it."""
+    evidence, published = built.evidence, built.published
+    tables.show(
+        f"Proven of {published.name} ({built.plan.target} {built.plan.quantize}) before it was published",
+        ("what", "figure"),
+        [
+            ("compared with", evidence.reference),
+            ("golden answers", f"{evidence.prompts} prompts, {evidence.tokens} tokens"),
+            ("the source's own choice", f"{evidence.agreed} of {evidence.tokens} ({evidence.ties} ties)"),
+            ("agreement", f"{evidence.agreement:.1%}"),
+            (
+                "mean divergence",
+                f"{evidence.divergence:.4f} nats (99th percentile {evidence.divergence_p99:.3f})",
+            ),
+            ("furthest from the source", ", ".join(evidence.worst)),
+        ],
+    )
+    if built.report:
+        reports.show(built.report)
+    place = f"{published.repository}/{published.name}"
+    if not published.fresh:
+        click.echo(f"{place} version {published.version} is this very build already; nothing was changed")
+    else:
+        checked = "verified" if built.report else "not verified (--no-verify)"
+        click.echo(f"published {place} version {published.version}, {checked}")
+    click.echo(f"serve it: builder serve {published.repository}")

@@ -1,0 +1,73 @@
+"""A plan for people: the device, the memory, the models and their tensors."""
+
+from __future__ import annotations
+
+import click
+
+from builder.ensemble import Tensor
+from builder.plan import ModelPlan, Plan
+from builder.printing import tables
+
+
+def show(plan: Plan) -> None:
+    """Print everything that a build would write, and what it would need."""
+    where = f"{plan.split.gpus} x {plan.gpu.title}" if plan.gpu else "CPU"
+    click.echo(f"{plan.name}: {plan.origin} ({plan.model_type}, {plan.dimensions.parameters:,} parameters)")
+    click.echo(f"  runs on    {where}, target {plan.target}, {plan.quantize}, engine {plan.engine}")
+    click.echo(
+        f"  server     Triton {plan.container.triton} ({plan.container.tag}); "
+        f"{plan.concurrency} requests at once, {plan.memory.context} tokens each at the most"
+    )
+    if not plan.weights_at_hand:
+        click.echo(
+            "  checkpoint not here yet: these are its published dimensions; --checkpoint PATH overrides"
+        )
+    click.echo()
+    tables.show("Memory" + (" on each GPU" if plan.gpu else ""), ("what", "size", "how"), _memory(plan))
+    tables.show(
+        "Models that would be written",
+        ("model", "version", "runs on", "max batch", "dynamic batching", "why"),
+        [_model(model) for model in plan.models],
+    )
+    for model in plan.models:
+        rows = [("in", *_tensor(tensor)) for tensor in model.inputs]
+        rows += [("out", *_tensor(tensor)) for tensor in model.outputs]
+        tables.show(f"{model.name}: tensors", ("", "name", "type", "dims", ""), rows)
+
+
+def _memory(plan: Plan) -> list[tuple[str, str, str]]:
+    memory, dimensions = plan.memory, plan.dimensions
+    heads = f"{dimensions.key_value_heads} KV heads"
+    if plan.split.tensor > dimensions.key_value_heads:
+        heads += f" copied onto {plan.split.tensor} GPUs"
+    formula = f"2 x {dimensions.layers} layers x {heads} x {dimensions.head_size} x bytes of an element"
+    if plan.split.gpus > 1:
+        formula += f", over {plan.split.gpus} GPUs"
+    rows = [
+        ("weights", tables.size(memory.weights), f"{plan.quantize}, {plan.split.gpus} part(s)"),
+        ("KV cache per token", f"{memory.cache_per_token:,} B", formula),
+        (
+            "KV cache",
+            tables.size(memory.cache),
+            f"{memory.tokens:,} tokens: {memory.sequences} sequences of {memory.context}",
+        ),
+    ]
+    if memory.runtime:
+        rows.append(("runtime", tables.size(memory.runtime), "CUDA context, kernels, workspaces"))
+    total = f"of {tables.size(memory.total)}" if memory.total else "when every sequence is at its longest"
+    return [*rows, ("all", tables.size(memory.used), total)]
+
+
+def _model(model: ModelPlan) -> tuple[str, str, str, str, str, str]:
+    runs = "its steps"
+    if model.instances:
+        on = f" {','.join(map(str, model.instances.gpus))}" if model.instances.gpus else ""
+        runs = f"{model.instances.count} x {model.instances.kind}{on}"
+    member = model.member
+    batching = f"on, waits {member.batching.max_queue_delay_microseconds} us" if member.batching else "off"
+    return model.name, "next", runs, str(member.max_batch_size), batching, member.why
+
+
+def _tensor(tensor: Tensor) -> tuple[str, str, str, str]:
+    dims = "[" + ",".join(map(str, tensor.dims)) + "]"
+    return tensor.name, tensor.data_type, dims, "optional" if tensor.optional else ""

@@ -1,0 +1,163 @@
+"""A client that leaves frees its slot: the engine's own counters show that it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from builder.subject import Skipped, Subject, expect
+
+ORDER = 90
+SCOPE = "front"
+
+TOKENS = 8
+STEPS = 2
+TRIES = 3
+GENERATED = "builder_engine_generated_tokens_total"
+
+
+def engine_counters(subject: Subject) -> str:
+    """The metrics endpoint counts the engine's steps and tokens, and a request moves them by what it made."""
+    subject.still_works()
+    expect(subject.idle(), "the engine is not idle")
+    families = ("builder_engine_steps_total", GENERATED)
+    before = [subject.counter(family) for family in families]
+    subject.ask(subject.inputs(subject.prompt(), max_tokens=6))
+    moved = subject.client.until(lambda: subject.counter(GENERATED) >= before[1] + 6, 3)
+    after = [subject.counter(family) for family in families]
+    expect(moved, f"{GENERATED} went from {before[1]:.0f} to {after[1]:.0f} with 6 tokens")
+    expect(after[1] - before[1] == 6, f"{after[1] - before[1]:.0f} tokens were counted for 6")
+    expect(after[0] > before[0], "no step was counted")
+    return f"{after[1]:.0f} tokens since start"
+
+
+def _endless(subject: Subject) -> dict[str, object]:
+    prompt = subject.prompt()
+    room = int(subject.settings["context_length"]) - len(prompt.input_ids) - 8
+    # long enough that only the cancel can end it during the check
+    return subject.inputs(prompt, max_tokens=room, min_tokens=room, stream=True)
+
+
+def _leave_grpc(subject: Subject) -> int:
+    received = 0
+    with subject.client.open() as stream:
+        subject.client.request(stream, subject.name, _endless(subject))
+        while received < TOKENS or stream.waiting():
+            _, reply, _ = stream.receive()
+            received += len(reply.ids) if reply is not None else 0
+        stream.cancel()
+    return received
+
+
+def _leave_http(subject: Subject) -> int:
+    received = 0
+    with subject.client.open_http(subject.name, _endless(subject), "generate_stream") as call:
+        for event in call.events():
+            expect("error" not in event, f"the server answered an error: {event.get('error')}")
+            ids = event.get("output_ids", [])
+            received += len(ids) if isinstance(ids, list) else 1
+            if received >= TOKENS:
+                break
+    return received
+
+
+def _stops(subject: Subject, leave: Callable[[Subject], int]) -> str:
+    """Leave a running request and compare what the engine made with what had arrived.
+
+    The engine may be one step ahead of the response and one more when it looks, hence two; the
+    client's own delay is not the engine's, hence the best of three.
+    """
+    expect(subject.idle(), "the engine is not idle before the check")
+    best = None
+    for _ in range(TRIES):
+        before = subject.counter(GENERATED)
+        received = leave(subject)
+        expect(subject.idle(), "the request was still active 10 s after its client left")
+        time.sleep(0.1)  # the counters are published a little after the step
+        generated = int(subject.counter(GENERATED) - before)
+        if best is None or generated - received < best[0] - best[1]:
+            best = (generated, received)
+        if generated - received <= STEPS:
+            break
+    assert best is not None
+    generated, received = best
+    expect(
+        generated - received <= STEPS,
+        f"the engine generated {generated} tokens, {received} had arrived when the client left",
+    )
+    subject.still_works()
+    return f"{received} received, {generated} generated"
+
+
+def grpc_cancel_stops_engine(subject: Subject) -> str:
+    """A cancelled gRPC stream stops the engine within two steps."""
+    return _stops(subject, _leave_grpc)
+
+
+def http_disconnect_stops_engine(subject: Subject) -> str:
+    """A dropped HTTP connection stops the engine within two steps."""
+    return _stops(subject, _leave_http)
+
+
+def cancelled_requests_are_counted(subject: Subject) -> str:
+    """The engine counts the request that was cancelled."""
+    family = "builder_engine_cancelled_total"
+    expect(subject.idle(), "the engine is not idle before the check")
+    before = subject.counter(family)
+    _leave_grpc(subject)
+    counted = subject.client.until(lambda: subject.counter(family) > before, 5)
+    expect(counted, f"{family} stayed at {before:.0f}")
+    return f"{subject.counter(family):.0f} since start"
+
+
+def cancel_spares_neighbours(subject: Subject) -> str:
+    """Of two requests named alike, cancelling one leaves the other its whole answer."""
+    tokens = 24
+    prompt = subject.prompt(tokens=tokens)
+    whole = subject.whole(prompt, tokens)
+    with subject.client.open() as stays, subject.client.open() as leaves:
+        subject.client.request(leaves, subject.name, _endless(subject), request_id="alike")
+        leaves.receive()
+        inputs = subject.inputs(prompt, max_tokens=tokens, stream=True)
+        subject.client.request(stays, subject.name, inputs, request_id="alike")
+        _, first, ended = stays.receive()
+        leaves.cancel()
+        ids = list(first.ids) if first is not None else []
+        while not ended:
+            _, reply, ended = stays.receive()
+            ids += reply.ids if reply is not None else []
+    expect(ids == whole.ids(), f"{ids}, alone {whole.ids()}")
+    return f"{len(ids)} tokens after the neighbour left"
+
+
+def waiting_request_can_be_cancelled(subject: Subject) -> str:
+    """A request cancelled while it waits for a slot leaves the line."""
+    active = int(subject.settings["max_active"])
+    if active > 256:
+        raise Skipped(f"the engine runs {active} requests at once, more than this check would send")
+    expect(subject.idle(), "the engine is not idle before the check")
+    held = _endless(subject)
+    with subject.client.open() as running, subject.client.open() as waits:
+        for number in range(active):
+            subject.client.request(running, subject.name, held, request_id=f"running-{number}")
+        waiting = "builder_engine_waiting_requests"
+        runs = subject.client.until(lambda: subject.counter("builder_engine_active_requests") >= active, 10)
+        expect(runs, f"{active} requests did not become active")
+        subject.client.request(waits, subject.name, held, request_id="waits")
+        expect(subject.client.until(lambda: subject.counter(waiting) == 1, 5), "the request did not wait")
+        waits.cancel()
+        left = subject.client.until(lambda: subject.counter(waiting) == 0, 5)
+        expect(left, "the cancelled request was still waiting after 5 s")
+    expect(subject.idle(20), "the engine is not idle after all were cancelled")
+    return f"left the line behind {active} others"
+
+
+def timeout_is_honoured(subject: Subject) -> str:
+    """A request's timeout ends it, before its first token and in the middle, with an error that says so."""
+    for microseconds in (1, 250_000):
+        answer = subject.client.stream(subject.name, _endless(subject), timeout=microseconds)
+        error = subject.refused(answer, f"a timeout of {microseconds} us")
+        expect("time" in error.lower(), f"the error does not speak of time: {error}")
+        subject.still_works()
+    expect(subject.idle(), "the engine is not idle after the timeouts")
+    return "1 us and 250 ms"

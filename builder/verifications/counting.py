@@ -1,0 +1,82 @@
+"""What is said about an answer is true of it: counts, probabilities, the echoed prompt."""
+
+from __future__ import annotations
+
+import math
+
+from builder.subject import Subject, expect
+
+ORDER = 60
+SCOPE = "front"
+
+TOKENS = 12
+
+
+def input_tokens_are_counted(subject: Subject) -> str:
+    """num_input_tokens is the number of ids of the prompt."""
+    prompts = subject.golden.steady(4, TOKENS)
+    for prompt in prompts:
+        seen = subject.whole(prompt, TOKENS).last("num_input_tokens")
+        expect(
+            seen == len(prompt.input_ids),
+            f"prompt {prompt.id!r}: {seen} input tokens, golden has {len(prompt.input_ids)}",
+        )
+    return f"{len(prompts)} prompts"
+
+
+def output_tokens_are_counted(subject: Subject) -> str:
+    """num_output_tokens is the number of ids generated, whole and with the last streamed response."""
+    prompt = subject.prompt()
+    streamed = subject.ask(subject.inputs(prompt, max_tokens=TOKENS, stream=True))
+    for answer in (subject.whole(prompt, TOKENS), streamed):
+        seen = answer.last("num_output_tokens")
+        expect(seen == len(answer.ids()), f"{seen} output tokens said, {len(answer.ids())} ids sent")
+    return f"{streamed.last('num_output_tokens')} tokens"
+
+
+def log_probs_are_probabilities(subject: Subject) -> str:
+    """output_log_probs holds one finite number <= 0 per token, and cum_log_probs their sum."""
+    prompt = subject.prompt()
+    for stream in (False, True):
+        answer = subject.ask(subject.inputs(prompt, max_tokens=TOKENS, return_log_probs=True, stream=stream))
+        values = [float(value) for value in answer.values("output_log_probs")]
+        expect(
+            len(values) == len(answer.ids()),
+            f"{len(values)} output_log_probs for {len(answer.ids())} ids",
+        )
+        bad = [value for value in values if not math.isfinite(value) or value > 1e-4]
+        expect(not bad, f"output_log_probs holds {bad}")
+        cumulative = float(answer.last("cum_log_probs"))
+        expect(
+            math.isclose(cumulative, sum(values), rel_tol=1e-3, abs_tol=1e-2),
+            f"cum_log_probs {cumulative:.4f}, the sum is {sum(values):.4f}",
+        )
+    return f"{len(values)} tokens, sum {cumulative:.2f}"
+
+
+def greedy_tokens_are_likeliest(subject: Subject) -> str:
+    """A token that logit_bias forces has a lower log probability than the greedy one in its place."""
+    prompt = subject.prompt()
+    greedy = subject.ask(subject.inputs(prompt, max_tokens=1, return_log_probs=True))
+    banned = f'{{"{prompt.output_ids[0]}": -100}}'
+    second = subject.ask(subject.inputs(prompt, max_tokens=1, return_log_probs=True, logit_bias=banned))
+    first = float(greedy.values("output_log_probs")[0])
+    expect(first > -8, f"the greedy token has log probability {first:.2f}")
+    expect(second.ids() != greedy.ids(), "the banned token came all the same")
+    return f"greedy {first:.2f}, the next best {float(second.values('output_log_probs')[0]):.2f}"
+
+
+def prompt_is_echoed(subject: Subject) -> str:
+    """exclude_input_in_output false puts the prompt before the answer, whole and streamed; true does not."""
+    text = "Unicode \U0001f389 日本語 e\u0301 stays"
+    plain = subject.ask({"text_input": text, "max_tokens": 4})
+    for stream in (False, True):
+        inputs = {"text_input": text, "max_tokens": 4, "exclude_input_in_output": False, "stream": stream}
+        echoed = subject.ask(inputs)
+        expect(
+            echoed.text() == text + plain.text(),
+            f"{echoed.text()!r}, expected {text + plain.text()!r} (stream {stream})",
+        )
+    excluded = subject.ask({"text_input": text, "max_tokens": 4, "exclude_input_in_output": True})
+    expect(excluded.text() == plain.text(), f"{excluded.text()!r}, expected {plain.text()!r}")
+    return f"{len(text)} characters before the answer"

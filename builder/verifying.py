@@ -1,0 +1,60 @@
+"""Verify a repository against a server that runs already, or one that is booted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from builder.errors import UsageError
+from builder.report import Report
+from builder.serve import boot
+from builder.verify import checks, verify
+
+Progress = Callable[[str, float], None]
+
+
+def run(
+    repository: Path,
+    url: str | None,
+    grpc_url: str | None,
+    metrics_url: str | None,
+    *,
+    names: Sequence[str],
+    only: Sequence[str],
+    progress: Progress,
+) -> Report:
+    """Return the report; without `url` an embedded server is booted for the time of it."""
+    total = len(only) or len(checks())
+    done = 0
+
+    def step(_: object) -> None:
+        nonlocal done
+        done += 1
+        progress("verifying", min(1.0, done / total))
+
+    def ask(http: str, grpc: str, metrics: str | None) -> Report:
+        return verify(repository, http, grpc, metrics, names=names or None, only=only or None, progress=step)
+
+    if url:
+        return ask(*addresses(url, grpc_url, metrics_url))
+    progress("booting Triton", 0.0)
+    with boot(repository) as server:
+        return ask(server.http, server.grpc, server.metrics)
+
+
+def addresses(url: str, grpc_url: str | None, metrics_url: str | None) -> tuple[str, str, str]:
+    """Return HTTP, gRPC and metrics as host:port; Triton's habit is three ports in a row."""
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    if not parts.hostname or not parts.port:
+        raise UsageError(f"--url {url}", expected="http://HOST:PORT")
+    host, port = parts.hostname, parts.port
+    return (
+        f"{host}:{port}",
+        _bare(grpc_url) or f"{host}:{port + 1}",
+        _bare(metrics_url) or f"{host}:{port + 2}",
+    )
+
+
+def _bare(address: str | None) -> str:
+    return urlsplit(address if "//" in address else f"//{address}").netloc if address else ""
