@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from builder.golden import Golden, GoldenPrompt, first_difference
 from builder.served import Repository
 from builder.triton_client import Answer, Client, TritonError
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -40,10 +41,11 @@ def expect(holds: bool, otherwise: str) -> None:
         raise Mismatch(otherwise)
 
 
-def together(calls: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Run all calls at once and return their results in order; the first exception is raised."""
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result() for future in [pool.submit(call) for call in calls]]
+def together(ask: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Call `ask` for all items at once and return the results in order; the first exception is raised."""
+    listed = list(items)
+    with ThreadPoolExecutor(len(listed)) as pool:
+        return list(pool.map(ask, listed))
 
 
 class Subject:
@@ -127,12 +129,11 @@ class Subject:
     @cached_property
     def recorded(self) -> list[tuple[GoldenPrompt, Answer]]:
         """Every golden prompt, streamed over gRPC, all at once, to its full length."""
-        prompts = self.golden.prompts
-        calls = [
-            lambda prompt=prompt: self.ask(self.inputs(prompt, max_tokens=prompt.max_tokens, stream=True))
-            for prompt in prompts
-        ]
-        return list(zip(prompts, together(calls), strict=True))
+
+        def ask(prompt: GoldenPrompt) -> Answer:
+            return self.ask(self.inputs(prompt, max_tokens=prompt.max_tokens, stream=True))
+
+        return list(zip(self.golden.prompts, together(ask, self.golden.prompts), strict=True))
 
     # -- judging ----------------------------------------------------------------------------------
 

@@ -100,14 +100,15 @@ def verify(
     run = _Run(client, progress, check_seconds, time.monotonic() + run_seconds)
     chosen = _chosen(only)
     started = time.monotonic()
+    ground = Whole(served, client)
     for check in chosen:
         if check.whole_repository:
-            run.ask(check, "", lambda: Whole(served, client))
+            run.ask(check, "", ground)
     for name in _fronts(served, names):
         subject = Subject(name, served.version_folder(name), read_golden(_golden(served, name)), client)
         for check in chosen:
             if not check.whole_repository:
-                run.ask(check, name, lambda subject=subject: subject)
+                run.ask(check, name, subject)
     return Report(tuple(run.made), time.monotonic() - started)
 
 
@@ -155,7 +156,7 @@ class _Run:
         self._deadline = deadline
         self._over: str | None = None
 
-    def ask(self, check: Check, model: str, given: Callable[[], Any]) -> None:
+    def ask(self, check: Check, model: str, given: Whole | Subject) -> None:
         started = time.monotonic()
         passed, detail, skipped = self._outcome(check, given)
         comparison = Comparison(
@@ -172,7 +173,7 @@ class _Run:
         if self._progress is not None:
             self._progress(comparison)
 
-    def _outcome(self, check: Check, given: Callable[[], Any]) -> tuple[bool, str, str | None]:
+    def _outcome(self, check: Check, given: Whole | Subject) -> tuple[bool, str, str | None]:
         if self._over is not None:
             return False, f"not asked: {self._over}", None
         left = self._deadline - time.monotonic()
@@ -188,13 +189,13 @@ class _Run:
         except Exception as error:  # a check that crashes is a check that failed
             return False, self._why(check, error), None
 
-    def _timed(self, check: Check, given: Callable[[], Any], seconds: float) -> str:
+    def _timed(self, check: Check, given: Whole | Subject, seconds: float) -> str:
         """Run a check in a thread of its own, because a call into a dead server may never return."""
         outcome: list[str | BaseException] = []
 
         def work() -> None:
             try:
-                outcome.append(check.run(given()))
+                outcome.append(check.run(given))
             except BaseException as error:
                 outcome.append(error)
 

@@ -46,15 +46,14 @@ def version_misread(model: Model, repository: Layout) -> Iterator[Finding]:
     for folder in model.folders:
         if folder.number is None or folder.is_exact or abs(folder.number) > LARGEST_VERSION:
             continue
-        exists = (model.path / str(folder.number)).is_dir()
+        hangs = folder.number in model.served and not (model.path / str(folder.number)).is_dir()
+        missing = f", then waits for ever for {model.name}/{folder.number}, which does not exist"
         yield Finding(
             "version-misread",
-            "warning" if exists else "fatal",
+            "fatal" if hangs else "warning",
             f"{model.name}/{folder.path.name}",
             f"Triton takes the folder {folder.path.name} for version {folder.number}"
-            + (
-                "" if exists else f" and waits for ever on {model.name}/{folder.number}, which does not exist"
-            ),
+            + (missing if hangs else ""),
             f"move {folder.path.name} out of the repository",
         )
 

@@ -57,7 +57,7 @@ class EmbeddedServer(Server):
         self._log_path = self._log_path or self._folder / "triton.log"
         temporary = self._folder / "temporary"
         temporary.mkdir()
-        command = self._command(pytriton.link_backends(self._folder), http, grpc, metrics)
+        command = self._command(self._folder, http, grpc, metrics)
         with self._log_path.open("wb") as log:
             # A session of its own: Ctrl-C reaches our process first, which then stops this one gracefully.
             self._process = subprocess.Popen(
@@ -98,7 +98,7 @@ class EmbeddedServer(Server):
         """Return the process id of tritonserver, which is also its group's; None before the start."""
         return None if self._process is None else self._process.pid
 
-    def _command(self, backends: Path, http: int, grpc: int, metrics: int) -> list[str]:
+    def _command(self, folder: Path, http: int, grpc: int, metrics: int) -> list[str]:
         triton = pytriton.triton_folder()
         addresses = []
         for name, port in (("http", http), ("grpc", grpc), ("metrics", metrics)):
@@ -106,7 +106,7 @@ class EmbeddedServer(Server):
         return [
             str(triton / "bin" / "tritonserver"),
             f"--model-repository={self._repository}",
-            f"--backend-directory={backends}",
+            f"--backend-directory={pytriton.link_backends(folder)}",
             f"--cache-directory={triton / 'caches'}",
             *addresses,
             "--disable-auto-complete-config",
@@ -115,14 +115,9 @@ class EmbeddedServer(Server):
             "--exit-on-error=false",
             f"--exit-timeout-secs={self._options.exit_timeout}",
             "--log-format=default",
-            f"--backend-config=python,shm-region-prefix-name={self._region_prefix()}",
+            f"--backend-config=python,shm-region-prefix-name={_region_prefix(folder)}",
             *self._options.arguments,
         ]
-
-    def _region_prefix(self) -> str:
-        """Name our shared memory so that no other server's regions are ever taken for ours."""
-        assert self._folder is not None
-        return f"triton_{self._folder.name.replace('-', '_')}_"
 
     def _ask_to_end(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGTERM)
@@ -132,6 +127,10 @@ class EmbeddedServer(Server):
             pass  # what is left is killed next
 
     def _end_all(self) -> None:
+        # Taken at once: `kill` may interrupt `stop`, and an ended process's id may be another program's.
+        folder, self._folder = self._folder, None
+        if folder is None:
+            return
         if self._process is not None:
             # The stubs are in its process group; whatever is left of it now serves nobody.
             try:
@@ -139,18 +138,20 @@ class EmbeddedServer(Server):
             except ProcessLookupError:
                 pass
             self._process.wait()
-        self._clean()
+        self._clean(folder)
 
-    def _clean(self) -> None:
-        if self._folder is None:
-            return
-        for region in _SHARED_MEMORY.glob(f"{self._region_prefix()}*"):
+    def _clean(self, folder: Path) -> None:
+        for region in _SHARED_MEMORY.glob(f"{_region_prefix(folder)}*"):
             region.unlink(missing_ok=True)
         self._last_log = self.log()
-        inside = self._log_path is not None and self._log_path.parent == self._folder
+        inside = self._log_path is not None and self._log_path.parent == folder
         if inside and self._keeps_log:
             for part in ("triton_backends", "temporary"):
-                shutil.rmtree(self._folder / part, ignore_errors=True)
+                shutil.rmtree(folder / part, ignore_errors=True)
         else:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder = None
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _region_prefix(folder: Path) -> str:
+    """Name our shared memory so that no other server's regions are ever taken for ours."""
+    return f"triton_{folder.name.replace('-', '_')}_"

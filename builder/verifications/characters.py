@@ -9,7 +9,8 @@ from builder.subject import Skipped, Subject, expect, together
 ORDER = 70
 SCOPE = "front"
 
-EMOJI = "\U0001f389\U0001f680 \U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f1eb\U0001f1f7 \u2764\ufe0f"
+FAMILY = "\u200d".join("\U0001f468\U0001f469\U0001f467\U0001f466")
+EMOJI = f"\U0001f389\U0001f680 {FAMILY} \U0001f1eb\U0001f1f7 \u2764\ufe0f"
 CJK = "日本語の文章、漢字とかな。 中文字符 한국어 텍스트"
 COMBINING = "cafe\u0301 n\u0303 Z\u0351\u036b\u0343 हिन्दी ภาษาไทย עִבְרִית"
 CODE = "def f(x):\n    if x:\n\t\treturn  {'a':  1}\n\n\n    # done   \n  "
@@ -134,6 +135,6 @@ def answers_at_once_keep_their_characters(subject: Subject) -> str:
         return subject.ask({**inputs, "seed": seed, "stream": True}).text()
 
     alone = [ask(seed) for seed in range(4)]
-    at_once = together([lambda seed=seed: ask(seed % 4) for seed in range(8)])
+    at_once = together(ask, [seed % 4 for seed in range(8)])
     expect(at_once == alone * 2, f"{at_once} at once, {alone} alone")
     return "8 streams"

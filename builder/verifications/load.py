@@ -19,9 +19,7 @@ def alone_equals_among_sixteen(subject: Subject) -> str:
     tokens = 12
     prompts = list(subject.golden.prompts)
     among = [prompts[index % len(prompts)] for index in range(16)]
-    answers = together(
-        [lambda prompt=prompt: subject.ask(subject.inputs(prompt, max_tokens=tokens)) for prompt in among]
-    )
+    answers = together(lambda prompt: subject.ask(subject.inputs(prompt, max_tokens=tokens)), among)
     parted = [
         prompt.id
         for prompt, answer in zip(among, answers, strict=True)
@@ -56,7 +54,7 @@ def thirty_two_at_once(subject: Subject) -> str:
             return subject.good(subject.client.generate_stream(subject.name, inputs))
         return subject.ask(inputs)
 
-    answers = together([lambda index=index: ask(index) for index in range(32)])
+    answers = together(ask, range(32))
     for index, answer in enumerate(answers):
         subject.follows(prompts[index % len(prompts)], answer.ids(), 4)
     return "32 answers"
@@ -81,7 +79,7 @@ def _own_answers(subject: Subject, **options: Any) -> None:
     def ask(index: int) -> Answer:
         return subject.ask(subject.inputs(prompts[index % 2], max_tokens=tokens, stream=True), **options)
 
-    answers = together([lambda index=index: ask(index) for index in range(8)])
+    answers = together(ask, range(8))
     for index, answer in enumerate(answers):
         prompt = prompts[index % 2]
         subject.follows(prompt, answer.ids(), tokens)
@@ -115,10 +113,8 @@ def overload_is_refused(subject: Subject) -> str:
             f"{_admitted(subject):.0f} of {room} requests were admitted",
         )
         refused = together(
-            [
-                lambda: subject.client.generate(subject.name, subject.inputs(prompt, max_tokens=2))
-                for _ in range(4)
-            ]
+            lambda tokens: subject.client.generate(subject.name, subject.inputs(prompt, max_tokens=tokens)),
+            [2, 2, 2, 2],
         )
         stream.cancel()
     for answer in refused:

@@ -217,7 +217,7 @@ def error_spares_neighbours(subject: Subject) -> str:
             return subject.client.stream(subject.name, _short(subject, temperature=-1.0))
         return subject.client.stream(subject.name, subject.inputs(prompt, max_tokens=8, stream=True))
 
-    for index, answer in enumerate(together([lambda index=index: ask(index) for index in range(12)])):
+    for index, answer in enumerate(together(ask, range(12))):
         if index % 2:
             subject.refused(answer, "temperature -1", "temperature")
         else:

@@ -23,7 +23,7 @@ class _Cut:
 
 
 def _cuts(subject: Subject, *, across: bool) -> list[_Cut]:
-    """Return stop words taken from golden answers: one whole token, or two characters either side of a seam."""
+    """Return stop words taken from golden answers: one token, or two characters either side of a seam."""
     found = []
     for prompt in subject.golden.steady(len(subject.golden.prompts), TOKENS):
         ids = subject.visible(prompt.output_ids)[:TOKENS]

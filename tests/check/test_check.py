@@ -36,14 +36,16 @@ def test_every_finding_has_a_remedy() -> None:
     assert all(finding.remedy and finding.message for finding in findings)
 
 
-@given(st.integers(0, 2**80), st.sampled_from(["", "_backup", ".old", " "]))
+@given(st.integers(1, 2**80), st.sampled_from(["", "_backup", ".old", " "]))
 def test_version_names_are_read_as_triton_does(number: int, tail: str) -> None:
     folder = layout._version(Path("model") / f"{number}{tail}")
     assert folder.number == number
     assert folder.is_exact == (tail == "")
 
 
-@pytest.mark.parametrize("name", ["warmup", "initial_state", "configs", "backup_2", "01", "007", "v1"])
+@pytest.mark.parametrize(
+    "name", ["warmup", "initial_state", "configs", "backup_2", "0_old", "01", "007", "v1"]
+)
 def test_folders_that_are_no_versions(name: str) -> None:
     assert layout._version(Path(name)).number is None
 
@@ -96,6 +98,18 @@ def test_a_built_model_without_its_files(tmp_path: Path) -> None:
     ]
     (version / "settings.json").write_text("{")
     assert "settings.json is not JSON" in check(tmp_path)[0].message
+
+
+def test_a_misread_folder_is_fatal_only_where_triton_would_serve_it(tmp_path: Path) -> None:
+    shutil.copytree(SERVERS / "good" / "adder", tmp_path / "adder")
+    (tmp_path / "adder" / "0.old").mkdir()
+    assert check(tmp_path) == []
+    (tmp_path / "adder" / "1_backup").mkdir()
+    assert [finding.severity for finding in check(tmp_path)] == ["warning"]
+    (tmp_path / "adder" / "2_backup").mkdir()
+    assert [finding.severity for finding in check(tmp_path)] == ["fatal", "warning"]
+    shutil.copytree(tmp_path / "adder" / "1", tmp_path / "adder" / "3")
+    assert [finding.severity for finding in check(tmp_path)] == ["warning", "warning"]
 
 
 def test_a_folder_that_is_hidden_is_no_model(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Chat messages to ids through the model's own template, without a way in for special tokens.
+
+What users write is text: a `<|im_end|>` in it must not end their turn. Where a message holds the
+text of an added token, a sentinel takes its place while the template is rendered, and the text is
+encoded without added tokens afterwards. Where none does, template and text are encoded in one piece,
+exactly as the reference does it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from backends.text.encoding import Encoder
+
+_PRIVATE_USE = range(0xE000, 0xF8FF)
+
+
+class ChatError(ValueError):
+    """The messages are not what a chat is made of, or the template refuses them; the text is for clients."""
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks the assistant's part for training; here it is only its content."""
+
+    tags = {"generation"}  # noqa: RUF012 - the name and form that jinja2 asks for
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class Chat:
+    """The chat template of a tokenizer folder; `available` is False when it has none."""
+
+    def __init__(self, folder: Path, encoder: Encoder) -> None:
+        self._encoder = encoder
+        path = folder / "chat_template.jinja"
+        self.available = path.is_file()
+        self._names = _token_names(folder / "tokenizer_config.json")
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = time.strftime
+        text = path.read_text(encoding="utf-8") if self.available else ""
+        self._template = environment.from_string(text)
+
+    def encode(self, messages: str) -> list[int]:
+        """Return the prompt ids of a JSON list of messages, or of {"messages": [...], "tools": [...]}.
+
+        Raises ChatError when it is neither, or when the template refuses it.
+        """
+        if not self.available:
+            raise ChatError("this model has no chat template: send text_input or input_ids")
+        chat, tools = _parse(messages)
+        mark = self._free_characters(chat, tools)
+        literals: list[str] = []
+        chat, tools = (_masked(part, self._encoder.added, mark, literals) for part in (chat, tools))
+        rendered = self._render(chat, tools)
+        if not literals:
+            return self._encoder.encode(rendered, add_special_tokens=False)
+        ids: list[int] = []
+        for place, piece in enumerate(re.split(f"{mark[0]}(\\d+){mark[1]}", rendered)):
+            encode = self._encoder.encode_plain
+            ids += encode(literals[int(piece)]) if place % 2 else self._encoder.encode(piece, False)
+        return ids
+
+    def _render(self, chat: Any, tools: Any) -> str:
+        try:
+            return self._template.render(
+                messages=chat, tools=tools or None, add_generation_prompt=True, **self._names
+            )
+        except ChatError:
+            raise
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            raise ChatError(f"the model's chat template refuses these messages: {error}") from error
+
+    def _free_characters(self, *parts: Any) -> tuple[str, str]:
+        used = set("".join(text for part in parts for text in _strings(part)))
+        free = [chr(code) for code in _PRIVATE_USE if chr(code) not in used]
+        return free[0], free[1]
+
+
+def _parse(messages: str) -> tuple[list[dict[str, Any]], list[Any]]:
+    try:
+        value = json.loads(messages)
+    except json.JSONDecodeError as error:
+        raise ChatError(f"messages is not valid JSON: {error}") from error
+    tools = value.get("tools") or [] if isinstance(value, dict) else []
+    chat = value.get("messages") if isinstance(value, dict) else value
+    if not isinstance(chat, list) or not chat:
+        raise ChatError('messages must be a JSON list such as [{"role": "user", "content": "Hello"}]')
+    for place, message in enumerate(chat):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise ChatError(f'messages[{place}] must be an object with a "role"')
+        if not isinstance(message.get("content", ""), str | list | None):
+            raise ChatError(f'messages[{place}]: "content" must be a string, a list of parts, or null')
+    if not isinstance(tools, list):
+        raise ChatError("tools must be a JSON list")
+    return chat, tools
+
+
+def _masked(value: Any, added: tuple[str, ...], mark: tuple[str, str], literals: list[str]) -> Any:
+    """Return the value with every added token's text, at any depth, as a numbered sentinel."""
+    if isinstance(value, str):
+        if not any(token in value for token in added):
+            return value
+
+        def replace(match: re.Match[str]) -> str:
+            literals.append(match[0])
+            return f"{mark[0]}{len(literals) - 1}{mark[1]}"
+
+        return re.sub("|".join(map(re.escape, added)), replace, value)
+    if isinstance(value, list):
+        return [_masked(one, added, mark, literals) for one in value]
+    if isinstance(value, dict):
+        return {
+            _masked(key, added, mark, literals): _masked(one, added, mark, literals)
+            for key, one in value.items()
+        }
+    return value
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _strings(one)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from (key, *_strings(one))
+
+
+def _token_names(path: Path) -> dict[str, str]:
+    """Return bos_token, eos_token and their like, which templates may write."""
+    if not path.is_file():
+        return {}
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    found = {}
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
+        value = settings.get(name)
+        found[name] = value["content"] if isinstance(value, dict) else value or ""
+    return found
+
+
+def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
+    # the sandbox's own filter escapes HTML, which is not what a prompt is
+    return json.dumps(value, ensure_ascii=False, indent=indent, **options)
+
+
+def _refuse(message: str) -> None:
+    raise ChatError(f"the model's chat template refuses these messages: {message}")
