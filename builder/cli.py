@@ -267,7 +267,7 @@ def verify(
     if junit:
         junit.write_text(report.to_junit(), encoding="utf-8")
     if as_json:
-        _print_json(report.to_json())
+        click.echo(report.to_json(), nl=False)
     else:
         reports.show(report)
     sys.exit(0 if report.passed else 1)

@@ -5,21 +5,21 @@ source -> plan -> convert -> prove -> repository -> check -> serve -> verify -> 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import files, repository, source
+from builder import files, repository, source, verifying
 from builder.check import check
 from builder.convert import convert
 from builder.errors import RepositoryError, UsageError, VerifyError
 from builder.plan import Options, Plan, plan
 from builder.prove import Evidence, prove
+from builder.report import Report
 from builder.repository import Published
-from builder.serve import boot
 from builder.subjects import read
-from builder.verify import Report, verify
 
 Progress = Callable[[str, float], None]
 
@@ -64,7 +64,7 @@ def build(
         record = {
             "seconds": round(time.time() - started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "verified": report.to_json() if report else None,
+            "verified": json.loads(report.to_json()) if report else None,
         }
         files.write_json(stage / planned.front.name / str(version) / "build.json", record)
         published = repository.publish(planned, stage, output, version)
@@ -86,21 +86,12 @@ def _verify_staged(planned: Plan, stage: Path, progress: Progress) -> Report:
             "this machine has no NVIDIA GPU, so the deployment cannot be verified here",
             remedy="build where the GPU is, or publish unverified with --no-verify",
         )
-    progress("booting Triton on the staged repository", 0.0)
-    with boot(stage) as server:
-        progress("verifying", 0.0)
-        report = verify(
-            stage,
-            server.http,
-            server.grpc,
-            server.metrics,
-            progress=lambda done, total: progress("verifying", done / max(1, total)),
-        )
+    report = verifying.run(stage, progress=progress)
     if not report.passed:
-        failed = [f"  {row.name}: {row.detail}" for row in report.rows if not row.passed and not row.skipped]
+        failed = [f"  {row.name}: {row.detail}" for row in report.failures]
         raise VerifyError(
             f"{len(failed)} checks failed on the staged deployment; nothing was published:\n"
             + "\n".join(failed),
-            remedy="read the failures above; `builder verify --help` tells how to run them alone",
+            remedy="`builder verify --list` says what each check asks",
         )
     return report

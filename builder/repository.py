@@ -167,6 +167,8 @@ def publish(plan: Plan, stage: Path, repository: Path, version: int) -> Publishe
         RepositoryError: the folder cannot be written, or the contract of the name would change.
     """
     with files.translated(RepositoryError, f"publishing to {repository}"):
+        for compiled in list(stage.rglob("__pycache__")):  # left by the server that verified the stage
+            shutil.rmtree(compiled)
         repository.mkdir(parents=True, exist_ok=True)
         with files.locked(repository.absolute().parent / f".{repository.name}.lock"):
             if next_version(plan, repository) != version:

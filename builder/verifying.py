@@ -16,12 +16,12 @@ Progress = Callable[[str, float], None]
 
 def run(
     repository: Path,
-    url: str | None,
-    grpc_url: str | None,
-    metrics_url: str | None,
+    url: str | None = None,
+    grpc_url: str | None = None,
+    metrics_url: str | None = None,
     *,
-    names: Sequence[str],
-    only: Sequence[str],
+    names: Sequence[str] = (),
+    only: Sequence[str] = (),
     progress: Progress,
 ) -> Report:
     """Return the report; without `url` an embedded server is booted for the time of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -19,7 +20,7 @@ def to_json(built: Built) -> dict[str, Any]:
         "version": published.version,
         "new": published.fresh,
         "evidence": built.evidence.to_json(),
-        "verified": built.report.to_json() if built.report else None,
+        "verified": json.loads(built.report.to_json()) if built.report else None,
     }
 
 

@@ -34,7 +34,7 @@ class GrpcStream:
         self._client.async_stream_infer(model, tensors, enable_empty_final_response=True, **options)
 
     def receive(self, patience: float | None = None) -> tuple[str, Reply | None, bool]:
-        """Return the next message: request id, reply, final. Raises TritonError; Silence after `patience` s."""
+        """Return the next message: request id, reply, final. Raises TritonError, Silence without one."""
         wait = self._patience if patience is None else patience
         try:
             result, error = self._events.get(timeout=wait)
