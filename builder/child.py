@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +14,8 @@ from pathlib import Path
 from builder.errors import BuilderError
 
 SECONDS_BETWEEN_LOOKS = 0.2
+FULL_BYTES = 1 << 20
+"""A disk with less room than this is full, even where the log had no room to say so."""
 
 
 def run(
@@ -47,8 +51,16 @@ def run(
     if process.returncode:
         raise error(
             f"`{shlex.join(command)}` ended with code {process.returncode}:\n{_last_lines(log)}",
-            remedy=f"read its whole log at {log}" if log.exists() else "",
+            remedy=_remedy(log),
         )
+
+
+def _remedy(log: Path) -> str:
+    read = f"read its whole log at {log}"
+    full = os.strerror(errno.ENOSPC) in _last_lines(log)
+    if full or shutil.disk_usage(log.parent).free < FULL_BYTES:
+        return f"free space on that disk, or point BUILDER_CACHE or the output at another; {read}"
+    return read
 
 
 def _last_lines(log: Path, count: int = 12) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
         identity = _identity(plan, digests)
         key = _key(identity)
         home = house.cache_folder() / "artifacts" / key
-        if not (home / "artifact.json").is_file():
+        if not _intact(home):
+            shutil.rmtree(home, ignore_errors=True)
             _build(plan, folder, home, identity, progress)
         record = json.loads((home / "artifact.json").read_text(encoding="utf-8"))
     return Artifact(
@@ -144,6 +146,21 @@ def _hugging_face_folder(checkpoint: Checkpoint, digests: dict[str, str], progre
     return final
 
 
+def _intact(home: Path) -> bool:
+    """Say whether the artifact is there and no file of it was touched since: repositories link to them."""
+    if not (home / "artifact.json").is_file():
+        return False
+    stamps = json.loads((home / "artifact.json").read_text(encoding="utf-8")).get("stamps")
+    return bool(stamps == _stamps(home))
+
+
+def _stamps(home: Path) -> dict[str, list[int]]:
+    """Return relative name -> size and modification time of every file that the engine or tokenizer reads."""
+    found = [file for part in ("model", "tokenizer") for file in sorted((home / part).rglob("*"))]
+    status = {str(file.relative_to(home)): file.stat() for file in found if file.is_file()}
+    return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
+
+
 def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progress: Progress) -> None:
     target = house.plugin("targets", plan.target, option="--target")
     log = house.cache_folder() / "logs" / f"convert-{home.name[:16]}.log"
@@ -170,6 +187,7 @@ def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progr
                 },
             },
             "generation": _generation(folder),
+            "stamps": _stamps(stage),
         }
         files.write_json(stage / "artifact.json", record)
     progress(doing, 1.0)
@@ -182,7 +200,8 @@ def _move_tokenizer(folder: Path, stage: Path) -> None:
     for name in TOKENIZER_FILES:
         (stage / "model" / name).unlink(missing_ok=True)
         if (folder / name).is_file():
-            files.place(folder / name, tokenizer / name)
+            # a copy: a link would let whoever edits a repository edit the checkpoint
+            shutil.copyfile(folder / name, tokenizer / name)
     if not (tokenizer / "tokenizer.json").is_file():
         raise ConversionError(
             f"{folder} holds no tokenizer.json",

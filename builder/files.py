@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ _REMEDIES = {
     errno.EACCES: "make it writable for this user, or choose another folder",
     errno.EPERM: "make it writable for this user, or choose another folder",
     errno.EROFS: "that file system is read-only: choose another folder",
+    errno.EXDEV: "it is a mount point, where nothing can be moved in whole: choose a folder inside it",
     errno.ENOTDIR: "a file is in the way: choose another folder",
 }
 
@@ -41,23 +43,30 @@ def translated(error: type[BuilderError], doing: str) -> Iterator[None]:
 def staged(final: Path) -> Iterator[Path]:
     """Give a new folder beside `final` that becomes `final` when the block ends well, else vanishes.
 
-    Folders that a killed process left behind are removed first.
+    Folders that a killed process left behind are removed first. When another process has made
+    `final` meanwhile, that one stays: `final` is named by the content that it holds.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(final)
+    sweep(final)
     folder = final.parent / f".{final.name}.{os.getpid()}"
     folder.mkdir()
     try:
         yield folder
-        folder.rename(final)
+        try:
+            folder.rename(final)
+        except OSError as failure:
+            if failure.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(final: Path) -> None:
-    for left in final.parent.glob(f".{final.name}.*"):
+def sweep(final: Path) -> None:
+    """Remove the stages of `final` whose process has ended, and this process's own from another life."""
+    for left in final.parent.glob(f".{glob.escape(final.name)}.*"):
         owner = left.suffix[1:]
-        if owner.isdigit() and not _alive(int(owner)):
+        # in a container every build may have the same process id
+        if owner.isdigit() and (int(owner) == os.getpid() or not _alive(int(owner))):
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -86,7 +95,10 @@ def locked(path: Path) -> Iterator[None]:
 def place(source: Path, destination: Path) -> None:
     """Put a file or folder at `destination`: hard links where possible, copies where not."""
     if source.is_dir():
-        shutil.copytree(source, destination, copy_function=_link, symlinks=False)
+        # not copytree: it gathers failures into one that no longer says that the disk is full
+        destination.mkdir(parents=True)
+        for entry in sorted(source.iterdir()):
+            place(entry, destination / entry.name)
     else:
         destination.parent.mkdir(parents=True, exist_ok=True)
         _link(str(source), str(destination))

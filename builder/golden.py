@@ -38,11 +38,18 @@ class Golden:
     prompts: tuple[GoldenPrompt, ...]
 
     def steady(self, count: int, tokens: int) -> list[GoldenPrompt]:
-        """Return the prompts whose first `tokens` ids nothing but a fault can change; long answers first."""
+        """Return the prompts whose first `tokens` ids nothing but a fault can change.
+
+        Long answers come first, and among these short prompts, which are read sooner.
+        """
         fit = [prompt for prompt in self.prompts if prompt.narrowest(tokens) > self.epsilon]
         if len(fit) < count:
             fit = sorted(self.prompts, key=lambda prompt: -prompt.narrowest(tokens))[:count]
-        return sorted(fit, key=lambda prompt: -min(len(prompt.output_ids), tokens))[:count]
+
+        def order(prompt: GoldenPrompt) -> tuple[int, int]:
+            return -min(len(prompt.output_ids), tokens), len(prompt.input_ids)
+
+        return sorted(fit, key=order)[:count]
 
 
 def read_golden(path: Path) -> Golden:

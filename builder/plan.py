@@ -20,6 +20,7 @@ from builder.quantization import Quantization, Support
 
 CPU_CONCURRENCY = 8
 CPU_QUANTIZATION = "int4"
+SPANNING_TARGET = "vllm"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Subject:
     target: str
     precision: str
     weights_at_hand: bool
+    quantize: str | None = None
+    """What its recipe wants on a CPU; None leaves it to the plan."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +135,13 @@ def plan(subject: Subject, options: Options) -> Plan:
     if min(split.tensor, split.pipeline) < 1:
         raise UsageError(f"--tp {split.tensor} --pp {split.pipeline}", expected="both at least 1")
     device = "gpu" if card else "cpu"
-    name = options.target or ("vllm" if split.gpus > 1 else subject.target)
+    name = options.target or (SPANNING_TARGET if split.gpus > 1 else subject.target)
     target = house.plugin("targets", name, option="--target")
     quantize = options.quantize or _precision(subject, card)
     quantization: Quantization = house.plugin("quantizations", quantize, option="--quantize").QUANTIZATION
     support = _support(quantize, quantization, name, device)
+    if card and quantize == "bf16" and not card.bfloat16:
+        raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
     context = _context(subject.dimensions, options.max_context)
     if options.concurrency is not None and options.concurrency < 1:
         raise UsageError(f"--concurrency {options.concurrency}", expected="at least 1")
@@ -167,8 +172,10 @@ def plan(subject: Subject, options: Options) -> Plan:
 
 def _precision(subject: Subject, card: Gpu | None) -> str:
     if card is None:
-        return CPU_QUANTIZATION
-    return "fp16" if subject.precision == "bf16" and not card.bfloat16 else subject.precision
+        return subject.quantize or CPU_QUANTIZATION
+    # no target offers float32 on a GPU
+    half = "bf16" if card.bfloat16 else "fp16"
+    return half if subject.precision in ("fp32", "bf16") else subject.precision
 
 
 def _support(quantize: str, quantization: Quantization, target: str, device: str) -> Support:
@@ -224,8 +231,11 @@ def _place(
         weights = memory.weight_bytes(dimensions, quantization)
         per_token = memory.cache_bytes_per_token(dimensions, quantization.cache_bytes)
         return memory.on_cpu(weights, per_token, context, options.concurrency or CPU_CONCURRENCY)
-    most = placement.MOST_GPUS if spans else 1
-    choices = placement.alternatives(dimensions, quantization, split, card, context, most)
+    # without --target, --tp 2 chooses one that spans GPUs
+    free = options.target is None and SPANNING_TARGET in quantization.targets
+    most = placement.MOST_GPUS if spans or free else 1
+    wanted = options.concurrency or 1
+    choices = placement.alternatives(dimensions, quantization, split, card, context, wanted, most)
     remedy = "use " + ", or ".join(f"`{choice}`" for choice in choices) if choices else _no_choice(subject)
     obstacle = placement.obstacle(dimensions, split)
     if obstacle:
@@ -237,14 +247,16 @@ def _place(
             remedy=remedy,
         )
     filled = placement.fill(dimensions, quantization, split, card, context, options.concurrency)
-    wanted = options.concurrency or 1
     if filled.sequences < wanted:
         raise PlanError(_shortage(subject, split, card, filled, wanted), remedy=remedy)
     return filled
 
 
 def _no_choice(subject: Subject) -> str:
-    return f"no GPU in the table holds {subject.name} so; try --quantize with fewer bits or a shorter --max-context"
+    return (
+        f"no GPU in the table holds {subject.name} so; "
+        "try --quantize with fewer bits or a shorter --max-context"
+    )
 
 
 def _shortage(subject: Subject, split: Split, card: Gpu, filled: Memory, wanted: int) -> str:
@@ -254,8 +266,8 @@ def _shortage(subject: Subject, split: Split, card: Gpu, filled: Memory, wanted:
         f"{subject.name} does not fit {split.gpus} x {card.title}: each has "
         f"{card.memory / gib:.1f} GiB, of which {float(memory.USABLE):.0%} may be used; weights take "
         f"{filled.weights / gib:.1f} GiB, the runtime {filled.runtime / gib:.1f} GiB, and {wanted} x "
-        f"{filled.context} tokens of KV cache {wanted * filled.context * filled.cache_per_token / gib:.1f} GiB: "
-        f"{need / gib:.1f} GiB in all"
+        f"{filled.context} tokens of KV cache "
+        f"{wanted * filled.context * filled.cache_per_token / gib:.1f} GiB: {need / gib:.1f} GiB in all"
     )
 
 

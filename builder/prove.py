@@ -76,7 +76,8 @@ def judge(evidence: Evidence, budget: Budget, plan: Plan) -> None:
     missed = []
     if not evidence.tokens:
         missed.append("no golden prompt was answered with a single token")
-    if evidence.divergence > budget.divergence:
+    # not a number, as a broken artifact may give, is beyond every budget
+    if not evidence.divergence <= budget.divergence:
         missed.append(f"mean divergence {evidence.divergence:.4f} nats, at most {budget.divergence:g}")
     if evidence.agreement < budget.agreement:
         missed.append(f"agreement {evidence.agreement:.1%}, at least {budget.agreement:.1%}")

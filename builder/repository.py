@@ -1,4 +1,4 @@
-"""Repository: the deployment's models as Triton reads them, staged whole, then published one rename at a time."""
+"""Repository: the deployment's models as Triton reads them, staged whole, published one rename at a time."""
 
 from __future__ import annotations
 
@@ -38,28 +38,31 @@ class Published:
 @contextmanager
 def staging(repository: Path) -> Iterator[Path]:
     """Give an empty folder on the repository's own disk; it is gone after the block."""
-    parent = repository.absolute().parent
+    # a link may lead to another disk
+    home = repository.resolve()
     with files.translated(RepositoryError, f"staging beside {repository}"):
-        parent.mkdir(parents=True, exist_ok=True)
-        if repository.exists():
-            _require_writable(repository)
-        folder = parent / f".{repository.name}.{os.getpid()}"
-        shutil.rmtree(folder, ignore_errors=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        files.sweep(home)
+        folder = home.parent / f".{home.name}.{os.getpid()}"
         folder.mkdir()
     try:
+        with files.translated(RepositoryError, f"publishing to {repository}"):
+            if home.exists():
+                _require_writable(home, folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _require_writable(repository: Path) -> None:
+def _require_writable(repository: Path, stage: Path) -> None:
+    """Move an empty file from the stage into the repository, as publishing will do with folders."""
     if not repository.is_dir():
         raise RepositoryError(
             f"{repository} is not a folder", expected="a model repository", remedy="choose another --output"
         )
-    probe = repository / f".writable-{os.getpid()}"
+    probe = stage / "probe"
     probe.touch()
-    probe.unlink()
+    probe.rename(repository / f".writable-{os.getpid()}").unlink()
 
 
 def write(
@@ -170,7 +173,8 @@ def publish(plan: Plan, stage: Path, repository: Path, version: int) -> Publishe
         for compiled in list(stage.rglob("__pycache__")):  # left by the server that verified the stage
             shutil.rmtree(compiled)
         repository.mkdir(parents=True, exist_ok=True)
-        with files.locked(repository.absolute().parent / f".{repository.name}.lock"):
+        home = repository.resolve()
+        with files.locked(home.parent / f".{home.name}.lock"):
             if next_version(plan, repository) != version:
                 raise RepositoryError(
                     f"another build published version {version} of {plan.name} meanwhile",

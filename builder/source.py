@@ -207,8 +207,13 @@ class _Memory:
         with tempfile.NamedTemporaryFile(
             "w", dir=self.path.parent, prefix=".digests-", delete=False, encoding="utf-8"
         ) as file:
-            json.dump(self.entries, file, indent=1, sort_keys=True)
-        Path(file.name).replace(self.path)
+            try:
+                json.dump(self.entries, file, indent=1, sort_keys=True)
+                file.flush()
+                Path(file.name).replace(self.path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
 
     @staticmethod
     def _key(file: Path) -> str:

@@ -157,10 +157,10 @@ class Subject:
 
     def still_works(self) -> None:
         """Expect a short golden answer, as proof that what came before broke nothing."""
-        prompt = self.prompt()
+        prompt = self.prompt(tokens=1)
         try:
-            answer = self.ask(self.inputs(prompt, max_tokens=2))
-            self.follows(prompt, answer.ids(), 2)
+            answer = self.ask(self.inputs(prompt, max_tokens=1))
+            self.follows(prompt, answer.ids(), 1)
         except (Mismatch, TritonError) as error:
             raise Mismatch(f"the request after it failed: {error}") from error
 

@@ -44,6 +44,7 @@ def _from_recipe(known: recipe.Recipe) -> Subject:
         target=known.target,
         precision=known.precision,
         weights_at_hand=False,
+        quantize=known.quantize,
     )
 
 
@@ -59,6 +60,7 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
         target=wanted.target if wanted else "onnx",
         precision=wanted.precision if wanted else precision,
         weights_at_hand=True,
+        quantize=wanted.quantize if wanted else None,
     )
 
 

@@ -20,11 +20,16 @@ class TritonPythonModel:
         self._vocabulary = Vocabulary.load(folder / "tokenizer" / "tokenizer.json")
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Return one response per request; ids that do not exist have no text."""
+        """Return one response per request; one with ids that do not exist is refused alone."""
         return [self._respond(request) for request in requests]
 
     def _respond(self, request: Any) -> Any:
         rows = pb_utils.get_input_tensor_by_name(request, "output_ids").as_numpy()
+        strange = rows[(rows < 0) | (rows >= len(self._vocabulary.table))]
+        if strange.size:
+            message = f"output_ids holds {strange[0]}, ids are 0 to {len(self._vocabulary.table) - 1}"
+            error = pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG)
+            return pb_utils.InferenceResponse(error=error)
         given = pb_utils.get_input_tensor_by_name(request, "context_ids")
         contexts = given.as_numpy() if given is not None else np.zeros((len(rows), 0), dtype=np.int32)
         found = [

@@ -24,6 +24,11 @@ from backends.engine.protocol import (
     Step,
 )
 
+COURTESY_SECONDS = 0.005
+"""How long a round waits at the most until its steps have been passed on. A library that holds the
+interpreter's lock while it computes would otherwise let every response, and every look whether the
+client is still there, wait for whole further steps. A consumer that is slower than this waits for nobody."""
+
 
 class Runner(Protocol):
     """One sequence inside an engine's library; only the worker thread touches it."""
@@ -42,6 +47,7 @@ class _Job:
     runner: Runner | None = None
     cancelled: bool = False
     left: bool = False
+    unread: int = 0
 
 
 class Scheduler:
@@ -70,6 +76,8 @@ class Scheduler:
         queue: asyncio.Queue[Step | EngineError] = asyncio.Queue()
 
         def deliver(item: Step | EngineError) -> None:
+            with self._lock:
+                job.unread += 1
             try:
                 loop.call_soon_threadsafe(queue.put_nowait, item)
             except RuntimeError:  # the loop has closed: nobody is left to tell
@@ -89,6 +97,9 @@ class Scheduler:
                         return
                 if isinstance(items[-1], EngineError):
                     raise items[-1]
+                with self._lock:
+                    job.unread -= len(items)
+                    self._lock.notify()
         finally:
             job.left = True
             self._wake()
@@ -143,6 +154,8 @@ class Scheduler:
             while self._admit():
                 for job in list(self._active):
                     self._advance(job)
+                with self._lock:
+                    self._lock.wait_for(self._all_read, COURTESY_SECONDS)
         except BaseException as error:
             self._fail(error)
             raise
@@ -160,6 +173,9 @@ class Scheduler:
             while self._waiting and len(self._active) < self._max_active:
                 self._active.append(self._waiting.popleft())
         return True
+
+    def _all_read(self) -> bool:
+        return not any(job.unread and not job.left for job in self._active)
 
     def _advance(self, job: _Job) -> None:
         if _over(job):

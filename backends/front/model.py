@@ -95,7 +95,9 @@ class TritonPythonModel:
     def _parse(self, request: Any) -> Request:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         parameters = json.loads(request.parameters() or "{}")
-        return parse(tensors, parameters, self._limits, self._encoder, self._chat, request.timeout())
+        # `generate` leaves the timeout among the parameters, every other call sets it on the request
+        timeout = request.timeout() or parameters.get("timeout", 0)
+        return parse(tensors, parameters, self._limits, self._encoder, self._chat, timeout)
 
     async def _serve(self, answer: _Answer, request: Request) -> None:
         watch = asyncio.create_task(self._watch(answer))

@@ -230,6 +230,8 @@ def _sampling(
     min_tokens = int(values.number("min_tokens") or 0)
     if min_tokens > max_tokens:
         raise InvalidRequest(f"min_tokens is {min_tokens}, it must be at most max_tokens, {max_tokens}")
+    if not isinstance(timeout_microseconds, int) or timeout_microseconds < 0:
+        raise InvalidRequest(f"timeout is {timeout_microseconds!r}, microseconds above 0 are expected")
     seconds = timeout_microseconds / 1e6 or limits.deadline_seconds
     seed = values.one("seed")
     return Sampling(

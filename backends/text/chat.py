@@ -70,11 +70,27 @@ class Chat:
         rendered = self._render(chat, tools)
         if not literals:
             return self._encoder.encode(rendered, add_special_tokens=False)
+        return self._encode_around(re.split(f"{mark[0]}(\\d+){mark[1]}", rendered), literals)
+
+    def _encode_around(self, pieces: list[str], literals: list[str]) -> list[int]:
+        """Encode text in which every second piece is the number of a literal that must stay text.
+
+        The template's own tokens are cut out first; each run of text between them is encoded in one
+        piece, as it would be if the literal had no meaning.
+        """
         ids: list[int] = []
-        for place, piece in enumerate(re.split(f"{mark[0]}(\\d+){mark[1]}", rendered)):
-            encode = self._encoder.encode_plain
-            ids += encode(literals[int(piece)]) if place % 2 else self._encoder.encode(piece, False)
-        return ids
+        run = ""
+        for place, piece in enumerate(pieces):
+            if place % 2:
+                run += literals[int(piece)]
+                continue
+            for part in re.split(f"({_any_of(self._encoder.added)})", piece):
+                if part not in self._encoder.added:
+                    run += part
+                    continue
+                ids += [*self._encoder.encode_plain(run), *self._encoder.encode(part, False)]
+                run = ""
+        return [*ids, *self._encoder.encode_plain(run)]
 
     def _render(self, chat: Any, tools: Any) -> str:
         try:
@@ -121,7 +137,7 @@ def _masked(value: Any, added: tuple[str, ...], mark: tuple[str, str], literals:
             literals.append(match[0])
             return f"{mark[0]}{len(literals) - 1}{mark[1]}"
 
-        return re.sub("|".join(map(re.escape, added)), replace, value)
+        return re.sub(_any_of(added), replace, value)
     if isinstance(value, list):
         return [_masked(one, added, mark, literals) for one in value]
     if isinstance(value, dict):
@@ -130,6 +146,11 @@ def _masked(value: Any, added: tuple[str, ...], mark: tuple[str, str], literals:
             for key, one in value.items()
         }
     return value
+
+
+def _any_of(tokens: tuple[str, ...]) -> str:
+    """Return a pattern of all tokens, the longest first as they were sorted."""
+    return "|".join(map(re.escape, tokens))
 
 
 def _strings(value: Any) -> Iterator[str]:

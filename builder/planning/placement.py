@@ -92,28 +92,44 @@ def fill(
 
 
 def alternatives(
-    dimensions: Dimensions, quantization: Quantization, asked: Split, card: Gpu, context: int, most: int
+    dimensions: Dimensions,
+    quantization: Quantization,
+    asked: Split,
+    card: Gpu,
+    context: int,
+    concurrency: int,
+    most: int,
 ) -> list[str]:
-    """Return command-line choices that work, nearest to what was asked first; `most` GPUs at the most."""
+    """Return options that work when added to what was asked, nearest first; `most` GPUs at the most."""
+
+    def room(split: Split, on: Gpu) -> int:
+        return fill(dimensions, quantization, split, on, context, None).sequences
 
     def works(split: Split, on: Gpu) -> bool:
-        return (
-            obstacle(dimensions, split) is None
-            and fill(dimensions, quantization, split, on, context, None).sequences > 0
-        )
+        return obstacle(dimensions, split) is None and room(split, on) >= concurrency
+
+    def choice(on: Gpu, tensor: int, more: str = "") -> str:
+        return f"--gpu {on.name} --tp {tensor}{' --pp 1' if asked.pipeline > 1 else ''}{more}"
 
     sizes = sorted(range(1, most + 1), key=lambda tensor: (abs(tensor - asked.tensor), -tensor))
-    found = [f"--gpu {card.name} --tp {size}" for size in sizes if works(Split(size), card)][:2]
+    found = [choice(card, size) for size in sizes if works(Split(size), card)][:2]
     larger = sorted((row for row in gpus().values() if row.memory > card.memory), key=lambda row: row.memory)
-    whole = Split(asked.tensor) if obstacle(dimensions, asked) is None and asked.tensor <= most else Split(1)
-    found += [f"--gpu {row.name} --tp {whole.tensor}" for row in larger if works(whole, row)][:1]
-    shorter = _longest_context(dimensions, quantization, whole, card)
+    whole = Split(asked.tensor)
+    if asked.tensor > most or obstacle(dimensions, whole):
+        whole = Split()
+    found += [choice(row, whole.tensor) for row in larger if works(whole, row)][:1]
+    shorter = _longest_context(dimensions, quantization, whole, card, concurrency)
     if 0 < shorter < context:
-        found.append(f"--gpu {card.name} --tp {whole.tensor} --max-context {shorter}")
+        found.append(choice(card, whole.tensor, f" --max-context {shorter}"))
+    fewer = room(whole, card)
+    if 0 < fewer < concurrency:
+        found.append(choice(card, whole.tensor, f" --concurrency {fewer}"))
     return found
 
 
-def _longest_context(dimensions: Dimensions, quantization: Quantization, split: Split, card: Gpu) -> int:
-    """Return the longest context of which one sequence fits, rounded down to a multiple of 256 tokens."""
-    tokens = fill(dimensions, quantization, split, card, 1, None).tokens
+def _longest_context(
+    dimensions: Dimensions, quantization: Quantization, split: Split, card: Gpu, sequences: int
+) -> int:
+    """Return the longest context of which `sequences` fit, rounded down to a multiple of 256 tokens."""
+    tokens = fill(dimensions, quantization, split, card, 1, None).tokens // sequences
     return min(tokens, dimensions.context_length) // 256 * 256

@@ -86,6 +86,7 @@ class Client:
                     _, reply, answer.ended = stream.receive()
                     if reply is not None:
                         answer.replies.append(reply)
+                stream.finish()
             except Silence:
                 raise
             except TritonError as error:

@@ -26,6 +26,7 @@ class GrpcStream:
         self._patience = patience
         self._events: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         self._client = InferenceServerClient(url)
+        # Triton would add its status codes for the header triton_grpc_error, and crash before 26.04
         self._client.start_stream(lambda result, error: self._events.put((result, error)))
         self._ended = False
 
@@ -60,6 +61,10 @@ class GrpcStream:
         }
         return response.id, Reply(outputs), final
 
+    def finish(self) -> None:
+        """Close the stream after the last response, as a satisfied client does."""
+        self._client.stop_stream()
+
     def cancel(self) -> None:
         """Cancel every request of the stream, as a client that walks away does."""
         self._client.stop_stream(cancel_requests=True)
@@ -93,6 +98,17 @@ class HttpStream:
                 text = text[5:]
             if text:
                 yield json.loads(text)
+
+    def arrived(self) -> list[dict[str, Any]]:
+        """Return the events that have arrived but were not read yet; the stream is of no use afterwards."""
+        found: list[dict[str, Any]] = []
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(0.001)
+            try:
+                found.extend(self.events())
+            except (OSError, http.client.HTTPException, ValueError):
+                pass  # nothing more, or half an event
+        return found
 
     def close(self) -> None:
         self._response.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from builder.subject import Skipped, Subject, expect
 
@@ -12,7 +13,7 @@ SCOPE = "front"
 
 TOKENS = 8
 STEPS = 2
-TRIES = 3
+TRIES = 5
 GENERATED = "builder_engine_generated_tokens_total"
 
 
@@ -53,19 +54,24 @@ def _leave_http(subject: Subject) -> int:
     received = 0
     with subject.client.open_http(subject.name, _endless(subject), "generate_stream") as call:
         for event in call.events():
-            expect("error" not in event, f"the server answered an error: {event.get('error')}")
-            ids = event.get("output_ids", [])
-            received += len(ids) if isinstance(ids, list) else 1
+            received += _ids_in(event)
             if received >= TOKENS:
                 break
+        received += sum(_ids_in(event) for event in call.arrived())
     return received
+
+
+def _ids_in(event: dict[str, Any]) -> int:
+    expect("error" not in event, f"the server answered an error: {event.get('error')}")
+    ids = event.get("output_ids", [])
+    return len(ids) if isinstance(ids, list) else 1
 
 
 def _stops(subject: Subject, leave: Callable[[Subject], int]) -> str:
     """Leave a running request and compare what the engine made with what had arrived.
 
     The engine may be one step ahead of the response and one more when it looks, hence two; the
-    client's own delay is not the engine's, hence the best of three.
+    client's own delay is not the engine's, hence the best of five.
     """
     expect(subject.idle(), "the engine is not idle before the check")
     best = None

@@ -84,8 +84,8 @@ def spaces_are_kept(subject: Subject) -> str:
 
 def control_tokens_are_not_injected(subject: Subject) -> str:
     """Control tokens written inside a user's message are mere text to the model."""
-    literal = " and ".join(sorted(_control_tokens(subject))[:4])
-    short, long = "a", f"a {literal} b"
+    literals = _control_tokens(subject)[:4]
+    short, long = "a", f"a {' and '.join(literals)} b"
     counts = [
         subject.ask({"messages": json.dumps([{"role": "user", "content": content}]), "max_tokens": 1}).last(
             "num_input_tokens"
@@ -95,16 +95,21 @@ def control_tokens_are_not_injected(subject: Subject) -> str:
     added = counts[1] - counts[0]
     safe = len(subject.encode(long, control=False)) - len(subject.encode(short, control=False))
     unsafe = len(subject.encode(long)) - len(subject.encode(short))
-    expect(abs(added - safe) <= 2, f"{added} tokens for {literal!r}, {safe} as text, {unsafe} if injected")
+    # a literal may be split off from the words around it, which costs a token on either side
+    expect(
+        safe - len(literals) <= added <= safe + 2 * len(literals),
+        f"{added} tokens for {long!r}, {safe} as text, {unsafe} if injected",
+    )
     return f"{added} tokens as text, {unsafe} if they were control tokens"
 
 
 def _control_tokens(subject: Subject) -> list[str]:
-    added = subject.tokenizer.get_added_tokens_decoder().values()
-    tokens = [token.content for token in added if token.special]
-    if not tokens:
+    """Return the texts of control tokens, first those that end a turn."""
+    added = subject.tokenizer.get_added_tokens_decoder()
+    special = sorted(token for token in added if added[token].special)
+    if not special:
         raise Skipped("the tokenizer has no control tokens")
-    return tokens
+    return [added[token].content for token in sorted(special, key=lambda token: token not in subject.end_ids)]
 
 
 def bos_is_not_doubled(subject: Subject) -> str:

@@ -16,7 +16,7 @@ MANY = 1024
 
 def alone_equals_among_sixteen(subject: Subject) -> str:
     """An answer among sixteen requests at once is the answer given alone, ties within epsilon aside."""
-    tokens = 12
+    tokens = 8
     prompts = list(subject.golden.prompts)
     among = [prompts[index % len(prompts)] for index in range(16)]
     answers = together(lambda prompt: subject.ask(subject.inputs(prompt, max_tokens=tokens)), among)
@@ -34,29 +34,29 @@ def alone_equals_among_sixteen(subject: Subject) -> str:
 
 def fifty_in_a_row(subject: Subject) -> str:
     """Fifty requests one after another are all answered rightly."""
-    prompts = subject.golden.steady(5, 2)
+    prompts = subject.golden.steady(5, 1)
     for index in range(50):
         prompt = prompts[index % len(prompts)]
-        answer = subject.ask(subject.inputs(prompt, max_tokens=2))
-        subject.follows(prompt, answer.ids(), 2)
-        expect(len(answer.ids()) == 2, f"request {index}: {len(answer.ids())} ids, expected 2")
+        answer = subject.ask(subject.inputs(prompt, max_tokens=1))
+        subject.follows(prompt, answer.ids(), 1)
+        expect(len(answer.ids()) == 1, f"request {index}: {len(answer.ids())} ids, expected 1")
     return "50 answers"
 
 
 def thirty_two_at_once(subject: Subject) -> str:
     """Thirty-two requests at once, streamed and whole, over gRPC and HTTP, are all answered rightly."""
-    prompts = subject.golden.steady(4, 4)
+    prompts = subject.golden.steady(4, 3)
 
     def ask(index: int) -> Answer:
         prompt = prompts[index % len(prompts)]
-        inputs = subject.inputs(prompt, max_tokens=4, stream=bool(index % 4 > 1))
+        inputs = subject.inputs(prompt, max_tokens=3, stream=bool(index % 4 > 1))
         if index % 2:
             return subject.good(subject.client.generate_stream(subject.name, inputs))
         return subject.ask(inputs)
 
     answers = together(ask, range(32))
     for index, answer in enumerate(answers):
-        subject.follows(prompts[index % len(prompts)], answer.ids(), 4)
+        subject.follows(prompts[index % len(prompts)], answer.ids(), 3)
     return "32 answers"
 
 
@@ -73,7 +73,7 @@ def no_request_id(subject: Subject) -> str:
 
 
 def _own_answers(subject: Subject, **options: Any) -> None:
-    tokens = 8
+    tokens = 6
     prompts = _different(subject, tokens)
 
     def ask(index: int) -> Answer:
@@ -113,13 +113,12 @@ def overload_is_refused(subject: Subject) -> str:
             f"{_admitted(subject):.0f} of {room} requests were admitted",
         )
         refused = together(
-            lambda tokens: subject.client.generate(subject.name, subject.inputs(prompt, max_tokens=tokens)),
+            lambda tokens: subject.client.stream(subject.name, subject.inputs(prompt, max_tokens=tokens)),
             [2, 2, 2, 2],
         )
         stream.cancel()
     for answer in refused:
         subject.refused(answer, f"one request beyond {room}")
-        expect(answer.code == 503, f"refused with {answer.code}, expected 503 UNAVAILABLE: {answer.error}")
     expect(subject.idle(20), "the engine is not idle after the held requests were cancelled")
     subject.still_works()
     return f"{room} admitted, 4 refused"

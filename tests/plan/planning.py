@@ -1,0 +1,37 @@
+"""Plans of recipes, asked for as the command line does."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from functools import cache
+
+from builder.plan import Options, Plan, Subject, plan
+from builder.subjects import read
+
+FIELDS = {
+    "--tp": ("tensor_parallel", int),
+    "--pp": ("pipeline_parallel", int),
+    "--gpu": ("gpu", str),
+    "--max-context": ("max_context", int),
+    "--concurrency": ("concurrency", int),
+    "--quantize": ("quantize", str),
+    "--target": ("target", str),
+    "--triton": ("triton", str),
+}
+
+
+@cache
+def subject(name: str) -> Subject:
+    return read(name, None, None)[0]
+
+
+def options(line: str, before: Options | None = None) -> Options:
+    """Read options as the command line does, the last of a kind wins."""
+    words = shlex.split(line)
+    values = {FIELDS[flag][0]: FIELDS[flag][1](value) for flag, value in zip(words[::2], words[1::2], strict=True)}
+    return dataclasses.replace(before or Options(), **values)
+
+
+def planned(name: str, line: str = "") -> Plan:
+    return plan(subject(name), options(line))

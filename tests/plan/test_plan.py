@@ -1,0 +1,138 @@
+"""What a plan decides, what it refuses as misuse, and what it does not load."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from planning import planned
+
+from builder.errors import UsageError
+
+NAMED = {
+    "--target tensorflow": ["--target 'tensorflow' does not exist", "onnx", "vllm"],
+    "--quantize int5": ["--quantize 'int5' does not exist", "int4", "int8", "fp32", "bf16", "fp16"],
+    "--gpu h300": ["--gpu 'h300' is not in the table", "h200", "a100-40", "t4"],
+    "--triton 99.99": ["--triton '99.99' is not in the table", "24.10", "26.08"],
+    "--max-context 0": ["--max-context 0", "1 to 131072 tokens"],
+    "--max-context 131073": ["--max-context 131073", "1 to 131072 tokens"],
+    "--max-context -5": ["--max-context -5", "1 to 131072 tokens"],
+    "--concurrency 0": ["--concurrency 0", "at least 1"],
+    "--concurrency -1 --gpu h200": ["--concurrency -1", "at least 1"],
+}
+
+
+@pytest.mark.parametrize("line", NAMED)
+def test_misuse_names_the_choices(line):
+    with pytest.raises(UsageError) as caught:
+        planned("llama-8b", line)
+    assert caught.value.exit_code == 2
+    for word in NAMED[line]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--quantize fp16", ["builds, then fails at its first run on a CPU", "choose one of fp32, int4, int8"]),
+        ("--quantize bf16", ["builds, then fails at its first run on a CPU", "choose one of fp32, int4, int8"]),
+        ("--quantize int4 --gpu h200", ["does not serve --quantize int4 on a GPU", "choose one of bf16, fp16"]),
+        ("--quantize fp32 --gpu h200", ["half the memory", "choose one of bf16, fp16"]),
+        ("--quantize int4 --gpu h200 --target vllm", ["choose one of bf16, fp16"]),
+        ("--target vllm", ["on a CPU", "name a GPU with --gpu"]),
+        ("--quantize bf16 --gpu t4", ["NVIDIA T4 16 GB has no bfloat16", "--quantize fp16"]),
+    ],
+)
+def test_what_does_not_combine(line, words):
+    with pytest.raises(UsageError) as caught:
+        planned("llama-8b", line)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "target", "quantize"),
+    [
+        ("llama-8b", "", "onnx", "int4"),
+        ("llama-8b", "--gpu h200", "onnx", "bf16"),
+        ("llama-8b", "--gpu h200 --tp 2", "vllm", "bf16"),
+        ("llama-8b", "--gpu h200 --pp 2", "vllm", "bf16"),
+        ("llama-8b", "--gpu t4 --tp 2 --max-context 2048", "vllm", "fp16"),
+        ("smollm2", "", "onnx", "int4"),
+        ("smollm2", "--gpu h200", "onnx", "bf16"),
+        ("smollm2", "--gpu t4", "onnx", "fp16"),
+    ],
+)
+def test_what_is_left_to_the_plan(name, line, target, quantize):
+    found = planned(name, line)
+    assert (found.target, found.quantize) == (target, quantize)
+
+
+def test_the_recipe_chooses_the_precision_of_a_cpu(tmp_path):
+    from builder.plan import Options, plan
+    from builder.recipe import load
+    from builder.subjects import read
+
+    mine = tmp_path / "mine.toml"
+    text = load("smollm2").path.read_text().replace('quantize = "int4"', 'quantize = "int8"')
+    mine.write_text(text.replace("package:", "package:absent_"))
+    assert plan(read(str(mine), None, None)[0], Options()).quantize == "int8"
+
+
+@pytest.mark.parametrize(
+    ("line", "front"),
+    [
+        ("", ("KIND_CPU", 1, ())),
+        ("--gpu h200", ("KIND_GPU", 1, (0,))),
+        ("--gpu h200 --tp 4", ("KIND_MODEL", 1, ())),
+    ],
+)
+def test_instances(line, front):
+    found = planned("llama-8b", line)
+    kinds = {model.member.suffix: model.instances for model in found.models}
+    assert (kinds[""].kind, kinds[""].count, kinds[""].gpus) == front
+    assert kinds["_tokenizer"].kind == kinds["_detokenizer"].kind == "KIND_CPU"
+    assert kinds["_ensemble"] is None
+
+
+def test_parts_are_planned_before_what_uses_them():
+    names = [model.name for model in planned("smollm2").models]
+    assert names == ["smollm2_tokenizer", "smollm2_detokenizer", "smollm2", "smollm2_ensemble"]
+
+
+def test_the_plan_as_json_is_whole_and_repeatable():
+    found = json.dumps(planned("llama-8b", "--gpu h200").to_json(), sort_keys=True)
+    assert found == json.dumps(planned("llama-8b", "--gpu h200").to_json(), sort_keys=True)
+    plain = json.loads(found)
+    assert plain["memory"]["cache_per_token"] == 131_072
+    assert all(model["why"] for model in plain["models"])
+    front = plain["models"][2]
+    assert {"name": "stop_words", "data_type": "STRING", "dims": [-1], "optional": True} in front["inputs"]
+    assert front["instances"] == {"kind": "KIND_GPU", "count": 1, "gpus": [0]}
+
+
+HEAVY = ("torch", "transformers", "onnxruntime", "onnxruntime_genai", "tritonclient", "numpy", "grpc", "gguf")
+SCRIPT = """
+import socket, sys
+def refuse(*arguments):
+    raise AssertionError("plan must not use the network")
+socket.socket.connect = refuse
+from builder import cli
+try:
+    cli.main(sys.argv[1:], standalone_mode=False)
+finally:
+    print("LOADED", *sorted({name.split(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("llama-8b", "--gpu", "h200"), ("llama-8b", "--gpu", "a10", "--tp", "3"), ("smollm2",), ("smollm2", "--json")],
+)
+def test_planning_loads_nothing_heavy_and_stays_offline(arguments):
+    command = [sys.executable, "-c", SCRIPT, "plan", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    loaded = done.stderr.rpartition("LOADED ")[2].split()
+    assert "builder" in loaded, done.stderr
+    assert not set(HEAVY) & set(loaded)
+    assert "AssertionError" not in done.stderr
