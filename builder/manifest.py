@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import builder
@@ -15,17 +16,20 @@ FORMAT = 1
 
 def manifest(plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: Evidence) -> dict[str, Any]:
     """Return the manifest of one version; nothing in it names a machine, a user or a time."""
+    # a folder of this machine says nothing elsewhere: the digests say what was in it
+    here = Path(plan.origin)
+    origin = here.resolve().name if here.exists() else plan.origin
     return {
         "format": FORMAT,
         "name": plan.name,
         "builder": builder.__version__,
         "source": {
-            "origin": plan.origin,
+            "origin": origin,
             "revision": checkpoint.revision,
             "format": checkpoint.format,
             "sha256": artifact.source_digests,
         },
-        "plan": plan.to_json(),
+        "plan": {**plan.to_json(), "origin": origin},
         "tools": artifact.tools,
         "artifact": {"key": artifact.key, "sha256": artifact.digests},
         "evidence": evidence.to_json(),

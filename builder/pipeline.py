@@ -26,12 +26,16 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Built:
-    """What a build did; `report` is None when nothing new was published or verification was skipped."""
+    """What a build did; `report` is None when nothing new was published or verification was skipped.
+
+    `verified` counts the checks of that version by outcome, also when it was published before.
+    """
 
     plan: Plan
     evidence: Evidence
     published: Published
     report: Report | None
+    verified: dict[str, int] | None
 
 
 def build(
@@ -58,7 +62,8 @@ def build(
         repository.write(planned, found, artifact, evidence, stage, version)
         same = repository.published(planned, output, stage, version)
         if same is not None:
-            return Built(planned, evidence, Published(output, planned.name, same, fresh=False), None)
+            published = Published(output, planned.name, same, fresh=False)
+            return Built(planned, evidence, published, None, _counts(published))
         _require_no_findings(stage)
         report = _verify_staged(planned, stage, progress) if verifying else None
         record = {
@@ -68,7 +73,17 @@ def build(
         }
         files.write_json(stage / planned.front.name / str(version) / "build.json", record)
         published = repository.publish(planned, stage, output, version)
-    return Built(planned, evidence, published, report)
+    return Built(planned, evidence, published, report, _counts(published))
+
+
+def _counts(published: Published) -> dict[str, int] | None:
+    """Return what build.json says of a version's verification, None when it says nothing."""
+    record = published.repository / published.name / str(published.version) / "build.json"
+    try:
+        verified = json.loads(record.read_text(encoding="utf-8"))["verified"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return dict(verified["counts"]) if verified else None
 
 
 def _require_no_findings(stage: Path) -> None:

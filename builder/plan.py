@@ -5,6 +5,7 @@ Reads no weights, loads no torch, needs no GPU and no server.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from builder.quantization import Quantization, Support
 CPU_CONCURRENCY = 8
 CPU_QUANTIZATION = "int4"
 SPANNING_TARGET = "vllm"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,12 @@ def plan(subject: Subject, options: Options) -> Plan:
         UsageError: an option names something that does not exist or does not combine.
         PlanError: the model cannot be divided or does not fit as asked.
     """
+    if not _NAME.fullmatch(subject.name):
+        raise UsageError(
+            f"{subject.name!r} cannot name a model",
+            expected="a name that is a folder on any disk: letters, digits, '_', '-' and '.'",
+            remedy="choose another with --name",
+        )
     split = Split(options.tensor_parallel, options.pipeline_parallel)
     card = placement.gpu(options.gpu) if options.gpu else None
     if min(split.tensor, split.pipeline) < 1:

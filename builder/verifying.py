@@ -45,10 +45,14 @@ def run(
 
 def addresses(url: str, grpc_url: str | None, metrics_url: str | None) -> tuple[str, str, str]:
     """Return HTTP, gRPC and metrics as host:port; Triton's habit is three ports in a row."""
-    parts = urlsplit(url if "//" in url else f"//{url}")
-    if not parts.hostname or not parts.port:
+    try:
+        parts = urlsplit(url if "//" in url else f"//{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is no number
+        host, port = None, None
+    if not host or not port:
         raise UsageError(f"--url {url}", expected="http://HOST:PORT")
-    host, port = parts.hostname, parts.port
+    host = f"[{host}]" if ":" in host else host
     return (
         f"{host}:{port}",
         _bare(grpc_url) or f"{host}:{port + 1}",

@@ -14,6 +14,8 @@ print(f"{what} 1/2", flush=True)
 time.sleep(0.1)
 if how == f"{what} fails":
     sys.exit(f"the {what} did not run")
+if how == "fills the disk":
+    (Path(sys.argv[3]).parent / "large").write_bytes(bytes(8 << 20))
 if what == "golden":
     out = Path(request["out"])
     (out / "logits").mkdir(parents=True)

@@ -60,7 +60,9 @@ def checkpoint(folder: Path, words: str = "one two three four") -> Path:
     for layer in range(2):
         shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in LAYER.items()}
     random = np.random.default_rng(0)
-    weights = {f"{name}.weight": random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    weights = {
+        f"{name}.weight": random.normal(size=shape).astype("float32") for name, shape in shapes.items()
+    }
     save_file(weights, folder / "model.safetensors")
     vocabulary = {word: number for number, word in enumerate(["<unk>", "<s>", "</s>", *words.split()])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))

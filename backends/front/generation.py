@@ -42,8 +42,8 @@ async def generate(
 ) -> AsyncIterator[Chunk]:
     """Yield a chunk per step, then end; leaving early stops the engine.
 
-    A stop string ends the sequence at once: its text is cut before it, its ids are all those that
-    were generated.
+    A stop string ends the sequence at once: its text is cut before it, its ids end with the token
+    that completed it.
     """
     writer = _Writer(request, sequence, vocabulary, reasoning)
     async with aclosing(engine.generate(name, request.ids, request.sampling_of(sequence))) as steps:  # type: ignore[type-var]
@@ -70,7 +70,7 @@ class _Writer:
         self._cumulative = 0.0
 
     def write(self, step: Step) -> Chunk:
-        shown, stopped = self._stopper.push(self._decoder.push(step.ids))
+        step, shown, stopped = self._read(step)
         reason = "stop" if stopped else step.finish_reason or ""
         if reason and not stopped:
             shown += self._stopper.flush()
@@ -93,6 +93,19 @@ class _Writer:
             sequence=self._sequence,
             finish_reason=reason,
         )
+
+    def _read(self, step: Step) -> tuple[Step, str, bool]:
+        """Return the step up to the token that completes a stop string, its text, and whether one did.
+
+        Token by token: how many of them a step holds depends on how busy the server is.
+        """
+        shown = ""
+        for end, token in enumerate(step.ids, 1):
+            text, stopped = self._stopper.push(self._decoder.push((token,)))
+            shown += text
+            if stopped:
+                return Step(step.ids[:end], step.log_probs[:end]), shown, True
+        return step, shown, False
 
 
 def join(chunks: list[Chunk]) -> Chunk:

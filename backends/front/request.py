@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from backends.engine.protocol import InvalidRequest, Sampling
@@ -18,6 +17,8 @@ from backends.text.encoding import Encoder
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 PROMPTS = ("text_input", "messages", "input_ids")
+MOST_BIAS = 1e4
+"""Far beyond any logit, and far from where float32 ends."""
 # Triton's own; everything else in a request's parameters is a misspelt input.
 TRITON_PARAMETERS = frozenset(
     {"headers", "timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
@@ -293,8 +294,10 @@ def _logit_bias(values: _Values, limits: Limits) -> dict[int, float]:
         raise InvalidRequest(f"logit_bias is {text[:80]!r}, {form} is expected") from error
     _require_vocabulary("logit_bias", list(bias), limits)
     for token, value in bias.items():
-        if not np.isfinite(value):
-            raise InvalidRequest(f"logit_bias of {token} is {value}, a finite number is expected")
+        if not -MOST_BIAS <= value <= MOST_BIAS:
+            raise InvalidRequest(
+                f"logit_bias of {token} is {value:g}, it must be {-MOST_BIAS:g} to {MOST_BIAS:g}"
+            )
     return bias
 
 

@@ -51,12 +51,18 @@ def materialise(
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", {**checkpoint.config, "torch_dtype": "float32"})
     _write_json(folder / "generation_config.json", dict(checkpoint.generation))
+    write_tokenizer(checkpoint, folder)
+    _write_weights(header, moves, folder / "model.safetensors", progress)
+
+
+def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and, where there is one, chat_template.jinja."""
+    header = read_header(checkpoint.path)
     context = int(checkpoint.config["max_position_embeddings"])
     _write_json(folder / "tokenizer_config.json", tokenizer.tokenizer_config(header, context))
     (folder / "tokenizer.json").write_text(tokenizer.tokenizer_json(header), encoding="utf-8")
     if checkpoint.chat_template is not None:
         (folder / "chat_template.jinja").write_text(checkpoint.chat_template, encoding="utf-8")
-    _write_weights(header, moves, folder / "model.safetensors", progress)
 
 
 def _moves(checkpoint: Checkpoint, family: Architecture) -> list[_Move]:

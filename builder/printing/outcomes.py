@@ -45,9 +45,19 @@ def show(built: Built) -> None:
     if built.report:
         reports.show(built.report)
     place = f"{published.repository}/{published.name}"
+    checked = _checked(built.verified)
     if not published.fresh:
-        click.echo(f"{place} version {published.version} is this very build already; nothing was changed")
+        click.echo(
+            f"{place} version {published.version} is this very build already ({checked}); nothing was changed"
+        )
     else:
-        checked = "verified" if built.report else "not verified (--no-verify)"
         click.echo(f"published {place} version {published.version}, {checked}")
     click.echo(f"serve it: builder serve {published.repository}")
+
+
+def _checked(counts: dict[str, int] | None) -> str:
+    if counts is None:
+        return "not verified: `builder verify` does it"
+    return (
+        f"verified: {counts['passed']} checks passed, {counts['failed']} failed, {counts['skipped']} skipped"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from builder.subject import Subject, expect
+from builder.subject import Skipped, Subject, expect
 
 ORDER = 60
 SCOPE = "front"
@@ -64,6 +64,20 @@ def greedy_tokens_are_likeliest(subject: Subject) -> str:
     expect(second.ids() != greedy.ids(), "the forbidden token came all the same")
     expect(other < first, f"log probability {first:.2f} for the greedy token, {other:.2f} for another")
     return f"greedy {first:.2f}, the next best {other:.2f}"
+
+
+def prompt_log_probs(subject: Subject) -> str:
+    """prompt_logprobs gives one finite number <= 0 for every prompt token after the first."""
+    prompt = subject.prompt(tokens=1)
+    answer = subject.client.stream(subject.name, subject.inputs(prompt, max_tokens=1, prompt_logprobs=True))
+    if answer.error is not None and "does not support" in answer.error:
+        raise Skipped(answer.error)
+    values = [float(value) for value in subject.good(answer).values("prompt_log_probs")]
+    expected = len(prompt.input_ids) - 1
+    expect(len(values) == expected, f"{len(values)} prompt_log_probs, expected {expected}")
+    bad = [value for value in values if not math.isfinite(value) or value > 1e-4]
+    expect(not bad, f"prompt_log_probs holds {bad}")
+    return f"{len(values)} tokens"
 
 
 def prompt_is_echoed(subject: Subject) -> str:

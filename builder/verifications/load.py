@@ -16,7 +16,7 @@ MANY = 1024
 
 def alone_equals_among_sixteen(subject: Subject) -> str:
     """An answer among sixteen requests at once is the answer given alone, ties within epsilon aside."""
-    tokens = 8
+    tokens = 6
     prompts = list(subject.golden.prompts)
     among = [prompts[index % len(prompts)] for index in range(16)]
     answers = together(lambda prompt: subject.ask(subject.inputs(prompt, max_tokens=tokens)), among)
@@ -34,7 +34,7 @@ def alone_equals_among_sixteen(subject: Subject) -> str:
 
 def fifty_in_a_row(subject: Subject) -> str:
     """Fifty requests one after another are all answered rightly."""
-    prompts = subject.golden.steady(5, 1)
+    prompts = subject.golden.steady(3, 1)
     for index in range(50):
         prompt = prompts[index % len(prompts)]
         answer = subject.ask(subject.inputs(prompt, max_tokens=1))

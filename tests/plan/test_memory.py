@@ -121,7 +121,9 @@ def test_more_memory_never_fits_less(dimensions, quantization, gigabytes, more, 
     assert large.sequences >= small.sequences
 
 
-@given(models(), QUANTIZATIONS, GIGABYTES, st.integers(1, 8), st.integers(1, 4), st.none() | st.integers(1, 99))
+@given(
+    models(), QUANTIZATIONS, GIGABYTES, st.integers(1, 8), st.integers(1, 4), st.none() | st.integers(1, 99)
+)
 def test_never_more_than_the_card(dimensions, quantization, gigabytes, tensor, pipeline, concurrency):
     context = dimensions.context_length
     found = fill(dimensions, quantization, Split(tensor, pipeline), card(gigabytes), context, concurrency)

@@ -85,7 +85,9 @@ def test_more_gpus_than_a_host_has():
 
 def test_nothing_in_the_table_is_large_enough():
     error = refusal("llama-70b", "--gpu b200 --target onnx --concurrency 200")
-    assert not [choice for choice in ways_out(error) if "--concurrency" not in choice and "--max" not in choice]
+    assert not [
+        choice for choice in ways_out(error) if "--concurrency" not in choice and "--max" not in choice
+    ]
     nothing = refusal("llama-70b", "--gpu t4 --target onnx --max-context 100000 --concurrency 100")
     assert nothing.remedy.startswith("no GPU in the table holds llama-70b so")
 

@@ -1,5 +1,6 @@
 """What a plan decides, what it refuses as misuse, and what it does not load."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -34,9 +35,18 @@ def test_misuse_names_the_choices(line):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--quantize fp16", ["builds, then fails at its first run on a CPU", "choose one of fp32, int4, int8"]),
-        ("--quantize bf16", ["builds, then fails at its first run on a CPU", "choose one of fp32, int4, int8"]),
-        ("--quantize int4 --gpu h200", ["does not serve --quantize int4 on a GPU", "choose one of bf16, fp16"]),
+        (
+            "--quantize fp16",
+            ["builds, then fails at its first run on a CPU", "choose one of fp32, int4, int8"],
+        ),
+        (
+            "--quantize bf16",
+            ["builds, then fails at its first run on a CPU", "choose one of fp32, int4, int8"],
+        ),
+        (
+            "--quantize int4 --gpu h200",
+            ["does not serve --quantize int4 on a GPU", "choose one of bf16, fp16"],
+        ),
         ("--quantize fp32 --gpu h200", ["half the memory", "choose one of bf16, fp16"]),
         ("--quantize int4 --gpu h200 --target vllm", ["choose one of bf16, fp16"]),
         ("--target vllm", ["on a CPU", "name a GPU with --gpu"]),
@@ -127,7 +137,12 @@ finally:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("llama-8b", "--gpu", "h200"), ("llama-8b", "--gpu", "a10", "--tp", "3"), ("smollm2",), ("smollm2", "--json")],
+    [
+        ("llama-8b", "--gpu", "h200"),
+        ("llama-8b", "--gpu", "a10", "--tp", "3"),
+        ("smollm2",),
+        ("smollm2", "--json"),
+    ],
 )
 def test_planning_loads_nothing_heavy_and_stays_offline(arguments):
     command = [sys.executable, "-c", SCRIPT, "plan", *arguments]
@@ -136,3 +151,14 @@ def test_planning_loads_nothing_heavy_and_stays_offline(arguments):
     assert "builder" in loaded, done.stderr
     assert not set(HEAVY) & set(loaded)
     assert "AssertionError" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "a/b", "", ".", "..", ".hidden", "two words", "a\nb", "-x", "ü"]
+)
+def test_names_that_are_no_folders(name):
+    from builder.plan import Options, plan
+    from builder.subjects import read
+
+    with pytest.raises(UsageError, match="cannot name a model"):
+        plan(dataclasses.replace(read("llama-8b", None, None)[0], name=name), Options())

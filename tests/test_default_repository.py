@@ -1,0 +1,96 @@
+"""The default build, once for all: it verifies, answers, and equals the committed model_repository/."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder import pipeline, verifying
+from builder.pipeline import Built
+from builder.plan import Options
+from builder.server import Server
+from builder.serving import rest
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.triton
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build smollm2 into a new repository; its artifact may come from the cache."""
+    output = tmp_path_factory.mktemp("default") / "model_repository"
+    return pipeline.build("smollm2", output, Options(), verifying=False)
+
+
+def committed() -> dict[str, bytes]:
+    """Return the text files that git holds of the default repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "model_repository"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
+    names = [name for name in listed.split("\0") if name]
+    return {name.removeprefix("model_repository/"): (ROOT / name).read_bytes() for name in names}
+
+
+def test_committed_repository_regenerates_byte_for_byte(smollm2: Built) -> None:
+    repository = smollm2.published.repository
+    held = committed()
+    differing = [
+        name
+        for name, content in held.items()
+        if not (repository / name).is_file() or (repository / name).read_bytes() != content
+    ]
+    assert not differing, "run `builder build smollm2` and commit model_repository/"
+    assert "smollm2/1/manifest.json" in held and "smollm2_ensemble/config.pbtxt" in held
+
+
+def test_every_text_file_of_the_build_is_committed(smollm2: Built) -> None:
+    repository = smollm2.published.repository
+    unlisted = {"model", "tokenizer.json", "build.json"}
+    written = {
+        str(file.relative_to(repository))
+        for file in repository.rglob("*")
+        if file.is_file() and not unlisted & set(file.parts)
+    }
+    assert written == set(committed())
+
+
+def test_building_again_changes_nothing(smollm2: Built) -> None:
+    again = pipeline.build("smollm2", smollm2.published.repository, Options())
+    assert not again.published.fresh
+    assert again.published.version == smollm2.published.version
+
+
+def test_default_deployment_passes_every_check_and_names_paris(
+    smollm2: Built, boot: Callable[..., Server]
+) -> None:
+    server = boot(smollm2.published.repository)
+    body = {
+        "messages": json.dumps([{"role": "user", "content": "What is the capital of France?"}]),
+        "max_tokens": 32,
+    }
+    status, answer = rest.call(server.http, "POST", "/v2/models/smollm2/generate", body=body, timeout=60)
+    assert status == 200
+    assert "Paris" in answer["text_output"]
+    report = verifying.run(
+        smollm2.published.repository,
+        f"http://{server.http}",
+        server.grpc,
+        server.metrics,
+        progress=lambda doing, share: None,
+    )
+    assert [row.name for row in report.failures] == []
+    assert report.count("passed") >= 40
+
+
+@pytest.mark.slow
+def test_float32_build_agrees_with_its_source_and_passes_every_check(tmp_path: Path) -> None:
+    built = pipeline.build("smollm2", tmp_path / "repository", Options(quantize="fp32"))
+    assert built.evidence.agreed == built.evidence.tokens
+    assert built.evidence.prompts == 20
+    assert built.report is not None and built.report.passed
+    assert built.report.count("passed") >= 40
