@@ -71,6 +71,21 @@ def characters_stream_unbroken(subject: Subject) -> str:
     return f"{compared} characters"
 
 
+def unfinished_character_is_dropped(subject: Subject) -> str:
+    """An answer that ends inside a character ends before it, whole and streamed."""
+    pieces = [subject.encode(character)[0] for character in f"{EMOJI}\U00013000\U0001f9ff"]
+    unfinished = [token for token in pieces if subject.tokenizer.decode([token]) == "\ufffd"]
+    if not unfinished:
+        raise Skipped("every character is one token")
+    bias = json.dumps({str(unfinished[0]): 100.0})
+    for stream in (False, True):
+        inputs = {"text_input": "Symbols:", "max_tokens": 1, "logit_bias": bias, "stream": stream}
+        answer = subject.ask(inputs)
+        expect(answer.ids() == unfinished[:1], f"token {unfinished[0]} was forced, {answer.ids()} came")
+        expect(answer.text() == "", f"text {answer.text()!r} for half a character (stream {stream})")
+    return f"token {unfinished[0]}"
+
+
 def spaces_are_kept(subject: Subject) -> str:
     """Every streamed piece keeps its leading space or newline, as the ids say."""
     compared = 0

@@ -35,10 +35,7 @@ def golden_text(subject: Subject) -> str:
     """The streamed pieces of every golden prompt join to its recorded text."""
     compared = 0
     for prompt, answer in _alike(subject):
-        expect(
-            answer.text() == prompt.output_text,
-            f"prompt {prompt.id!r}: {_parting(answer.text(), prompt.output_text)}",
-        )
+        _expect_text(prompt, answer.text())
         compared += 1
     return f"{compared} texts"
 
@@ -165,7 +162,7 @@ def detokenizer_text(subject: Subject) -> str:
     for prompt in prompts:
         ids = subject.visible(prompt.output_ids)
         answer = subject.client.infer(name, {"output_ids": ids}, over="http")
-        _expect_text(prompt, answer["text_output"].item())
+        _expect_text(prompt, answer["text_output"].item().decode("utf-8", "replace"))
     for prompt in prompts[:4]:
         ids = subject.visible(prompt.output_ids)
         half = len(ids) // 2 or 1
@@ -173,11 +170,11 @@ def detokenizer_text(subject: Subject) -> str:
         if ids[half:]:
             parts.append({"output_ids": ids[half:], "context_ids": ids[max(0, half - 8) : half]})
         pieces = [subject.client.infer(name, part)["text_output"].item() for part in parts]
-        _expect_text(prompt, b"".join(pieces))
+        _expect_text(prompt, b"".join(pieces).decode("utf-8", "replace"))
     return f"{len(prompts)} texts"
 
 
-def _expect_text(prompt: GoldenPrompt, seen: bytes) -> None:
-    text = seen.decode("utf-8", "replace")
-    if text != prompt.output_text:
+def _expect_text(prompt: GoldenPrompt, text: str) -> None:
+    # bytes of no character are U+FFFD and an unfinished character is nothing; at the end golden drops both
+    if text.rstrip("\ufffd") != prompt.output_text.rstrip("\ufffd"):
         raise Mismatch(f"prompt {prompt.id!r}: {_parting(text, prompt.output_text)}")

@@ -118,9 +118,7 @@ def _tokenizer() -> Tokenizer:
     )
     tokenizer.train_from_iterator([SPEECH.encode("ascii", "ignore").decode(), *PROMPTS, *CHATS] * 3, trainer)
     bos = tokenizer.token_to_id(BOS)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, bos)]
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos)])
     return tokenizer
 
 
