@@ -8,7 +8,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,8 @@ class TritonPythonModel:
         watch = asyncio.create_task(self._watch(answer))
         try:
             scores = await self._engine.score(request.ids) if request.prompt_log_probs else []
-            await asyncio.gather(
-                *(self._serve_one(answer, request, place, scores) for place in range(request.sequences))
+            await _all_or_none(
+                self._serve_one(answer, request, place, scores) for place in range(request.sequences)
             )
             answer.end()
         except Exception as error:
@@ -180,6 +180,17 @@ def _send_error(sender: Any, error: Exception) -> None:
     text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
     response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
     sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+async def _all_or_none(parts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all at once; when one fails the others are ended first: after the error nothing may be sent."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _all_other_tasks() -> None:

@@ -44,6 +44,10 @@ class Chat:
 
     def __init__(self, folder: Path, encoder: Encoder) -> None:
         self._encoder = encoder
+        # without any, a pattern that matches nothing
+        self._added = re.compile("|".join(map(re.escape, encoder.added)) or "(?!)")
+        self._starts = frozenset(token[:size] for token in encoder.added for size in range(1, len(token)))
+        self._longest = max(map(len, self._starts), default=0)
         path = folder / "chat_template.jinja"
         self.available = path.is_file()
         self._names = _token_names(folder / "tokenizer_config.json")
@@ -63,10 +67,15 @@ class Chat:
         """
         if not self.available:
             raise ChatError("this model has no chat template: send text_input or input_ids")
-        chat, tools = _parse(messages)
+        try:
+            return self._encode(*_parse(messages))
+        except RecursionError:
+            raise ChatError("messages is nested too deeply") from None
+
+    def _encode(self, chat: list[dict[str, Any]], tools: list[Any]) -> list[int]:
         mark = self._free_characters(chat, tools)
         literals: list[str] = []
-        chat, tools = (_masked(part, self._encoder.added, mark, literals) for part in (chat, tools))
+        chat, tools = (self._masked(part, mark, literals) for part in (chat, tools))
         rendered = self._render(chat, tools)
         if not literals:
             return self._encoder.encode(rendered, add_special_tokens=False)
@@ -84,7 +93,7 @@ class Chat:
             if place % 2:
                 run += literals[int(piece)]
                 continue
-            for part in re.split(f"({_any_of(self._encoder.added)})", piece):
+            for part in re.split(f"({self._added.pattern})", piece):
                 if part not in self._encoder.added:
                     run += part
                     continue
@@ -102,9 +111,35 @@ class Chat:
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             raise ChatError(f"the model's chat template refuses these messages: {error}") from error
 
+    def _masked(self, value: Any, mark: tuple[str, str], literals: list[str]) -> Any:
+        """Return the value with every added token's text, at any depth, as a numbered sentinel."""
+
+        def hidden(text: str) -> str:
+            literals.append(text)
+            return f"{mark[0]}{len(literals) - 1}{mark[1]}"
+
+        if isinstance(value, str):
+            # the end of a text may become a token with whatever the template puts behind it
+            sizes = range(min(self._longest, len(value)), 0, -1)
+            end = len(value) - next((size for size in sizes if value[-size:] in self._starts), 0)
+            shown = self._added.sub(lambda match: hidden(match[0]), value[:end])
+            return shown + (hidden(value[end:]) if value[end:] else "")
+        if isinstance(value, list):
+            return [self._masked(one, mark, literals) for one in value]
+        if isinstance(value, dict):
+            return {
+                self._masked(key, mark, literals): self._masked(one, mark, literals)
+                for key, one in value.items()
+            }
+        return value
+
     def _free_characters(self, *parts: Any) -> tuple[str, str]:
         used = set("".join(text for part in parts for text in _strings(part)))
+        if any("\ud800" <= character <= "\udfff" for character in used):
+            raise ChatError("messages holds half of a surrogate pair, which is no character")
         free = [chr(code) for code in _PRIVATE_USE if chr(code) not in used]
+        if len(free) < 2:
+            raise ChatError("messages uses every character of the private use area, which no text does")
         return free[0], free[1]
 
 
@@ -125,32 +160,6 @@ def _parse(messages: str) -> tuple[list[dict[str, Any]], list[Any]]:
     if not isinstance(tools, list):
         raise ChatError("tools must be a JSON list")
     return chat, tools
-
-
-def _masked(value: Any, added: tuple[str, ...], mark: tuple[str, str], literals: list[str]) -> Any:
-    """Return the value with every added token's text, at any depth, as a numbered sentinel."""
-    if isinstance(value, str):
-        if not any(token in value for token in added):
-            return value
-
-        def replace(match: re.Match[str]) -> str:
-            literals.append(match[0])
-            return f"{mark[0]}{len(literals) - 1}{mark[1]}"
-
-        return re.sub(_any_of(added), replace, value)
-    if isinstance(value, list):
-        return [_masked(one, added, mark, literals) for one in value]
-    if isinstance(value, dict):
-        return {
-            _masked(key, added, mark, literals): _masked(one, added, mark, literals)
-            for key, one in value.items()
-        }
-    return value
-
-
-def _any_of(tokens: tuple[str, ...]) -> str:
-    """Return a pattern of all tokens, the longest first as they were sorted."""
-    return "|".join(map(re.escape, tokens))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -17,7 +18,7 @@ class Encoder:
         self._tokenizer = _open(description)
         # Added tokens are what text could inject: without them the same text is only text.
         self.added = tuple(sorted((token["content"] for token in description["added_tokens"]), key=len))[::-1]
-        self._plain = _open({**description, "added_tokens": [], "post_processor": None})
+        self._plain = _open(_without(self.added, description))
         self._bos = "" if bos_id is None else self._tokenizer.id_to_token(bos_id) or ""
 
     @property
@@ -47,6 +48,25 @@ class Encoder:
     def encode_plain(self, text: str) -> list[int]:
         """Return ids in which nothing is a special token, whatever the text says."""
         return list(self._plain.encode(text, add_special_tokens=False).ids)
+
+
+def _without(added: Sequence[str], description: dict[str, Any]) -> dict[str, Any]:
+    """Return a tokenizer that cannot make any of the `added` tokens from text.
+
+    Not to recognise them is not enough: SentencePiece's scores may imply merges that end in `<s>`.
+    """
+    model = dict(description["model"])
+    # a model may need its unknown token, which stands for characters and not for its own spelling
+    names = set(added) - {model.get("unk_token")}
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {token: index for token, index in model["vocab"].items() if token not in names}
+    else:
+        last = min(score for _, score in model["vocab"]) - 1e4
+        model["vocab"] = [[token, last if token in names else score] for token, score in model["vocab"]]
+    if "merges" in model:
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not {*pair, "".join(pair)}.intersection(added)]
+    return {**description, "model": model, "added_tokens": [], "post_processor": None}
 
 
 def _open(description: dict[str, object]) -> Tokenizer:

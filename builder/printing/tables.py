@@ -20,6 +20,7 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     if not console.is_terminal:
@@ -28,11 +29,6 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_literal(cell) for cell in row))
+        # as text, because a cell may look like markup or an emoji's name
+        table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-
-
-def _literal(cell: str) -> str:
-    from rich.markup import escape
-
-    return escape(cell)

@@ -95,8 +95,11 @@ def test_special_tokens_in_text_stay_text(chat: Chat, library: Tokenizer, text: 
         max_size=6,
     )
 )
-def test_any_text_is_kept_and_ends_no_turn(chat: Chat, library: Tokenizer, parts: list[str]) -> None:
-    text = "".join(parts)
+def test_any_text_is_kept_and_ends_no_turn(
+    chat: Chat, encoder: Encoder, library: Tokenizer, parts: list[str]
+) -> None:
+    # the vocabulary lacks a few bytes, which no text keeps
+    text = library.decode(encoder.encode_plain("".join(parts)), skip_special_tokens=False)
     ids = chat.encode(json.dumps([{"role": "user", "content": text}]))
     assert (ids.count(START), ids.count(END)) == (3, 2)
     assert f"<|im_start|>user\n{text}<|im_end|>" in library.decode(ids, skip_special_tokens=False)
@@ -133,6 +136,7 @@ def test_special_token_spread_over_parts_stays_text(with_template: Any) -> None:
         ('{"messages": [{"role": "user", "content": "a"}], "tools": "x"}', "tools"),
         (r'[{"role": "user", "content": "\ud800"}]', "surrogate"),
         ("[" * 100000, "nested"),
+        (json.dumps([{"role": "user", "content": "".join(map(chr, range(0xE000, 0xF900)))}]), "private use"),
     ],
 )
 def test_bad_messages_are_refused_with_a_reason(chat: Chat, messages: str, expected: str) -> None:
@@ -172,6 +176,14 @@ def test_json_in_templates_is_not_escaped_for_html(with_template: Any, encoder: 
     tools = [{"name": "<é>", "note": "a & 'b'"}]
     found = chat.encode(json.dumps({"messages": [USER], "tools": tools}))
     assert found == encoder.encode(json.dumps(tools, ensure_ascii=False))
+
+
+@pytest.mark.parametrize("text", ["<", "a <|", "<|im_", "x<|endoftext|"])
+def test_texts_that_end_like_a_special_token_are_rendered_as_ever(
+    chat: Chat, reference: Any, text: str
+) -> None:
+    messages = [{"role": "user", "content": text}]
+    assert chat.encode(json.dumps(messages)) == rendered_by(reference, messages)
 
 
 def test_templates_may_name_special_tokens_and_break_loops(with_template: Any, encoder: Encoder) -> None:

@@ -257,7 +257,6 @@ def test_a_refusal_is_final_and_harms_nobody(
         client.request(neighbour, NAME, endless(60))
         refused = client.stream(NAME, inputs)
         assert words in str(refused.error)
-        assert "INVALID_ARGUMENT" in str(refused.code)
         ids, ended = 0, False
         while not ended:
             _, reply, ended = neighbour.receive()

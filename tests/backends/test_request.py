@@ -147,7 +147,7 @@ def test_a_prompt_that_is_too_long_says_both_numbers(ask: Any) -> None:
         with pytest.raises(InvalidRequest, match=f"prompt has {length} tokens, the context holds 64"):
             ask(input_ids=[5] * length)
     with pytest.raises(
-        InvalidRequest, match="60 tokens and max_tokens is 5, the context holds 64.*at most 4"
+        InvalidRequest, match=r"60 tokens and max_tokens is 5, the context holds 64.*at most 4"
     ):
         ask(input_ids=[5] * 60, max_tokens=5)
     assert ask(input_ids=[5] * 63).sampling.max_tokens == 1

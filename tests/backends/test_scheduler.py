@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -120,7 +121,7 @@ def test_sequences_take_turns(make: Callable[..., Scheduler]) -> None:
 
     asyncio.run(main())
     both = order[order.index("b") :]
-    assert all(one != other for one, other in zip(both[:6], both[1:7], strict=False))
+    assert all(one != other for one, other in pairwise(both[:7]))
 
 
 def test_what_exceeds_the_line_is_refused_with_numbers(make: Callable[..., Scheduler]) -> None:

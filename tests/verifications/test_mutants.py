@@ -1,0 +1,37 @@
+"""Every check notices the fault it is there for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from mutants import MUTANTS, Mutant
+
+from builder.report import Report
+from builder.verify import checks
+
+
+def _parameters() -> list[object]:
+    return [
+        pytest.param(mutant, id=mutant.name, marks=() if mutant.fast else pytest.mark.slow)
+        for mutant in MUTANTS
+    ]
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("mutant", _parameters())
+def test_the_checks_notice(mutant: Mutant, verdict: Callable[[Mutant], Report]) -> None:
+    report = verdict(mutant)
+    failed = {comparison.name for comparison in report.failures}
+    details = "\n".join(f"{row[2]}: {row[3]} {row[4]}" for row in report.rows())
+    assert failed == mutant.kills, f"not noticed: {sorted(mutant.kills - failed)}\n{details}"
+
+
+def test_there_is_a_mutant_for_every_check() -> None:
+    killed = {name for mutant in MUTANTS for name in mutant.kills}
+    assert killed == {check.name for check in checks()}
+
+
+def test_mutants_have_names_of_their_own() -> None:
+    assert [name for name, count in Counter(mutant.name for mutant in MUTANTS).items() if count > 1] == []
