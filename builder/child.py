@@ -14,6 +14,7 @@ from pathlib import Path
 from builder.errors import BuilderError
 
 SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_TO_END = 10.0
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full, even where the log had no room to say so."""
 
@@ -46,8 +47,7 @@ def run(
                     watch(log.read_text(encoding="utf-8", errors="replace"))
         finally:
             if process.poll() is None:
-                process.terminate()
-                process.wait()
+                _end(process)
     if process.returncode:
         raise error(
             f"`{shlex.join(command)}` ended with code {process.returncode}:\n{_last_lines(log)}",
@@ -61,6 +61,15 @@ def _remedy(log: Path) -> str:
     if full or shutil.disk_usage(log.parent).free < FULL_BYTES:
         return f"free space on that disk, or point BUILDER_CACHE or the output at another; {read}"
     return read
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _last_lines(log: Path, count: int = 12) -> str:

@@ -25,12 +25,11 @@ class Budget:
 
     `divergence` is the mean KL divergence of next-token distributions in nats, `agreement` the
     share of golden tokens that are also the source's first choice (ties within `epsilon` logits
-    count as agreement). `exact` asks for every one of them.
+    count as agreement).
     """
 
     divergence: float
     agreement: float
-    exact: bool = False
 
 
 @dataclass(frozen=True)

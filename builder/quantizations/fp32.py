@@ -8,6 +8,6 @@ QUANTIZATION = Quantization(
     embedding_bits=32,
     cache_bytes=4,
     shares_tied=True,
-    budget=Budget(divergence=1e-4, agreement=1.0, exact=True),
+    budget=Budget(divergence=1e-4, agreement=1.0),
     targets={"onnx": Support(frozenset({"cpu"}), refused={"gpu": "bf16 answers alike at half the memory"})},
 )
