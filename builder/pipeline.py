@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import files, repository, source, verifying
+from builder import repository, source, verifying
 from builder.check import check
 from builder.convert import convert
 from builder.errors import RepositoryError, UsageError, VerifyError
@@ -61,9 +61,12 @@ def build(
         version = repository.next_version(planned, output)
         repository.write(planned, found, artifact, evidence, stage, version)
         same = repository.published(planned, output, stage, version)
+        lacking = repository.missing(planned, output, stage, version, same) if same is not None else []
         if same is not None:
             published = Published(output, planned.name, same, fresh=False)
-            return Built(planned, evidence, published, None, _counts(published))
+            counts = _counts(published)
+            if not lacking and (counts or not verifying):
+                return Built(planned, evidence, published, None, counts)
         _require_no_findings(stage)
         report = _verify_staged(planned, stage, progress) if verifying else None
         record = {
@@ -71,8 +74,12 @@ def build(
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "verified": json.loads(report.to_json()) if report else None,
         }
-        files.write_json(stage / planned.front.name / str(version) / "build.json", record)
-        published = repository.publish(planned, stage, output, version)
+        if same is not None:
+            repository.restore(lacking, output)
+            repository.note(published, record)
+        else:
+            repository.note(Published(stage, planned.name, version, fresh=True), record)
+            published = repository.publish(planned, stage, output, version)
     return Built(planned, evidence, published, report, _counts(published))
 
 

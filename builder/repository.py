@@ -145,6 +145,35 @@ def published(plan: Plan, repository: Path, stage: Path, version: int) -> int | 
     return latest
 
 
+def missing(plan: Plan, repository: Path, stage: Path, version: int, same: int) -> list[tuple[Path, Path]]:
+    """Return (staged file, its place) of all that version `same` lacks, as a clone from git does."""
+    found = []
+    for model in plan.models:
+        folder = stage / model.name / str(version)
+        home = repository / model.name / str(same if not model.member.steps else _latest(repository, model))
+        pairs = ((file, home / file.relative_to(folder)) for file in sorted(folder.rglob("*")))
+        found += [(file, place) for file, place in pairs if file.is_file() and not place.exists()]
+    return found
+
+
+def restore(pairs: list[tuple[Path, Path]], repository: Path) -> None:
+    """Put files that a version lacks into their places."""
+    with files.translated(RepositoryError, f"completing {repository}"):
+        for staged, place in pairs:
+            files.place(staged, place)
+
+
+def note(published: Published, record: dict[str, Any]) -> None:
+    """Write build.json: what differs between machines and runs, and is no part of the version's identity."""
+    with files.translated(RepositoryError, "writing build.json"):
+        folder = published.repository / published.name / str(published.version)
+        files.write_json(folder / "build.json", record)
+
+
+def _latest(repository: Path, model: ModelPlan) -> int:
+    return max(_versions(repository / model.name), default=0)
+
+
 def _texts(model: Path, version: int) -> dict[str, bytes]:
     """Return the small files of one version by relative name, and config.pbtxt."""
     folder = model / str(version)

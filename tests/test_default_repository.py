@@ -65,6 +65,19 @@ def test_building_again_changes_nothing(smollm2: Built) -> None:
     assert again.published.version == smollm2.published.version
 
 
+def test_a_clone_is_completed_by_the_same_build(smollm2: Built, tmp_path: Path) -> None:
+    """git holds the text only; building in a clone brings the artifact and the tokenizers back."""
+    repository = tmp_path / "model_repository"
+    for name, content in committed().items():
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_bytes(content)
+    completed = pipeline.build("smollm2", repository, Options(), verifying=False)
+    assert (completed.published.version, completed.published.fresh) == (1, False)
+    whole = smollm2.published.repository
+    names = {str(file.relative_to(whole)) for file in whole.rglob("*") if file.is_file()}
+    assert names == {str(file.relative_to(repository)) for file in repository.rglob("*") if file.is_file()}
+
+
 def test_default_deployment_passes_every_check_and_names_paris(
     smollm2: Built, boot: Callable[..., Server]
 ) -> None:

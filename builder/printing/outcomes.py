@@ -47,9 +47,7 @@ def show(built: Built) -> None:
     place = f"{published.repository}/{published.name}"
     checked = _checked(built.verified)
     if not published.fresh:
-        click.echo(
-            f"{place} version {published.version} is this very build already ({checked}); nothing was changed"
-        )
+        click.echo(f"{place} version {published.version} is this very build already ({checked})")
     else:
         click.echo(f"published {place} version {published.version}, {checked}")
     click.echo(f"serve it: builder serve {published.repository}")

@@ -108,6 +108,13 @@ def test_sentence_piece_keeps_spaces_between_words(sentence_piece: Both) -> None
     assert sentence_piece.pushed([[token] for token in ids]) == "hello  hello world"
 
 
+def test_the_context_bridges_special_ids_inside_a_character(sentence_piece: Both) -> None:
+    first, second, third, last = (3 + byte for byte in "🙂".encode())
+    ids = [first, 1, 1, second, 1, 1, third, 1, last]
+    assert len(ids) == CONTEXT_IDS + 1
+    assert statelessly(sentence_piece, [[token] for token in ids]) == "🙂"
+
+
 def test_special_ids_are_silent_and_other_added_ids_speak(sentence_piece: Both) -> None:
     end = sentence_piece.library.token_to_id("[END]")
     assert sentence_piece.pushed([[1, end, 2]]) == "[END]"

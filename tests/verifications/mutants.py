@@ -31,7 +31,8 @@ class Patch:
             shutil.rmtree(path)
             return
         text = path.read_text()
-        assert self.old in text, f"{self.file} no longer holds {self.old!r}: adapt this mutant to the code"
+        count = text.count(self.old)
+        assert count == 1, f"{self.file} holds {self.old!r} {count} times, expected once: adapt this mutant"
         path.write_text(text.replace(self.old, self.new))
 
 
@@ -214,7 +215,7 @@ MUTANTS = (
     _mutant(
         "control tokens in a message are control tokens",
         "control_tokens_are_not_injected",
-        _chat("if not any(token in value for token in added):", "if True:"),
+        _chat("shown = self._added.sub(", "return value\n            shown = self._added.sub("),
         fast=True,
     ),
     _mutant(

@@ -1,0 +1,1 @@
+"""Whatever generates tokens, one file per engine under the protocol beside it."""

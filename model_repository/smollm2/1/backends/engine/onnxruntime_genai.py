@@ -1,0 +1,152 @@
+"""onnxruntime-genai: one Generator per sequence, one token of each in turn.
+
+Tokens are chosen here from the library's logits, so that every sampling parameter means the same on
+every engine; it costs no more than letting the library choose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.engine import scheduler
+from backends.engine.protocol import Health, Sampling, Step
+from backends.engine.sampling import Sampler, log_probability
+from backends.engine.scheduler import Scheduler
+
+PROMPT_TOKENS_A_TURN = 256
+"""A long prompt is read in pieces, so that other sequences keep their pace and a cancel is heard."""
+
+SHARED_CACHE_TOKENS = 1024
+"""Up to here the whole KV cache is allocated at once, which steps faster. Beyond, it grows: a cache
+for 8192 tokens takes a second and hundreds of megabytes to allocate, used or not."""
+
+
+def create(settings: Mapping[str, Any], folder: Path) -> OnnxruntimeGenai:
+    """Load the artifact at `folder`/settings["model"] on the provider of engine_arguments."""
+    import onnxruntime_genai
+
+    arguments = settings["engine_arguments"]
+    config = onnxruntime_genai.Config(str(folder / settings["model"]))
+    config.clear_providers()
+    if arguments["provider"] != "cpu":
+        config.append_provider(arguments["provider"])
+    if arguments["threads"]:
+        threads = {"intra_op_num_threads": arguments["threads"]}
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": threads}}}))
+    return OnnxruntimeGenai(onnxruntime_genai, onnxruntime_genai.Model(config), settings)
+
+
+class OnnxruntimeGenai:
+    """The engine of `--target onnx`; see Engine."""
+
+    name = "onnxruntime_genai"
+    unsupported = frozenset(
+        {
+            "beam_width",
+            "length_penalty",
+            "top_logprobs",
+            "guided_decoding_guide_type",
+            "guided_decoding_guide",
+        }
+    )
+
+    def __init__(self, library: Any, model: Any, settings: Mapping[str, Any]) -> None:
+        self._library = library
+        self._model = model
+        self._context = int(settings["context_length"])
+        self._scheduler = Scheduler(settings["max_active"], settings["max_waiting"])
+
+    async def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
+        """Yield steps; see Engine.generate."""
+        scheduler.require_room(ids, sampling, self._context)
+        async for step in self._scheduler.generate(request, lambda: self._sequence(ids, sampling), sampling):
+            yield step
+
+    def _sequence(self, ids: Sequence[int], sampling: Sampling) -> _Sequence:
+        return _Sequence(self._generator(len(ids) + sampling.max_tokens), ids, sampling)
+
+    def _generator(self, tokens: int) -> Any:
+        parameters = self._library.GeneratorParams(self._model)
+        shared = tokens <= SHARED_CACHE_TOKENS
+        parameters.set_search_options(max_length=tokens, past_present_share_buffer=shared)
+        return self._library.Generator(self._model, parameters)
+
+    async def score(self, ids: Sequence[int]) -> list[float]:
+        """Return the log probability of each id after the first, given those before it."""
+        if len(ids) < 2:
+            return []
+        found: list[float] = []
+        sampling = Sampling(max_tokens=1)
+        steps = self._scheduler.generate(
+            "score", lambda: _Scoring(self._generator(len(ids) + 1), ids, found), sampling
+        )
+        async for _ in steps:
+            await asyncio.sleep(0)
+        return found
+
+    def abort(self, request: str) -> None:
+        """End a request before its next step."""
+        self._scheduler.abort(request)
+
+    def health(self) -> Health:
+        """Return the counters now."""
+        return self._scheduler.health()
+
+    def close(self) -> None:
+        """Finish what runs, then free the model."""
+        self._scheduler.close()
+        self._model = None
+
+
+class _Sequence:
+    """A Runner that generates: it feeds what is pending, then chooses from the logits."""
+
+    def __init__(self, generator: Any, ids: Sequence[int], sampling: Sampling) -> None:
+        self._generator = generator
+        self._sampling = sampling
+        self._sampler = Sampler(sampling, ids)
+        self._pending = list(ids)
+        self._generated = 0
+
+    def turn(self) -> Step | None:
+        _feed(self._generator, self._pending)
+        if self._pending:
+            return None
+        logits = np.asarray(self._generator.get_logits(), dtype=np.float32).reshape(-1)
+        token, log_probability_ = self._sampler.choose(logits)
+        if token in self._sampling.end_ids:
+            return Step((), finish_reason="stop")
+        self._generated += 1
+        self._pending = [token]
+        ends = "length" if self._generated >= self._sampling.max_tokens else None
+        return Step((token,), (log_probability_,) if self._sampling.log_probs else (), ends)
+
+
+class _Scoring:
+    """A Runner that reads the prompt and keeps how likely each of its tokens was."""
+
+    def __init__(self, generator: Any, ids: Sequence[int], found: list[float]) -> None:
+        self._generator = generator
+        self._ids = list(ids)
+        self._pending = list(ids)
+        self._found = found
+
+    def turn(self) -> Step | None:
+        start = len(self._ids) - len(self._pending)
+        _feed(self._generator, self._pending)
+        rows = np.asarray(self._generator.get_output("logits"), dtype=np.float32)[0]
+        following = self._ids[start + 1 : start + 1 + len(rows)]
+        self._found += [log_probability(row, token) for row, token in zip(rows, following, strict=False)]
+        return None if self._pending else Step((), finish_reason="stop")
+
+
+def _feed(generator: Any, pending: list[int]) -> None:
+    piece = pending[:PROMPT_TOKENS_A_TURN]
+    generator.append_tokens(np.array([piece], dtype=np.int32))
+    del pending[: len(piece)]

@@ -1,0 +1,116 @@
+"""The seam between the front model and whatever generates tokens.
+
+One file per engine stands beside this one, named by the `engine` value of settings.json, and
+offers `create(settings, folder) -> Engine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose the next token; the defaults are greedy.
+
+    `max_tokens` counts generated tokens; penalties follow OpenAI's definitions except
+    `repetition_penalty`, which follows CTRL (arXiv:1909.05858). `end_ids` end a sequence and are
+    not part of its text.
+    """
+
+    max_tokens: int
+    end_ids: frozenset[int] = frozenset()
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    min_tokens: int = 0
+    seed: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    bad_ids: tuple[tuple[int, ...], ...] = ()
+    log_probs: bool = False
+    deadline: float | None = None
+    """`time.monotonic()` seconds after which the request ends with DeadlineExceeded."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one engine step adds to one sequence; `finish_reason` is stop, length or cancelled on the last."""
+
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...] = ()
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """Counters since start, and how many requests are running and waiting now."""
+
+    active: int
+    waiting: int
+    steps: int
+    generated_tokens: int
+    cancelled: int
+    failure: str | None = None
+
+
+class EngineError(Exception):
+    """The engine cannot serve this request; the text is for the client."""
+
+
+class InvalidRequest(EngineError):
+    """The request is wrong: a parameter out of range or not offered by this engine."""
+
+
+class Overloaded(EngineError):
+    """Every slot and the whole waiting line are taken."""
+
+
+class DeadlineExceeded(EngineError):
+    """The request's time ran out while it waited or ran."""
+
+
+class Engine(Protocol):
+    """Generates token ids for many requests at once; every method is safe from any thread."""
+
+    name: str
+    unsupported: frozenset[str]
+    """Front inputs that this engine cannot honour; the front refuses them by name."""
+
+    def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
+        """Yield steps until one carries a finish reason.
+
+        Raises InvalidRequest, Overloaded (before the first step) or DeadlineExceeded.
+        Closing the iterator aborts the request.
+        """
+        ...
+
+    async def score(self, ids: Sequence[int]) -> list[float]:
+        """Return log p(ids[i] | ids[:i]) for i >= 1, natural logarithm."""
+        ...
+
+    def abort(self, request: str) -> None:
+        """End the request after its current step at the latest; unknown names are ignored."""
+        ...
+
+    def health(self) -> Health:
+        """Return the counters now."""
+        ...
+
+    def close(self) -> None:
+        """Finish requests in flight, then free the model."""
+        ...
+
+
+class EngineModule(Protocol):
+    """What a file beside this one offers."""
+
+    def create(self, settings: Mapping[str, Any], folder: Path) -> Engine:
+        """Load the model under `folder` as settings.json says."""
+        ...

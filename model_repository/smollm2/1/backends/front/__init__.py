@@ -1,0 +1,1 @@
+"""The model that clients call: it owns a request from its text to its last token."""

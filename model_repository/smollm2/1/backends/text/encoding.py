@@ -1,0 +1,76 @@
+"""Text to ids, many texts at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+
+class Encoder:
+    """The tokenizer of a folder with tokenizer.json; `bos_id` is what its template may put first."""
+
+    def __init__(self, folder: Path, bos_id: int | None) -> None:
+        description = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        self._tokenizer = _open(description)
+        # Added tokens are what text could inject: without them the same text is only text.
+        self.added = tuple(sorted((token["content"] for token in description["added_tokens"]), key=len))[::-1]
+        self._plain = _open(_without(self.added, description))
+        self._bos = "" if bos_id is None else self._tokenizer.id_to_token(bos_id) or ""
+
+    @property
+    def size(self) -> int:
+        """Return the number of ids, added tokens included."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
+        """Return the ids of each text; special tokens written in a text are recognised.
+
+        A text that begins with the BOS token's text already gets no second one.
+        """
+        adds = [add_special_tokens and not (self._bos and text.startswith(self._bos)) for text in texts]
+        found: dict[int, list[int]] = {}
+        for flag in (True, False):
+            places = [place for place, add in enumerate(adds) if add is flag]
+            encodings = self._tokenizer.encode_batch(
+                [texts[place] for place in places], add_special_tokens=flag
+            )
+            found.update(zip(places, (encoding.ids for encoding in encodings), strict=True))
+        return [found[place] for place in range(len(texts))]
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Return the ids of one text; see `encode_batch`."""
+        return self.encode_batch([text], add_special_tokens)[0]
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Return ids in which nothing is a special token, whatever the text says."""
+        return list(self._plain.encode(text, add_special_tokens=False).ids)
+
+
+def _without(added: Sequence[str], description: dict[str, Any]) -> dict[str, Any]:
+    """Return a tokenizer that cannot make any of the `added` tokens from text.
+
+    Not to recognise them is not enough: SentencePiece's scores may imply merges that end in `<s>`.
+    """
+    model = dict(description["model"])
+    # a model may need its unknown token, which stands for characters and not for its own spelling
+    names = set(added) - {model.get("unk_token")}
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {token: index for token, index in model["vocab"].items() if token not in names}
+    else:
+        last = min(score for _, score in model["vocab"]) - 1e4
+        model["vocab"] = [[token, last if token in names else score] for token, score in model["vocab"]]
+    if "merges" in model:
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not {*pair, "".join(pair)}.intersection(added)]
+    return {**description, "model": model, "added_tokens": [], "post_processor": None}
+
+
+def _open(description: dict[str, object]) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(json.dumps(description))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

@@ -1,0 +1,197 @@
+"""The front model inside Triton: requests in, responses out; everything else is in `backends`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+
+from backends.engine.protocol import (
+    DeadlineExceeded,
+    Engine,
+    EngineError,
+    InvalidRequest,
+    Overloaded,
+    Sampling,
+)
+from backends.front import generation, outputs
+from backends.front.generation import Chunk
+from backends.front.metrics import Metrics
+from backends.front.request import Limits, Request, parse
+from backends.text.chat import Chat
+from backends.text.decoding import Vocabulary
+from backends.text.encoding import Encoder
+
+WARM_UP_TOKENS = 2
+SECONDS_BETWEEN_LOOKS = 0.05
+"""How often a request that waits for its next step is asked whether its client has gone."""
+
+_CODES: dict[type[Exception], str] = {
+    InvalidRequest: "INVALID_ARG",
+    Overloaded: "UNAVAILABLE",
+    DeadlineExceeded: "UNAVAILABLE",
+}
+
+
+class TritonPythonModel:
+    """Decoupled: `execute` only admits, an event loop in a thread of its own answers."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load tokenizer and engine, and answer one prompt, so that the first client waits for nothing."""
+        folder = Path(args["model_repository"]) / args["model_version"]
+        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        self._reasoning = settings["reasoning"]
+        self._encoder = Encoder(folder / "tokenizer", settings["bos_id"])
+        self._vocabulary = Vocabulary.load(folder / "tokenizer" / "tokenizer.json")
+        self._chat = Chat(folder / "tokenizer", self._encoder)
+        module = importlib.import_module(f"backends.engine.{settings['engine']}")
+        self._engine: Engine = module.create(settings, folder)
+        self._limits = Limits(
+            context=settings["context_length"],
+            vocabulary=self._encoder.size,
+            end_ids=frozenset(settings["end_ids"]),
+            deadline_seconds=settings["default_deadline_seconds"],
+            engine=self._engine.name,
+            unsupported=self._engine.unsupported,
+        )
+        self._numbers = itertools.count()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._warm_up(), self._loop).result()
+        self._metrics = Metrics(pb_utils, args["model_name"], self._engine.health)
+
+    def execute(self, requests: list[Any]) -> None:
+        """Admit requests; each is answered, or refused by itself, through its own sender."""
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                parsed = self._parse(request)
+                names = frozenset(request.requested_output_names())
+            except Exception as error:
+                _send_error(sender, error)
+                continue
+            answer = _Answer(sender, names, f"{next(self._numbers)}")
+            asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
+
+    def finalize(self) -> None:
+        """Let requests in flight finish, then free the engine."""
+        self._engine.close()
+        pending = asyncio.run_coroutine_threadsafe(_all_other_tasks(), self._loop)
+        pending.result()
+        self._metrics.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _parse(self, request: Any) -> Request:
+        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        parameters = json.loads(request.parameters() or "{}")
+        # `generate` leaves the timeout among the parameters, every other call sets it on the request
+        timeout = request.timeout() or parameters.get("timeout", 0)
+        return parse(tensors, parameters, self._limits, self._encoder, self._chat, timeout)
+
+    async def _serve(self, answer: _Answer, request: Request) -> None:
+        watch = asyncio.create_task(self._watch(answer))
+        try:
+            scores = await self._engine.score(request.ids) if request.prompt_log_probs else []
+            await _all_or_none(
+                self._serve_one(answer, request, place, scores) for place in range(request.sequences)
+            )
+            answer.end()
+        except Exception as error:
+            self._engine.abort(answer.name)
+            answer.fail(error)
+        finally:
+            watch.cancel()
+
+    async def _serve_one(self, answer: _Answer, request: Request, place: int, scores: list[float]) -> None:
+        chunks: list[Chunk] = []
+        async with aclosing(self._chunks(answer, request, place)) as made:
+            async for chunk in made:
+                if answer.is_cancelled():
+                    self._engine.abort(answer.name)
+                    if not chunk.finish_reason:
+                        continue
+                chunks.append(chunk)
+                if request.stream:
+                    answer.send(chunk, len(request.ids), scores)
+        if not request.stream:
+            answer.send(generation.join(chunks), len(request.ids), scores)
+
+    def _chunks(self, answer: _Answer, request: Request, place: int) -> Any:
+        return generation.generate(
+            self._engine, answer.name, request, place, self._vocabulary, self._reasoning
+        )
+
+    async def _watch(self, answer: _Answer) -> None:
+        """Notice a client that left while its request waits or its prompt is read."""
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            if answer.seconds_since_look() >= SECONDS_BETWEEN_LOOKS and answer.is_cancelled():
+                self._engine.abort(answer.name)
+
+    async def _warm_up(self) -> None:
+        ids = self._encoder.encode("Hello") or [0]
+        steps: AsyncIterator[Any] = self._engine.generate("warm-up", ids, Sampling(max_tokens=WARM_UP_TOKENS))
+        async for _ in steps:
+            pass
+
+
+class _Answer:
+    """The responses of one request: whatever happens, Triton gets exactly one final flag."""
+
+    def __init__(self, sender: Any, names: frozenset[str], name: str) -> None:
+        self._sender = sender
+        self._names = names
+        self.name = name
+        self._looked = time.monotonic()
+
+    def seconds_since_look(self) -> float:
+        return time.monotonic() - self._looked
+
+    def is_cancelled(self) -> bool:
+        """Ask Triton whether the client has gone."""
+        self._looked = time.monotonic()
+        return bool(self._sender.is_cancelled())
+
+    def send(self, chunk: Chunk, input_tokens: int, scores: list[float]) -> None:
+        made = outputs.arrays(chunk, input_tokens, scores)
+        tensors = [pb_utils.Tensor(name, array) for name, array in made.items() if name in self._names]
+        self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
+
+    def end(self) -> None:
+        self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    def fail(self, error: Exception) -> None:
+        _send_error(self._sender, error)
+
+
+def _send_error(sender: Any, error: Exception) -> None:
+    code = getattr(pb_utils.TritonError, _CODES.get(type(error), "INTERNAL"))
+    text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+async def _all_or_none(parts: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all at once; when one fails the others are ended first: after the error nothing may be sent."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _all_other_tasks() -> None:
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)

@@ -1,0 +1,1 @@
+"""Code that runs inside Triton: light, importable without Triton, copied into every repository."""
