@@ -50,10 +50,10 @@ def characters_stream_unbroken(subject: Subject) -> str:
     pieces = subject.encode(EMOJI + CJK + COMBINING)
     bias = json.dumps({str(token): 100.0 for token in set(pieces)})
     compared = 0
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         inputs = {
             "text_input": "Say it in symbols:",
-            "max_tokens": 24,
+            "max_tokens": 20,
             "logit_bias": bias,
             "temperature": 4.0,
             "seed": seed,
@@ -146,15 +146,15 @@ def bos_is_not_doubled(subject: Subject) -> str:
 
 
 def answers_at_once_keep_their_characters(subject: Subject) -> str:
-    """Eight streams of character pieces at once give each the text it gives alone."""
+    """Six streams of character pieces at once give each the text it gives alone."""
     pieces = subject.encode(EMOJI)
     bias = json.dumps({str(token): 100.0 for token in set(pieces)})
 
     def ask(seed: int) -> str:
-        inputs = {"text_input": "Party:", "max_tokens": 8, "logit_bias": bias, "temperature": 4.0}
+        inputs = {"text_input": "Party:", "max_tokens": 6, "logit_bias": bias, "temperature": 4.0}
         return subject.ask({**inputs, "seed": seed, "stream": True}).text()
 
-    alone = [ask(seed) for seed in range(4)]
-    at_once = together(ask, [seed % 4 for seed in range(8)])
+    alone = [ask(seed) for seed in range(3)]
+    at_once = together(ask, [0, 1, 2, 0, 1, 2])
     expect(at_once == alone * 2, f"{at_once} at once, {alone} alone")
-    return "8 streams"
+    return "6 streams"

@@ -122,7 +122,6 @@ def test_a_build_and_the_same_again(workshop):
     assert "1 prompts, 2 tokens" in first.stdout
     again = run(*words, "--no-verify")
     assert "is this very build already" in again.stdout
-    assert "nothing was changed" in again.stdout
     outcome = json.loads(run(*words, "--no-verify", "--json").stdout)
     assert (outcome["version"], outcome["new"], outcome["verified"]) == (1, False, None)
     assert outcome["evidence"]["agreement"] == 1.0

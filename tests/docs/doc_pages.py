@@ -79,8 +79,4 @@ def _plain(line: str) -> str:
 def _matches(shown: str, real: str) -> bool:
     """Say whether the parts of `shown` between elisions occur in `real`, in their order, from end to end."""
     pattern = ".*".join(re.escape(part.strip()) for part in shown.split(ELISION))
-    return re.fullmatch(pattern, re.sub(r" +", " ", real)) is not None or (
-        # spaces around an elision belong to it
-        re.fullmatch(r"\s*.*\s*".join(re.escape(part.strip()) for part in shown.split(ELISION)), real)
-        is not None
-    )
+    return re.fullmatch(pattern, real) is not None

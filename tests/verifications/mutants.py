@@ -391,7 +391,6 @@ MUTANTS = (
         "grpc_cancel_stops_engine http_disconnect_stops_engine cancelled_requests_are_counted"
         " waiting_request_can_be_cancelled",
         _model("return bool(self._sender.is_cancelled())", "return False"),
-        fast=True,
     ),
     _mutant(
         "the timeout is ignored",
