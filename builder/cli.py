@@ -166,9 +166,9 @@ def build(
 
 
 _ports = (
-    click.option("--http-port", type=int, default=8000, show_default=True, help="0 takes a free one."),
-    click.option("--grpc-port", type=int, default=8001, show_default=True, help="0 takes a free one."),
-    click.option("--metrics-port", type=int, default=8002, show_default=True, help="0 takes a free one."),
+    click.option("--http-port", type=int, show_default="8000", help="0 takes a free one."),
+    click.option("--grpc-port", type=int, show_default="8001", help="0 takes a free one."),
+    click.option("--metrics-port", type=int, show_default="8002", help="0 takes a free one."),
 )
 
 
@@ -187,17 +187,19 @@ def _port_options(command: Command) -> Command:
     "--exit-timeout", default=30, show_default=True, help="Seconds for requests in flight at the end."
 )
 @click.option("--url", default="", metavar="URL", help="The running server, with --using remote.")
-@click.option("--triton", metavar="TAG", help="Container tag, with --using docker.")
+@click.option("--image", metavar="IMAGE", help="Image made from docker/Dockerfile, with --using docker.")
+@click.option("--triton", metavar="TAG", help="NVIDIA's container of that tag, with --using docker.")
 @click.option("--gpus", default="", metavar="GPUS", help="GPUs for the container, such as all.")
 def serve(
     directory: Path,
     using: str,
-    http_port: int,
-    grpc_port: int,
-    metrics_port: int,
+    http_port: int | None,
+    grpc_port: int | None,
+    metrics_port: int | None,
     timeout: float,
     exit_timeout: int,
     url: str,
+    image: str | None,
     triton: str | None,
     gpus: str,
 ) -> None:
@@ -209,8 +211,12 @@ def serve(
     from builder.planning import versions
     from builder.server import Options, Server
 
-    image = versions.container(triton).image if triton else versions.container(versions.NEWEST_TAG).image
-    options = Options(http_port, grpc_port, metrics_port, exit_timeout, url=url, image=image, gpus=gpus)
+    # a running server has its ports already: those that were not named follow its address
+    habit = (0, 0, 0) if url else (8000, 8001, 8002)
+    named = (http_port, grpc_port, metrics_port)
+    http, grpc, metrics = (usual if port is None else port for port, usual in zip(named, habit, strict=True))
+    image = image or versions.container(triton or versions.NEWEST_TAG).image
+    options = Options(http, grpc, metrics, exit_timeout, url=url, image=image, gpus=gpus)
 
     def ready(server: Server) -> None:
         click.echo(

@@ -49,7 +49,7 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
         SourceError: a file of the checkpoint cannot be read or fetched.
         ConversionError: a library is missing, the converter failed, the disk is full.
     """
-    _require_libraries(plan)
+    require_libraries(plan)
     with files.translated(ConversionError, "writing the artifact"):
         checkpoint = source.fetch(
             checkpoint, lambda done, total: progress("fetching the checkpoint", done / max(1, total))
@@ -77,7 +77,8 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
     )
 
 
-def _require_libraries(plan: Plan) -> None:
+def require_libraries(plan: Plan) -> None:
+    """Raise ConversionError when this version or this machine cannot build the plan's target."""
     target = house.plugin("targets", plan.target, option="--target")
     if not target.BUILDS:
         able = [

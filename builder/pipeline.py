@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder import repository, source, verifying
 from builder.check import check
-from builder.convert import convert
+from builder.convert import convert, require_libraries
 from builder.errors import RepositoryError, UsageError, VerifyError
 from builder.plan import Options, Plan, plan
 from builder.prove import Evidence, prove
@@ -52,6 +52,7 @@ def build(
     started = time.time()
     subject, found = read(name, checkpoint, served_name)
     planned = plan(subject, options)
+    require_libraries(planned)
     found = found or source.open_checkpoint(subject.origin)
     if output.exists() and not output.is_dir():
         raise RepositoryError(f"{output} is not a folder", expected="a model repository, or nothing yet")

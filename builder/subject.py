@@ -15,6 +15,11 @@ from builder.golden import Golden, GoldenPrompt, first_difference
 from builder.served import Repository
 from builder.triton_client import Answer, Client, TritonError
 
+LOAD = ("builder_engine_active_requests", "builder_engine_waiting_requests")
+GENERATED = "builder_engine_generated_tokens_total"
+REST = 4
+"""How many looks, 40 ms apart, must see the same; the front publishes every 50 ms."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -41,10 +46,13 @@ def expect(holds: bool, otherwise: str) -> None:
         raise Mismatch(otherwise)
 
 
-def together(ask: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Call `ask` for all items at once and return the results in order; the first exception is raised."""
+def together(ask: Callable[[Item], Result], items: Iterable[Item], most: int | None = None) -> list[Result]:
+    """Call `ask` for all items at once, or `most` at a time; return the results in order.
+
+    The first exception is raised.
+    """
     listed = list(items)
-    with ThreadPoolExecutor(len(listed)) as pool:
+    with ThreadPoolExecutor(most or len(listed)) as pool:
         return list(pool.map(ask, listed))
 
 
@@ -128,12 +136,14 @@ class Subject:
 
     @cached_property
     def recorded(self) -> list[tuple[GoldenPrompt, Answer]]:
-        """Every golden prompt, streamed over gRPC, all at once, to its full length."""
+        """Every golden prompt, streamed over gRPC, as many at once as are active, to its full length."""
 
         def ask(prompt: GoldenPrompt) -> Answer:
             return self.ask(self.inputs(prompt, max_tokens=prompt.max_tokens, stream=True))
 
-        return list(zip(self.golden.prompts, together(ask, self.golden.prompts), strict=True))
+        # one more would wait in line, in silence, for as long as a slow machine takes
+        answers = together(ask, self.golden.prompts, most=int(self.settings["max_active"]))
+        return list(zip(self.golden.prompts, answers, strict=True))
 
     # -- judging ----------------------------------------------------------------------------------
 
@@ -185,24 +195,28 @@ class Subject:
 
     def counter(self, family: str) -> float:
         """Return one of the front's metrics; skip the check where no metrics can be read."""
+        return self.counters(family)[0]
+
+    def counters(self, *families: str) -> list[float]:
+        """Return several metrics of the same moment."""
         if self.client.metrics_address is None:
             raise Skipped("no metrics address was given")
         label = f'model="{self.name}"'
-        for (name, labels), value in self.client.metrics().items():
-            if name == family and label in labels:
-                return value
-        raise Mismatch(f"the metrics endpoint has no {family} for {self.name}")
+        values = {name: value for (name, labels), value in self.client.metrics().items() if label in labels}
+        missing = [family for family in families if family not in values]
+        expect(not missing, f"the metrics endpoint has no {', '.join(missing)} for {self.name}")
+        return [values[family] for family in families]
 
     def idle(self, seconds: float = 10.0) -> bool:
-        """Return whether the engine reports nothing active and nothing waiting within `seconds`."""
-        return self.client.until(
-            lambda: (
-                self.counter("builder_engine_active_requests")
-                + self.counter("builder_engine_waiting_requests")
-                == 0
-            ),
-            seconds,
-        )
+        """Return whether within `seconds` nothing was active or waiting, and the counters came to rest."""
+        seen: list[list[float]] = []
+
+        def rests() -> bool:
+            seen.append(self.counters(*LOAD, GENERATED))
+            # counters are published a moment after what they count
+            return sum(seen[-1][:2]) == 0 and len(seen) > REST and seen[-1] == seen[-1 - REST]
+
+        return self.client.until(rests, seconds, every=0.04)
 
 
 def numbers(text: str) -> set[int]:

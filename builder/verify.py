@@ -40,6 +40,7 @@ class Check:
     group: str
     description: str
     whole_repository: bool
+    patience: float
     run: Callable[[Any], str]
 
 
@@ -61,6 +62,7 @@ def _checks_of(module: ModuleType) -> Iterator[Check]:
                 group=module.__name__.rpartition(".")[2],
                 description=(inspect.getdoc(function) or "").partition("\n")[0],
                 whole_repository=module.SCOPE == "repository",
+                patience=getattr(module, "PATIENCE", 1.0),
                 run=function,
             )
 
@@ -85,7 +87,7 @@ def verify(
         names: verify these fronts only.
         only: run these checks only.
         progress: called with each comparison as it is made.
-        check_seconds, run_seconds: wall clocks of one check and of the whole run.
+        check_seconds, run_seconds: wall clocks of one check (of one with patience: as often) and of the run.
 
     Raises VerifyError when there is nothing to verify or no server, UsageError for unknown names.
     """
@@ -181,7 +183,7 @@ class _Run:
             self._over = f"the run's wall clock ran out before {check.name}"
             return False, self._over, None
         try:
-            return True, self._timed(check, given, min(left, self._check_seconds)), None
+            return True, self._timed(check, given, min(left, self._check_seconds * check.patience)), None
         except Skipped as reason:
             return True, "", str(reason)
         except Mismatch as mismatch:

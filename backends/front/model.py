@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import itertools
 import json
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+
+# A package of the same name may be installed: what stands beside this file comes first.
+sys.path.insert(0, str(Path(__file__).parent))
 
 from backends.engine.protocol import (
     DeadlineExceeded,

@@ -16,6 +16,7 @@ from backends.text.encoding import Encoder
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
+LARGEST_INTEGER = 2**31 - 1
 PROMPTS = ("text_input", "messages", "input_ids")
 MOST_BIAS = 1e4
 """Far beyond any logit, and far from where float32 ends."""
@@ -58,10 +59,10 @@ class Limits:
 
 # name -> (lowest, highest), both allowed
 _RANGES: dict[str, tuple[float, float]] = {
-    "max_tokens": (1, 2**31 - 1),
-    "min_tokens": (0, 2**31 - 1),
+    "max_tokens": (1, LARGEST_INTEGER),
+    "min_tokens": (0, LARGEST_INTEGER),
     "temperature": (0.0, 100.0),
-    "top_k": (0, 2**31 - 1),
+    "top_k": (0, LARGEST_INTEGER),
     "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
     "repetition_penalty": (0.01, 100.0),
@@ -153,7 +154,8 @@ class _Values:
         number = float(value)
         lowest, highest = _RANGES[name]
         if not lowest <= number <= highest:
-            raise InvalidRequest(f"{name} is {number:g}, it must be {lowest:g} to {highest:g}")
+            allowed = f"at least {lowest:g}" if highest == LARGEST_INTEGER else f"{lowest:g} to {highest:g}"
+            raise InvalidRequest(f"{name} is {number:.10g}, it must be {allowed}")
         return number
 
     def flag(self, name: str, default: bool) -> bool:

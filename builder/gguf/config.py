@@ -69,6 +69,9 @@ def generation(header: Header) -> dict[str, Any]:
     return _tokens(header) | ({"eos_token_id": distinct} if len(distinct) > 1 else {})
 
 
+LARGEST_FLOAT32 = 3.4028234663852886e38
+
+
 def shortest(value: float) -> float:
     """Return the shortest decimal that is the same float32: 9.999999747378752e-06 is 1e-05."""
     if not math.isfinite(value):
@@ -76,7 +79,7 @@ def shortest(value: float) -> float:
     packed = struct.pack("<f", value)
     for digits in range(1, 10):
         rounded = float(f"{value:.{digits}g}")
-        if struct.pack("<f", rounded) == packed:
+        if abs(rounded) <= LARGEST_FLOAT32 and struct.pack("<f", rounded) == packed:
             return rounded
     return value
 

@@ -26,6 +26,7 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     if not console.is_terminal:
         console = Console(width=160)
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    table.min_width = len(title)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
-from builder.subject import Skipped, Subject, expect
+from builder.subject import GENERATED, LOAD, Skipped, Subject, expect
 
 ORDER = 90
 SCOPE = "front"
@@ -14,7 +13,6 @@ SCOPE = "front"
 TOKENS = 8
 STEPS = 2
 TRIES = 5
-GENERATED = "builder_engine_generated_tokens_total"
 
 
 def engine_counters(subject: Subject) -> str:
@@ -22,10 +20,10 @@ def engine_counters(subject: Subject) -> str:
     subject.still_works()
     expect(subject.idle(), "the engine is not idle")
     families = ("builder_engine_steps_total", GENERATED)
-    before = [subject.counter(family) for family in families]
+    before = subject.counters(*families)
     subject.ask(subject.inputs(subject.prompt(), max_tokens=6))
     moved = subject.client.until(lambda: subject.counter(GENERATED) >= before[1] + 6, 3)
-    after = [subject.counter(family) for family in families]
+    after = subject.counters(*families)
     expect(moved, f"{GENERATED} went from {before[1]:.0f} to {after[1]:.0f} with 6 tokens")
     expect(after[1] - before[1] == 6, f"{after[1] - before[1]:.0f} tokens were counted for 6")
     expect(after[0] > before[0], "no step was counted")
@@ -79,7 +77,6 @@ def _stops(subject: Subject, leave: Callable[[Subject], int]) -> str:
         before = subject.counter(GENERATED)
         received = leave(subject)
         expect(subject.idle(), "the request was still active 10 s after its client left")
-        time.sleep(0.1)  # the counters are published a little after the step
         generated = int(subject.counter(GENERATED) - before)
         if best is None or generated - received < best[0] - best[1]:
             best = (generated, received)
@@ -146,8 +143,8 @@ def waiting_request_can_be_cancelled(subject: Subject) -> str:
     with subject.client.open() as running, subject.client.open() as waits:
         for number in range(active):
             subject.client.request(running, subject.name, held, request_id=f"running-{number}")
-        waiting = "builder_engine_waiting_requests"
-        runs = subject.client.until(lambda: subject.counter("builder_engine_active_requests") >= active, 10)
+        active_now, waiting = LOAD
+        runs = subject.client.until(lambda: subject.counter(active_now) >= active, 10)
         expect(runs, f"{active} requests did not become active")
         subject.client.request(waits, subject.name, held, request_id="waits")
         expect(subject.client.until(lambda: subject.counter(waiting) == 1, 5), "the request did not wait")

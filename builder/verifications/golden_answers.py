@@ -10,12 +10,13 @@ from builder.triton_client import Answer
 
 ORDER = 20
 SCOPE = "front"
+PATIENCE = 4
 
 SHORT = 12
 
 
 def golden_ids(subject: Subject) -> str:
-    """Every golden prompt, streamed over gRPC with all others, gives its recorded ids."""
+    """Every golden prompt, streamed over gRPC beside others, gives its recorded ids."""
     parted = [
         prompt.id
         for prompt, answer in subject.recorded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from builder.subject import Skipped, Subject, expect, together
+from builder.subject import LOAD, Skipped, Subject, expect, together
 from builder.triton_client import Answer, TritonError
 
 ORDER = 80
@@ -125,9 +125,7 @@ def overload_is_refused(subject: Subject) -> str:
 
 
 def _admitted(subject: Subject) -> float:
-    return subject.counter("builder_engine_active_requests") + subject.counter(
-        "builder_engine_waiting_requests"
-    )
+    return sum(subject.counters(*LOAD))
 
 
 def waiting_requests_are_answered(subject: Subject) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
+# A package of the same name may be installed: what stands beside this file comes first.
+sys.path.insert(0, str(Path(__file__).parent))
 
 from backends.text.decoding import Vocabulary, decode
 

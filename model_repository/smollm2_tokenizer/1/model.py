@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
+# A package of the same name may be installed: what stands beside this file comes first.
+sys.path.insert(0, str(Path(__file__).parent))
 
 from backends.batches import padded, texts
 from backends.text.encoding import Encoder

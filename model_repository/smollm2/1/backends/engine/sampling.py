@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from backends.engine.protocol import Sampling
+from backends.engine.protocol import InvalidRequest, Sampling
 
 Logits = npt.NDArray[np.float32]
+
+LIKELIEST = 1024
 
 
 class Sampler:
@@ -28,12 +30,18 @@ class Sampler:
 
         Args:
             logits: float32 [vocabulary]; not modified. The log probability is 0.0 unless asked for.
+
+        Raises InvalidRequest when nothing is left to choose.
         """
         changed = self._adjusted(logits)
         if self._sampling.temperature == 0.0 or self._sampling.top_k == 1:
             chosen = int(changed.argmax())
-        else:
+        elif np.isfinite(changed.max()):
             chosen = self._draw(changed)
+        else:
+            chosen = 0
+        if not np.isfinite(changed[chosen]):
+            raise InvalidRequest("bad_words, logit_bias and min_tokens together forbid every token")
         self._ids.append(chosen)
         self._counts[chosen] += 1
         return chosen, log_probability(logits, chosen) if self._sampling.log_probs else 0.0
@@ -80,21 +88,39 @@ class Sampler:
 
     def _draw(self, logits: Logits) -> int:
         sampling = self._sampling
-        order = np.argsort(-logits, kind="stable")
-        if 0 < sampling.top_k < len(order):
-            order = order[: sampling.top_k]
-        scaled = logits[order].astype(np.float64) / sampling.temperature
-        weights = np.exp(scaled - scaled[0])
+        places = np.arange(len(logits))
+        if 0 < sampling.top_k < len(logits):
+            places = np.argpartition(-logits, sampling.top_k - 1)[: sampling.top_k]
+        scaled = logits[places].astype(np.float64) / sampling.temperature
+        weights = np.exp(scaled - scaled.max())
         probabilities = weights / weights.sum()
         if sampling.top_p < 1.0:
-            # the smallest set that reaches top_p: all whose predecessors have not reached it yet
-            before = probabilities.cumsum() - probabilities
-            probabilities = probabilities[before < sampling.top_p]
+            kept = nucleus(probabilities, sampling.top_p)
+            places, probabilities = places[kept], probabilities[kept]
         if sampling.min_p > 0.0:
-            probabilities = probabilities[probabilities >= sampling.min_p * probabilities[0]]
+            kept = np.flatnonzero(probabilities >= sampling.min_p * probabilities.max())
+            places, probabilities = places[kept], probabilities[kept]
         totals = probabilities.cumsum()
         place = np.searchsorted(totals, self._random.random() * totals[-1], side="right")
-        return int(order[min(int(place), len(totals) - 1)])
+        return int(places[min(int(place), len(totals) - 1)])
+
+
+def nucleus(probabilities: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.int64]:
+    """Return the places of the smallest set of likeliest tokens that reaches `share`, likeliest first.
+
+    Sorting a whole vocabulary takes longer than many a step of a model, so the few likeliest are
+    looked at first.
+    """
+    few = min(LIKELIEST, len(probabilities))
+    likely = np.argpartition(-probabilities, few - 1)[:few]
+    for places in (likely, np.arange(len(probabilities))):
+        ordered = places[np.argsort(-probabilities[places], kind="stable")]
+        sums = probabilities[ordered].cumsum()
+        if sums[-1] >= share:
+            break
+    # all whose predecessors have not reached the share yet
+    kept: npt.NDArray[np.int64] = ordered[sums - probabilities[ordered] < share]
+    return kept
 
 
 def log_probability(logits: Logits, token: int) -> float:

@@ -35,7 +35,10 @@ class Vocabulary:
         """Read tokenizer.json; raise ValueError for a decoder that is not known here."""
         tokenizer = json.loads(path.read_text(encoding="utf-8"))
         decoder = tokenizer.get("decoder") or {"type": "none"}
-        tokens = {index: token for token, index in tokenizer["model"]["vocab"].items()}
+        vocabulary = tokenizer["model"]["vocab"]
+        if isinstance(vocabulary, list):  # Unigram: [token, score] in the order of the ids
+            vocabulary = {token: index for index, (token, _) in enumerate(vocabulary)}
+        tokens = {index: token for token, index in vocabulary.items()}
         tokens |= {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
         silent = {token["id"] for token in tokenizer["added_tokens"] if token["special"]}
         kinds = [part["type"] for part in decoder.get("decoders", [decoder])]
