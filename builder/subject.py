@@ -17,7 +17,7 @@ from builder.triton_client import Answer, Client, TritonError
 
 LOAD = ("builder_engine_active_requests", "builder_engine_waiting_requests")
 GENERATED = "builder_engine_generated_tokens_total"
-REST = 4
+REST = 3
 """How many looks, 40 ms apart, must see the same; the front publishes every 50 ms."""
 
 Item = TypeVar("Item")

@@ -53,7 +53,7 @@ def characters_stream_unbroken(subject: Subject) -> str:
     for seed in (1, 2):
         inputs = {
             "text_input": "Say it in symbols:",
-            "max_tokens": 20,
+            "max_tokens": 16,
             "logit_bias": bias,
             "temperature": 4.0,
             "seed": seed,

@@ -9,7 +9,7 @@ from builder.triton_client import Answer
 ORDER = 30
 SCOPE = "front"
 
-TOKENS = 20
+TOKENS = 16
 PROMPTS = 3
 
 
