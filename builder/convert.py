@@ -176,7 +176,12 @@ def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progr
             log,
             ConversionError,
             watch=lambda text: progress(doing, target.progress(text, plan.dimensions)),
-            environment={"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+            environment={
+                "HF_HUB_OFFLINE": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+                # a converter that lies inside somebody's git clone would write that commit into the artifact
+                "GIT_DIR": str(stage / "no-git"),
+            },
         )
         _move_tokenizer(folder, stage)
         record = {

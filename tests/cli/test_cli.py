@@ -224,7 +224,13 @@ def test_a_real_ctrl_c_in_a_real_build(tmp_path):
     command = [sys.executable, "-m", "builder", "build", "smollm2", "--output", str(tmp_path / "repository")]
     environment = {**os.environ, "BUILDER_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a test run in the background of a script ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         while not list((tmp_path / "cache" / "sources").glob(".*/*")):
