@@ -16,6 +16,14 @@ from builder.errors import BuilderError, Interrupted
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_REPOSITORY = "model_repository"
+PORT = click.IntRange(0, 65535)
+
+
+def _not_empty(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuse an empty value: an unset variable in a script must not mean "not given"."""
+    if value == "":
+        raise click.BadParameter("is empty; leave the option out or give it a value")
+    return value
 
 
 class Commands(click.Group):
@@ -61,11 +69,19 @@ def main() -> None:
 def _planning_options(command: Command) -> Command:
     options = [
         click.option(
-            "--checkpoint", metavar="PATH", help="Folder, .gguf file or ORG/NAME instead of the recipe's."
+            "--checkpoint",
+            callback=_not_empty,
+            metavar="PATH",
+            help="Folder, .gguf file or ORG/NAME instead of the recipe's.",
         ),
         click.option("--target", metavar="T", help="How to run it (`builder list`)."),
         click.option("--quantize", metavar="Q", help="Precision of the weights (`builder list`)."),
-        click.option("--gpu", metavar="GPU", help="Plan for this GPU, such as h200; without it for a CPU."),
+        click.option(
+            "--gpu",
+            callback=_not_empty,
+            metavar="GPU",
+            help="Plan for this GPU, such as h200; without it for a CPU.",
+        ),
         click.option("--tp", type=int, default=1, show_default=True, help="GPUs that share every layer."),
         click.option(
             "--pp", type=int, default=1, show_default=True, help="Groups of GPUs that share the layers."
@@ -75,7 +91,9 @@ def _planning_options(command: Command) -> Command:
             "--concurrency", type=int, metavar="N", help="Requests that run at once at full length."
         ),
         click.option("--triton", metavar="TAG", help="Container to plan for, such as 26.08."),
-        click.option("--name", "served_name", metavar="NAME", help="Name to serve it under."),
+        click.option(
+            "--name", "served_name", callback=_not_empty, metavar="NAME", help="Name to serve it under."
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -166,9 +184,9 @@ def build(
 
 
 _ports = (
-    click.option("--http-port", type=int, show_default="8000", help="0 takes a free one."),
-    click.option("--grpc-port", type=int, show_default="8001", help="0 takes a free one."),
-    click.option("--metrics-port", type=int, show_default="8002", help="0 takes a free one."),
+    click.option("--http-port", type=PORT, show_default="8000", help="0 takes a free one."),
+    click.option("--grpc-port", type=PORT, show_default="8001", help="0 takes a free one."),
+    click.option("--metrics-port", type=PORT, show_default="8002", help="0 takes a free one."),
 )
 
 
