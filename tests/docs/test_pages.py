@@ -141,7 +141,7 @@ def test_plugin_is_named(path: Path) -> None:
 
 
 def every_option() -> list[tuple[str, str]]:
-    commands = {"": main, **main.commands}
+    commands = {"": main, **{name: main.get_command(None, name) for name in main.list_commands(None)}}
     return [
         (name, text)
         for name, command in commands.items()

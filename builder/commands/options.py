@@ -1,0 +1,96 @@
+"""Options that several commands take, and how they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_REPOSITORY = "model_repository"
+PORT = click.IntRange(0, 65535)
+
+
+def not_empty(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuse an empty value: an unset variable in a script must not mean "not given"."""
+    if value == "":
+        raise click.BadParameter("is empty; leave the option out or give it a value")
+    return value
+
+
+directory = click.argument("directory", type=click.Path(path_type=Path), default=DEFAULT_REPOSITORY)
+"""The model repository, the one in this folder when none is named."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+
+
+def planning(command: Command) -> Command:
+    options = [
+        click.option(
+            "--checkpoint",
+            callback=not_empty,
+            metavar="PATH",
+            help="Folder, .gguf file or ORG/NAME instead of the recipe's.",
+        ),
+        click.option("--target", metavar="T", help="How to run it (`builder list`)."),
+        click.option("--quantize", metavar="Q", help="Precision of the weights (`builder list`)."),
+        click.option(
+            "--gpu",
+            callback=not_empty,
+            metavar="GPU",
+            help="Plan for this GPU, such as h200; without it for a CPU.",
+        ),
+        click.option("--tp", type=int, default=1, show_default=True, help="GPUs that share every layer."),
+        click.option(
+            "--pp", type=int, default=1, show_default=True, help="Groups of GPUs that share the layers."
+        ),
+        click.option("--max-context", type=int, metavar="N", help="Longest prompt and answer in tokens."),
+        click.option(
+            "--concurrency", type=int, metavar="N", help="Requests that run at once at full length."
+        ),
+        click.option("--triton", metavar="TAG", help="Container to plan for, such as 26.08."),
+        click.option(
+            "--name", "served_name", callback=not_empty, metavar="NAME", help="Name to serve it under."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def planned(values: dict[str, Any]) -> Any:
+    from builder.plan import Options
+    from builder.planning.versions import DEFAULT_TAG
+
+    return Options(
+        target=values["target"],
+        quantize=values["quantize"],
+        tensor_parallel=values["tp"],
+        pipeline_parallel=values["pp"],
+        gpu=values["gpu"],
+        max_context=values["max_context"],
+        concurrency=values["concurrency"],
+        triton=values["triton"] or DEFAULT_TAG,
+    )
+
+
+_ports = (
+    click.option("--http-port", type=PORT, show_default="8000", help="0 takes a free one."),
+    click.option("--grpc-port", type=PORT, show_default="8001", help="0 takes a free one."),
+    click.option("--metrics-port", type=PORT, show_default="8002", help="0 takes a free one."),
+)
+
+
+def ports(command: Command) -> Command:
+    for option in reversed(_ports):
+        command = option(command)
+    return command
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout."""
+    click.echo(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str))

@@ -1,0 +1,31 @@
+"""`builder plan`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from builder.commands import options
+
+
+@click.command()
+@click.argument("name")
+@options.planning
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def command(name: str, as_json: bool, checkpoint: str | None, served_name: str | None, **values: Any) -> None:
+    """Print what a build of NAME would write, and whether it fits; reads no weights.
+
+    NAME is a recipe (`builder list`), the path of your own recipe, or any name with --checkpoint.
+    """
+    from builder.plan import plan as decide
+    from builder.subjects import read
+
+    subject, _ = read(name, checkpoint, served_name)
+    planned = decide(subject, options.planned(values))
+    if as_json:
+        options.print_json(planned.to_json())
+    else:
+        from builder.printing import plans
+
+        plans.show(planned)

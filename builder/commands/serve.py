@@ -1,0 +1,67 @@
+"""`builder serve`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from builder.commands import options
+
+
+@click.command()
+@options.directory
+@click.option("--using", default="embedded", show_default=True, help="embedded, docker or remote.")
+@options.ports
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds until every model must answer.")
+@click.option(
+    "--exit-timeout", default=30, show_default=True, help="Seconds for requests in flight at the end."
+)
+@click.option("--url", default="", metavar="URL", help="The running server, with --using remote.")
+@click.option("--image", metavar="IMAGE", help="Image made from docker/Dockerfile, with --using docker.")
+@click.option("--triton", metavar="TAG", help="NVIDIA's container of that tag, with --using docker.")
+@click.option("--gpus", default="", metavar="GPUS", help="GPUs for the container, such as all.")
+def command(
+    directory: Path,
+    using: str,
+    http_port: int | None,
+    grpc_port: int | None,
+    metrics_port: int | None,
+    timeout: float,
+    exit_timeout: int,
+    url: str,
+    image: str | None,
+    triton: str | None,
+    gpus: str,
+) -> None:
+    """Serve DIRECTORY with Triton until Ctrl-C or SIGTERM; requests in flight then finish.
+
+    READY is printed when every model of the folder is loaded and a real request was answered.
+    """
+    from builder import serve as serving
+    from builder.planning import versions
+    from builder.server import Options, Server
+
+    # a running server has its ports already: those that were not named follow its address
+    habit = (0, 0, 0) if url else (8000, 8001, 8002)
+    named = (http_port, grpc_port, metrics_port)
+    http, grpc, metrics = (usual if port is None else port for port, usual in zip(named, habit, strict=True))
+    image = image or versions.container(triton or versions.NEWEST_TAG).image
+    options = Options(http, grpc, metrics, exit_timeout, url=url, image=image, gpus=gpus)
+
+    def ready(server: Server) -> None:
+        click.echo(
+            f"READY  http://{server.http}  grpc://{server.grpc}  metrics http://{server.metrics}/metrics"
+        )
+        sys.stdout.flush()
+
+    code = serving.serve(
+        directory,
+        using=using,
+        timeout=timeout,
+        options=options,
+        ready=ready,
+        say=lambda text: click.echo(text, err=True),
+    )
+    sys.exit(code)
