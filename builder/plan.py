@@ -19,7 +19,7 @@ from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Quantization, Support
 
-CPU_CONCURRENCY = 8
+CPU_CONCURRENCY = 16
 CPU_QUANTIZATION = "int4"
 SPANNING_TARGET = "vllm"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -170,7 +170,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         memory=filled,
         concurrency=concurrency,
         container=versions.container(options.triton),
-        engine=target.ENGINE,
+        engine=target.ENGINES[device],
         engine_arguments=target.engine_arguments(device, subject.dimensions),
         converter_arguments=support.arguments,
         pipeline=target.PIPELINE,

@@ -17,6 +17,7 @@ from builder.errors import ProofError
 from builder.plan import Plan
 from builder.proving import prompts
 from builder.quantization import Budget, Quantization
+from builder.target import Target
 
 Progress = Callable[[str, float], None]
 
@@ -91,9 +92,14 @@ def judge(evidence: Evidence, budget: Budget, plan: Plan) -> None:
 
 def _identity(plan: Plan) -> str:
     recipe = Path(prompts.__file__).parent
-    tools = [recipe / name for name in ("golden.py", "reference.py", f"{plan.engine}.py")]
+    tools = [recipe / name for name in ("golden.py", "reference.py", f"{_witness(plan)}.py")]
     content = [file.read_bytes() for file in (*tools, recipe.parent / "data" / "golden.toml")]
     return hashlib.sha256(b"\0".join([plan.name.encode(), *content])).hexdigest()
+
+
+def _witness(plan: Plan) -> str:
+    target: Target = house.plugin("targets", plan.target, option="--target")
+    return target.WITNESS
 
 
 def _measure(plan: Plan, artifact: Artifact, home: Path, progress: Progress) -> None:
@@ -105,7 +111,7 @@ def _measure(plan: Plan, artifact: Artifact, home: Path, progress: Progress) -> 
             "name": plan.name,
             "model": str(artifact.model),
             "tokenizer": str(artifact.tokenizer),
-            "engine": plan.engine,
+            "witness": _witness(plan),
             "provider": plan.engine_arguments["provider"],
             "ends": artifact.generation["end_ids"],
             "out": str(work),

@@ -15,8 +15,10 @@ class Target(Protocol):
     TITLE: str
     PIPELINE: str
     """The file of `ensembles/` that the deployment follows."""
-    ENGINE: str
-    """The file of `backends/engine/` that its front hosts."""
+    ENGINES: Mapping[str, str]
+    """Device (cpu, gpu) -> the file of `backends/engine/` that its front hosts there."""
+    WITNESS: str
+    """The file of `proving/` that runs the artifact by its own library, nothing of ours between."""
     SPANS_GPUS: bool
     BUILDS: bool
     """False while a target can be planned, but not yet built, by this version."""

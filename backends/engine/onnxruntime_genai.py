@@ -115,6 +115,9 @@ class _Sequence:
         self._pending = list(ids)
         self._generated = 0
 
+    def close(self) -> None:
+        self._generator = None
+
     def turn(self) -> Step | None:
         _feed(self._generator, self._pending)
         if self._pending:
@@ -137,6 +140,9 @@ class _Scoring:
         self._ids = list(ids)
         self._pending = list(ids)
         self._found = found
+
+    def close(self) -> None:
+        self._generator = None
 
     def turn(self) -> Step | None:
         start = len(self._ids) - len(self._pending)

@@ -1,4 +1,4 @@
-"""Decoders as ONNX, built and run by onnxruntime-genai on a CPU or one GPU.
+"""Decoders as ONNX, built by onnxruntime-genai; run by ONNX Runtime on a CPU, by onnxruntime-genai on a GPU.
 
 Its model builder writes the graph straight from the weights, without tracing; it runs in a child
 process so that its memory returns and its prints go to a log.
@@ -14,7 +14,8 @@ from builder.architecture import Dimensions
 
 TITLE = "ONNX by onnxruntime-genai"
 PIPELINE = "text_generation"
-ENGINE = "onnxruntime_genai"
+ENGINES = {"cpu": "onnxruntime", "gpu": "onnxruntime_genai"}
+WITNESS = "onnxruntime_genai"
 SPANS_GPUS = False
 BUILDS = True
 REQUIREMENTS = {

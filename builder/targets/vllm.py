@@ -13,7 +13,8 @@ from builder.errors import ConversionError
 
 TITLE = "vLLM"
 PIPELINE = "text_generation"
-ENGINE = "vllm"
+ENGINES = {"gpu": "vllm"}
+WITNESS = "vllm"
 SPANS_GPUS = True
 BUILDS = False
 REQUIREMENTS = {"vllm": "vllm"}

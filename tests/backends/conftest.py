@@ -138,7 +138,7 @@ def artifact(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 def settings() -> dict[str, Any]:
     """settings.json of the front that runs the tiny model."""
     return {
-        "engine": "onnxruntime_genai",
+        "engine": "onnxruntime",
         "model": "model",
         "context_length": CONTEXT,
         "max_active": 4,

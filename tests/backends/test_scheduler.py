@@ -23,6 +23,10 @@ class Counter:
 
     def __init__(self, length: int, gate: threading.Event | None = None, fails: Any = None) -> None:
         self.length, self.gate, self.fails, self.turns = length, gate, fails, 0
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
 
     def turn(self) -> Step | None:
         if self.gate:

@@ -65,7 +65,7 @@ def test_what_the_version_folder_of_the_front_says(workshop):
     workshop.build(max_context=512, concurrency=3)
     settings = json.loads((workshop.output / "tiny" / "1" / "settings.json").read_text())
     assert settings == {
-        "engine": "onnxruntime_genai",
+        "engine": "onnxruntime",
         "engine_arguments": {"provider": "cpu", "threads": 0},
         "model": "model",
         "context_length": 512,

@@ -1,0 +1,197 @@
+"""The engines of --target onnx on a tiny model, against onnxruntime-genai used directly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.engine import onnxruntime, onnxruntime_genai
+from backends.engine.protocol import Engine, EngineError, InvalidRequest, Sampling, Step
+
+PROMPT = list(np.random.default_rng(1).integers(20, 49000, 600))
+
+
+PIECE = {onnxruntime: "PROMPT_TOKENS_A_ROUND", onnxruntime_genai: "PROMPT_TOKENS_A_TURN"}
+
+
+@pytest.fixture(scope="module", params=[onnxruntime, onnxruntime_genai], ids=["onnxruntime", "genai"])
+def module(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def engine(module: Any, artifact: Path, settings: dict[str, Any]) -> Iterator[Engine]:
+    made = module.create(settings, artifact.parent)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def library_model(artifact: Path) -> Any:
+    import onnxruntime_genai
+
+    return onnxruntime_genai.Model(str(artifact))
+
+
+def raw(model: Any, ids: list[int], tokens: int) -> tuple[list[int], np.ndarray]:
+    """Return greedy ids by the library alone, and the logits of every prompt position."""
+    import onnxruntime_genai
+
+    parameters = onnxruntime_genai.GeneratorParams(model)
+    parameters.set_search_options(max_length=len(ids) + tokens, do_sample=False)
+    generator = onnxruntime_genai.Generator(model, parameters)
+    generator.append_tokens(np.array([ids], dtype=np.int32))
+    rows = np.array(generator.get_output("logits"), dtype=np.float64)[0]
+    found = []
+    for _ in range(tokens):
+        generator.generate_next_token()
+        found.append(int(generator.get_next_tokens()[0]))
+    return found, rows
+
+
+def log_softmax(rows: np.ndarray) -> np.ndarray:
+    shifted = rows - rows.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+async def collect(engine: Engine, ids: list[int], **options: Any) -> Step:
+    sampling = Sampling(**{"max_tokens": 12, **options})
+    steps = [step async for step in engine.generate("test", ids, sampling)]
+    tokens = tuple(token for step in steps for token in step.ids)
+    values = tuple(value for step in steps for value in step.log_probs)
+    return Step(tokens, values, steps[-1].finish_reason)
+
+
+@pytest.mark.parametrize("length", [1, 5, 256, 257, 600])
+def test_greedy_equals_the_library_whatever_the_prompts_length(
+    engine: Engine, library_model: Any, length: int
+) -> None:
+    expected, _ = raw(library_model, PROMPT[:length], 12)
+    found = asyncio.run(collect(engine, PROMPT[:length]))
+    assert list(found.ids) == expected
+    assert found.finish_reason == "length"
+
+
+def test_a_prompt_in_pieces_equals_the_prompt_at_once(
+    engine: Engine, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = asyncio.run(collect(engine, PROMPT, log_probs=True))
+    before = engine.health().steps
+    monkeypatch.setattr(module, PIECE[module], 10_000)
+    whole = asyncio.run(collect(engine, PROMPT, log_probs=True))
+    assert engine.health().steps - before == 12
+    assert pieces.ids == whole.ids
+    assert np.allclose(pieces.log_probs, whole.log_probs, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [2, 256, 257, 600])
+def test_score_is_the_log_softmax_of_the_raw_logits(engine: Engine, library_model: Any, length: int) -> None:
+    ids = PROMPT[:length]
+    _, rows = raw(library_model, ids, 1)
+    expected = log_softmax(rows)[np.arange(length - 1), ids[1:]]
+    found = asyncio.run(engine.score(ids))
+    assert len(found) == length - 1
+    assert np.allclose(found, expected, atol=1e-3)
+
+
+def test_score_of_one_token_is_empty(engine: Engine) -> None:
+    assert asyncio.run(engine.score([5])) == []
+
+
+def test_log_probs_of_the_answer_equal_its_score(engine: Engine) -> None:
+    answer = asyncio.run(collect(engine, PROMPT[:20], log_probs=True))
+    scores = asyncio.run(engine.score([*PROMPT[:20], *answer.ids]))
+    assert np.allclose(answer.log_probs, scores[19:], atol=1e-3)
+
+
+def test_interleaved_sequences_equal_those_alone(engine: Engine) -> None:
+    sizes = ((0, 9, 1), (50, 300, 2), (7, 30, 3), (3, 3, 4), (90, 170, 5), (11, 64, 6), (2, 65, 7))
+    cases = [(PROMPT[start : start + size], seed) for start, size, seed in sizes]
+
+    async def one(ids: list[int], seed: int) -> Step:
+        return await collect(engine, ids, temperature=1.0, seed=seed, max_tokens=8 * seed)
+
+    async def together() -> list[Step]:
+        return await asyncio.gather(*(one(*case) for case in cases))
+
+    alone = [asyncio.run(one(*case)) for case in cases]
+    assert asyncio.run(together()) == alone
+
+
+def test_an_end_id_ends_the_answer_and_is_not_part_of_it(engine: Engine) -> None:
+    whole = asyncio.run(collect(engine, PROMPT[:9])).ids
+    place = next(place for place, token in enumerate(whole) if place and token not in whole[:place])
+    ended = asyncio.run(collect(engine, PROMPT[:9], end_ids=frozenset({whole[place]})))
+    assert (ended.ids, ended.finish_reason) == (whole[:place], "stop")
+
+
+def test_leaving_stops_the_engine(engine: Engine) -> None:
+    async def main() -> None:
+        sampling = Sampling(max_tokens=1400)
+        async with aclosing(engine.generate("left", PROMPT, sampling)) as steps:
+            await anext(steps)
+        for _ in range(1000):
+            if engine.health().active == 0:
+                return
+            await asyncio.sleep(0.005)
+        pytest.fail("still active")
+
+    before = engine.health().generated_tokens
+    asyncio.run(main())
+    assert engine.health().generated_tokens - before < 1400
+
+
+def test_what_does_not_fit_is_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match="600 tokens and max_tokens is 1449, the context holds 2048"):
+        asyncio.run(collect(engine, PROMPT, max_tokens=1449))
+
+
+def test_those_who_come_and_go_disturb_nobody(engine: Engine) -> None:
+    """Sequences end, are left and are scored at all times, so that rows move under those that go on."""
+    steady = [PROMPT[start : start + 10 + start] for start in (1, 20, 33)]
+
+    async def passing(place: int) -> None:
+        async with aclosing(engine.generate("gone", PROMPT[place:][:99], Sampling(max_tokens=50))) as steps:
+            for _ in range(place % 5 + 1):
+                await anext(steps)
+
+    async def main() -> tuple[list[Step], list[list[float]]]:
+        lasting = [collect(engine, ids, max_tokens=60) for ids in steady]
+        scored = [engine.score(ids) for ids in steady]
+        whole = asyncio.gather(*lasting), asyncio.gather(*scored)
+        await asyncio.gather(*(passing(place) for place in range(20)))
+        return await whole[0], await whole[1]
+
+    alone = [asyncio.run(collect(engine, ids, max_tokens=60)) for ids in steady]
+    scores = [asyncio.run(engine.score(ids)) for ids in steady]
+    answers, scored = asyncio.run(main())
+    assert answers == alone
+    for found, expected in zip(scored, scores, strict=True):
+        assert np.allclose(found, expected, atol=1e-4)
+    assert engine.health().active == 0
+
+
+def test_a_failing_sequence_spares_its_neighbours(engine: Engine) -> None:
+    async def bad() -> str:
+        forbidding = Sampling(max_tokens=5, bad_ids=tuple((token,) for token in range(49152)))
+        with pytest.raises(EngineError) as caught:
+            async for _ in engine.generate("bad", PROMPT[:20], forbidding):
+                pass
+        return str(caught.value)
+
+    async def main() -> tuple[Step, Step, str]:
+        return await asyncio.gather(
+            collect(engine, PROMPT[:40], max_tokens=30), collect(engine, PROMPT[:9], max_tokens=30), bad()
+        )
+
+    alone = asyncio.run(collect(engine, PROMPT[:40], max_tokens=30))
+    one, other, message = asyncio.run(main())
+    assert one == alone
+    assert len(other.ids) == 30
+    assert "forbid every token" in message
