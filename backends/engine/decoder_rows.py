@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class DecoderRows:
         decoder = described["decoder"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # between steps the processor belongs to those who carry the tokens away
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self._session = onnxruntime.InferenceSession(
             str(folder / decoder["filename"]), options, providers=["CPUExecutionProvider"]
         )
@@ -46,14 +49,14 @@ class DecoderRows:
             for layer in range(decoder["num_hidden_layers"])
             for kind in ("key", "value")
         }
-        self._logits = np.zeros((rows, 1, described["vocab_size"]), dtype=np.float32)
-        self._bindings: dict[tuple[int, int], Any] = {}
+        self._vocabulary = described["vocab_size"]
+        self._steps: dict[int, _Call] = {}
         self._lengths = np.zeros(rows, dtype=np.int64)
         self.count = rows
 
     def close(self) -> None:
         """Free model and cache."""
-        self._bindings.clear()
+        self._steps.clear()
         self._caches.clear()
         self._session = None
 
@@ -63,20 +66,25 @@ class DecoderRows:
 
     def read(self, row: int, ids: Sequence[int]) -> Logits:
         """Append ids to one row; return logits [len(ids), vocabulary] after each of them."""
-        tokens = np.array([ids], dtype=np.int64)
-        output: Logits = np.empty((1, len(ids), self._logits.shape[-1]), dtype=np.float32)
-        self._run(slice(row, row + 1), tokens, output)
-        logits: Logits = output[0]
+        call = self._call(slice(row, row + 1), len(ids))
+        call.tokens[0] = ids
+        self._run(call)
+        logits: Logits = call.logits[0]
         return logits
 
     def step(self, tokens: Sequence[int]) -> Logits:
         """Append a token to each of the first len(tokens) rows; return logits [len(tokens), vocabulary].
 
-        The array is used again by the next step.
+        The array is used again by the next step of as many.
         """
         count = len(tokens)
-        self._run(slice(0, count), np.array(tokens, dtype=np.int64)[:, np.newaxis], self._logits[:count])
-        return self._logits[:count, 0]
+        if count not in self._steps:
+            self._steps[count] = self._call(slice(0, count), 1)
+        call = self._steps[count]
+        call.tokens[:, 0] = tokens
+        self._run(call)
+        logits: Logits = call.logits[:, 0]
+        return logits
 
     def exchange(self, one: int, other: int) -> None:
         """Swap the sequences of two rows."""
@@ -87,30 +95,47 @@ class DecoderRows:
             cache[other, :, : ends[0]] = kept
         self._lengths[[one, other]] = ends[::-1]
 
-    def _run(self, rows: slice, tokens: npt.NDArray[np.int64], logits: Logits) -> None:
-        before = self._lengths[rows]
-        after = before + tokens.shape[1]
-        columns = np.arange(after.max())
-        inputs = {
-            "input_ids": tokens,
-            "attention_mask": (columns < after[:, np.newaxis]).astype(np.int64),
-            "position_ids": before[:, np.newaxis] + np.arange(tokens.shape[1]),
-        }
-        binding = self._binding(rows)
-        for name in self._takes & inputs.keys():
-            binding.bind_cpu_input(name, inputs[name])
-        binding.bind_ortvalue_output("logits", self._library.OrtValue.ortvalue_from_numpy(logits))
-        self._session.run_with_iobinding(binding)
-        self._lengths[rows] = after
+    def _call(self, rows: slice, tokens: int) -> _Call:
+        """Bind the cache of some rows, and arrays for so many new tokens in each."""
+        value = self._library.OrtValue.ortvalue_from_numpy
+        count = rows.stop - rows.start
+        call = _Call(
+            rows,
+            self._session.io_binding(),
+            np.zeros((count, tokens), dtype=np.int64),
+            np.zeros((count, tokens), dtype=np.int64) if "position_ids" in self._takes else None,
+            np.empty((count, tokens, self._vocabulary), dtype=np.float32),
+        )
+        for (past, present), cache in self._caches.items():
+            cached = value(cache[rows])
+            call.binding.bind_ortvalue_input(past, cached)
+            call.binding.bind_ortvalue_output(present, cached)
+        call.binding.bind_ortvalue_input("input_ids", value(call.tokens))
+        if call.places is not None:
+            call.binding.bind_ortvalue_input("position_ids", value(call.places))
+        call.binding.bind_ortvalue_output("logits", value(call.logits))
+        return call
 
-    def _binding(self, rows: slice) -> Any:
-        """Return the binding whose cache tensors are these rows; made once for each choice of rows."""
-        key = (rows.start, rows.stop)
-        if key not in self._bindings:
-            binding = self._session.io_binding()
-            for (past, present), cache in self._caches.items():
-                value = self._library.OrtValue.ortvalue_from_numpy(cache[rows])
-                binding.bind_ortvalue_input(past, value)
-                binding.bind_ortvalue_output(present, value)
-            self._bindings[key] = binding
-        return self._bindings[key]
+    def _run(self, call: _Call) -> None:
+        before = self._lengths[call.rows]
+        after = before + call.tokens.shape[1]
+        mask = (np.arange(after.max()) < after[:, np.newaxis]).astype(np.int64)
+        if call.places is not None:
+            call.places[:] = before[:, np.newaxis] + np.arange(call.tokens.shape[1])
+        call.binding.bind_cpu_input("attention_mask", mask)
+        self._session.run_with_iobinding(call.binding)
+        self._lengths[call.rows] = after
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What one run reads and writes: bound memory, which must live as long as its binding.
+
+    tokens and places are [rows, tokens], logits [rows, tokens, vocabulary].
+    """
+
+    rows: slice
+    binding: Any
+    tokens: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64] | None
+    logits: Logits

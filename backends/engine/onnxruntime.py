@@ -20,8 +20,10 @@ from backends.engine.sampling import Sampler, log_probability
 from backends.engine.scheduler import Outcome, Scheduler
 
 PROMPT_TOKENS_A_ROUND = 64
-"""A long prompt is read in pieces between the steps of the others, so that they keep their pace and a
-cancel is heard. Larger pieces were no faster."""
+"""A long prompt is read in pieces between the steps of the others, so that they keep their pace."""
+
+PROMPT_TOKENS_ALONE = 256
+"""A prompt with nobody beside it is read in larger pieces, which still leave room to hear a cancel."""
 
 
 def create(settings: Mapping[str, Any], folder: Path) -> Onnxruntime:
@@ -191,7 +193,7 @@ class _Rounds:
         return min(readers, key=lambda seat: (len(seat.unread) if shortest else 0, seat.age), default=None)
 
     def _read(self, reader: _Sequence) -> Outcome:
-        piece = reader.unread[:PROMPT_TOKENS_A_ROUND]
+        piece = reader.unread[: PROMPT_TOKENS_A_ROUND if self._generating else PROMPT_TOKENS_ALONE]
         try:
             logits = self._rows.read(self._seats.index(reader), piece)
             del reader.unread[: len(piece)]

@@ -20,6 +20,7 @@ from backends.front.reasoning import Splitter
 from backends.front.request import Request
 from backends.text.decoding import CONTEXT_IDS, Vocabulary, decode
 from backends.text.encoding import Encoder
+from ensembles.text_generation import FRONT
 
 THINK = {"start": "<think>", "end": "</think>"}
 
@@ -216,7 +217,10 @@ def test_unfinished_reasoning_is_reasoning(vocabulary: Vocabulary, encoder: Enco
 
 def test_outputs_have_the_types_of_the_contract() -> None:
     chunk = Chunk("é", "", (7, 8), (), (-0.5, -1.0), -1.5, 2, 1, "stop")
-    made = arrays(chunk, 3, [])
+    names = [tensor.name for tensor in FRONT.outputs]
+    made = arrays(chunk, 3, [], names)
+    assert list(made) == names
+    assert list(arrays(chunk, 3, [], ["text_output"])) == ["text_output"]
     shapes = {name: array.shape for name, array in made.items()}
     assert {name for name, shape in shapes.items() if shape != (1, 1)} == {
         "output_ids",

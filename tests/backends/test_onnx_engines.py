@@ -17,7 +17,7 @@ from backends.engine.protocol import Engine, EngineError, InvalidRequest, Sampli
 PROMPT = list(np.random.default_rng(1).integers(20, 49000, 600))
 
 
-PIECE = {onnxruntime: "PROMPT_TOKENS_A_ROUND", onnxruntime_genai: "PROMPT_TOKENS_A_TURN"}
+PIECE = {onnxruntime: "PROMPT_TOKENS_ALONE", onnxruntime_genai: "PROMPT_TOKENS_A_TURN"}
 
 
 @pytest.fixture(scope="module", params=[onnxruntime, onnxruntime_genai], ids=["onnxruntime", "genai"])
@@ -174,7 +174,7 @@ def test_those_who_come_and_go_disturb_nobody(engine: Engine) -> None:
     assert answers == alone
     for found, expected in zip(scored, scores, strict=True):
         assert np.allclose(found, expected, atol=1e-4)
-    assert engine.health().active == 0
+    assert engine.health().waiting == 0
 
 
 def test_a_failing_sequence_spares_its_neighbours(engine: Engine) -> None:

@@ -79,8 +79,8 @@ def test_greedy_takes_the_first_of_the_best(options: dict[str, Any]) -> None:
 
 def test_without_changes_the_very_array_is_used() -> None:
     logits = HALVES.copy()
-    assert sampler()._adjusted(logits) is logits
-    assert sampler(temperature=0.7, top_p=0.9)._adjusted(logits) is logits
+    assert sampler()._penalised(logits) is logits
+    assert sampler(temperature=0.7, top_p=0.9)._penalised(logits) is logits
 
 
 @pytest.mark.parametrize(
@@ -98,24 +98,24 @@ def test_the_logits_given_are_never_modified(options: dict[str, Any]) -> None:
 def test_repetition_penalty_divides_positive_and_multiplies_negative_of_prompt_and_answer() -> None:
     logits = np.array([4.0, 3.0, -1.0, -3.0], dtype=np.float32)
     one = sampler(prompt=(0, 2), repetition_penalty=2.0)
-    assert one._adjusted(logits).tolist() == [2.0, 3.0, -2.0, -3.0]
+    assert one._penalised(logits).tolist() == [2.0, 3.0, -2.0, -3.0]
     assert one.choose(logits)[0] == 1
-    assert one._adjusted(logits).tolist() == [2.0, 1.5, -2.0, -3.0]
+    assert one._penalised(logits).tolist() == [2.0, 1.5, -2.0, -3.0]
 
 
 def test_presence_and_frequency_penalties_count_the_answer_only() -> None:
     logits = np.array([9.0, 5.0, 1.0], dtype=np.float32)
     one = sampler(prompt=(0, 0, 1), presence_penalty=0.5, frequency_penalty=0.25)
-    assert one._adjusted(logits).tolist() == [9.0, 5.0, 1.0]
+    assert one._penalised(logits).tolist() == [9.0, 5.0, 1.0]
     one.choose(logits)
     one.choose(logits)
-    assert one._adjusted(logits).tolist() == [9.0 - 0.5 - 2 * 0.25, 5.0, 1.0]
+    assert one._penalised(logits).tolist() == [9.0 - 0.5 - 2 * 0.25, 5.0, 1.0]
 
 
 def test_negative_penalties_reward() -> None:
     one = sampler(presence_penalty=-1.0)
     one.choose(HALVES)
-    assert one._adjusted(HALVES)[0] == HALVES[0] + 1
+    assert one._penalised(HALVES)[0] == HALVES[0] + 1
 
 
 def test_end_ids_wait_for_min_tokens() -> None:
