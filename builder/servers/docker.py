@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from builder.deployment import ENVIRONMENT, MODELS, PORTS, tritonserver
 from builder.errors import ServeError
 from builder.server import Options, Server
 from builder.serving import ports
@@ -15,8 +16,6 @@ from builder.serving import ports
 _INSTALL = "apt-get install docker.io, start its daemon, and let this user use it"
 _ANSWER_TIMEOUT = 10
 _PATIENCE = 15
-# Triton's own ports, inside the container.
-_INSIDE = {"http": 8000, "grpc": 8001, "metrics": 8002}
 
 
 def available() -> str | None:
@@ -44,7 +43,7 @@ def create(repository: Path | None, options: Options) -> DockerServer:
 def command(repository: Path, options: Options, *, name: str, published: tuple[int, int, int]) -> list[str]:
     """Return the `docker run` of one server; `published` are the ports for HTTP, gRPC and metrics."""
     publish = []
-    for outside, inside in zip(published, _INSIDE.values(), strict=True):
+    for outside, inside in zip(published, PORTS.values(), strict=True):
         publish += ["--publish", f"127.0.0.1:{outside}:{inside}"]
     return [
         "docker",
@@ -54,19 +53,13 @@ def command(repository: Path, options: Options, *, name: str, published: tuple[i
         name,
         *publish,
         "--mount",
-        f"type=bind,source={repository.resolve()},target=/models,readonly",
+        f"type=bind,source={repository.resolve()},target={MODELS},readonly",
         "--shm-size",
         options.shm_size,
         *(["--gpus", options.gpus] if options.gpus else []),
-        "--env",
-        "PYTHONDONTWRITEBYTECODE=1",
+        *(word for name, value in ENVIRONMENT.items() for word in ("--env", f"{name}={value}")),
         options.image,
-        "tritonserver",
-        "--model-repository=/models",
-        "--disable-auto-complete-config",
-        "--exit-on-error=false",
-        f"--exit-timeout-secs={options.exit_timeout}",
-        *options.arguments,
+        *tritonserver(exit_timeout=options.exit_timeout, exit_on_error=False, arguments=options.arguments),
     ]
 
 

@@ -12,7 +12,10 @@ FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELISION = "..."
 
 # The order in which a newcomer reads, and in which the slow test runs what the pages show.
-ORDER = ("README.md", "plan", "build", "serve", "call", "verify", "prove", "errors", "extend", "house")
+ORDER = (
+    *("README.md", "plan", "build", "serve", "call", "clients", "chat", "verify", "measure", "deploy"),
+    *("prove", "errors", "extend", "house"),
+)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,9 @@ class _Sequence:
         self._sampler = Sampler(sampling, ids)
         self._generated = 0
 
+    def close(self) -> None:
+        """Hold nothing that would have to be given back."""
+
     def turn(self) -> Step | None:
         time.sleep(self._seconds)
         token, value = self._sampler.choose(self._script.logits(self._ids))

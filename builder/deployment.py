@@ -1,0 +1,174 @@
+"""The noun above one model: several models, their GPUs, one server; compose and Kubernetes render from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import layout
+from builder.check import check_layout
+from builder.deploying import choices, packages
+from builder.deploying.probes import Probe, probes
+from builder.errors import RepositoryError
+from builder.planning.versions import NEWEST_TAG, Container
+
+MODELS = "/models"
+"""Where a container finds the repository."""
+
+PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
+"""Triton's own ports, inside a container."""
+
+ENVIRONMENT: Mapping[str, str] = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""The repository is mounted read-only."""
+
+EXIT_TIMEOUT = 30
+SHARED_MEMORY_PER_PROCESS = 256 << 20
+"""Triton passes tensors to a Python model through shared memory that grows with the largest requests
+and never shrinks; it is a limit, not a reservation."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may say of a deployment; None leaves it to the models."""
+
+    triton: str = NEWEST_TAG
+    gpus: str | None = None
+    bind: str = "127.0.0.1"
+    http_port: int = PORTS["http"]
+    grpc_port: int = PORTS["grpc"]
+    metrics_port: int = PORTS["metrics"]
+    memory: str | None = None
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A repository in one container.
+
+    `gpus` is "all", a number or "" for none. `shared_memory`, `planned_memory` (weights and caches
+    on the CPU) and `memory`, the limit if there is one, are bytes. `published` are the ports
+    outside, in the order of PORTS.
+    """
+
+    repository: Path
+    container: Container
+    models: tuple[str, ...]
+    fronts: tuple[Probe, ...]
+    engines: tuple[str, ...]
+    packages: tuple[str, ...]
+    python_processes: int
+    gpus: str
+    address: str
+    published: tuple[int, ...]
+    planned_memory: int
+    memory: int | None
+
+    @property
+    def shared_memory(self) -> int:
+        """Return the size of /dev/shm: every Python process's share, and one for Triton."""
+        return SHARED_MEMORY_PER_PROCESS * (1 + self.python_processes)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Return whether only this machine can reach the ports."""
+        return self.address.startswith("127.") or self.address == "[::1]"
+
+
+def tritonserver(*, exit_timeout: int, exit_on_error: bool, arguments: Sequence[str] = ()) -> list[str]:
+    """Return the server's command line inside a container.
+
+    Args:
+        exit_timeout: seconds that requests in flight get after SIGTERM.
+        exit_on_error: whether Triton ends when a model does not load; False keeps it up with the
+            others, so that its index tells every failure.
+        arguments: further ones, last.
+    """
+    return [
+        "tritonserver",
+        f"--model-repository={MODELS}",
+        "--disable-auto-complete-config",
+        f"--exit-on-error={str(exit_on_error).lower()}",
+        f"--exit-timeout-secs={exit_timeout}",
+        *arguments,
+    ]
+
+
+def deployment(repository: Path, options: Options) -> Deployment:
+    """Read a repository and decide its deployment; nothing is written, no model's code is run.
+
+    Raises:
+        UsageError: an option cannot be, or does not fit the models.
+        RepositoryError: the folder is no repository that Triton could serve.
+    """
+    container = choices.container(options.triton)
+    address = choices.address(options.bind)
+    published = {"http": options.http_port, "grpc": options.grpc_port, "metrics": options.metrics_port}
+    choices.require_different(published)
+    models = _read(repository)
+    facts = [_facts(model) for model in models.models.values()]
+    needed = max((_gpus(model) for model in models.models.values()), default=0)
+    processes = sum(_processes(model) for model in models.models.values())
+    on_cpu = [fact["memory"] for fact in facts if fact.get("device") == "cpu" and "memory" in fact]
+    weights = sum(size["weights"] for size in on_cpu)
+    shared = SHARED_MEMORY_PER_PROCESS * (1 + processes)
+    return Deployment(
+        repository=repository,
+        container=container,
+        models=tuple(models.models),
+        fronts=probes(models),
+        engines=tuple(sorted({fact["engine"] for fact in facts if "engine" in fact})),
+        packages=packages.pinned(models, gpu=needed > 0, extra=options.packages),
+        python_processes=processes,
+        gpus=choices.gpus(options.gpus, needed),
+        address=address,
+        published=tuple(published[name] for name in PORTS),
+        planned_memory=weights + sum(size["cache"] for size in on_cpu),
+        memory=choices.memory(options.memory, weights, shared),
+    )
+
+
+def _read(repository: Path) -> layout.Layout:
+    found = layout.read(repository)
+    unreadable = [model for model in found.models.values() if model.config is None or not model.served]
+    problems = [f"{model.name}: {model.parse_error or 'no version to serve'}" for model in unreadable]
+    fatal = [finding for finding in check_layout(found) if finding.severity == "fatal"]
+    problems += [f"{finding.where}: {finding.message}" for finding in fatal]
+    if problems:
+        raise RepositoryError(
+            "\n".join(problems),
+            expected=f"{repository} to be a model repository that Triton can serve",
+            remedy="name the folder that `builder build` wrote; `builder check` tells more",
+        )
+    return found
+
+
+def _facts(model: layout.Model) -> dict[str, Any]:
+    """Return the plan that a front's manifest holds, {} for all other models."""
+    for version in reversed(model.served):
+        file = model.path / str(version) / "manifest.json"
+        if file.is_file():
+            try:
+                return dict(json.loads(file.read_text(encoding="utf-8")).get("plan", {}))
+            except (ValueError, AttributeError, TypeError) as error:
+                raise RepositoryError(f"{file} is no manifest: {error}", remedy="builder build") from error
+    return {}
+
+
+def _processes(model: layout.Model) -> int:
+    """Return how many Python processes Triton starts for a model."""
+    if model.backend != "python":
+        return 0
+    groups = model.config.instance_group
+    each = sum(max(1, group.count) * max(1, len(group.gpus)) for group in groups) if groups else 1
+    return int(each * len(model.served))
+
+
+def _gpus(model: layout.Model) -> int:
+    """Return how many GPUs a model counts on, 0 on a CPU."""
+    groups = model.config.instance_group
+    named = [max(group.gpus, default=0) + 1 for group in groups if group.kind == group.KIND_GPU]
+    split = _facts(model).get("split", {}) if any(group.kind == group.KIND_MODEL for group in groups) else {}
+    return int(max([*named, split.get("tensor", 0) * split.get("pipeline", 0)]))

@@ -1,0 +1,230 @@
+"""What a deployment is read from a repository, and what is refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder import house, layout
+from builder.deploying import packages
+from builder.deploying.probes import probes
+from builder.deployment import Options, deployment, tritonserver
+from builder.errors import RepositoryError, UsageError
+
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "scripts" / "constraints.txt"
+
+
+def test_default_repository(default: Path) -> None:
+    found = deployment(default, Options())
+    assert [probe.model for probe in found.fronts] == ["smollm2"]
+    assert found.fronts[0].body == {"text_input": "Hello", "max_tokens": 1}
+    assert (found.python_processes, found.gpus, found.memory) == (3, "", None)
+    assert found.shared_memory == 4 * 256 * 2**20
+    assert found.planned_memory > 10**9
+    assert found.on_loopback
+
+
+def test_only_what_the_models_import_is_installed(default: Path, scripted: Path) -> None:
+    engine = json.loads((default / "smollm2" / "1" / "settings.json").read_text())["engine"]
+    names = {pin.partition("==")[0].replace("-", "_") for pin in deployment(default, Options()).packages}
+    assert {"jinja2", "tokenizers", engine} <= names
+    assert not names & {"numpy", "torch", "transformers", "openvino_genai"}
+    without_engine = {pin.partition("==")[0] for pin in deployment(scripted, Options()).packages}
+    assert without_engine == {"jinja2", "markupsafe", "tokenizers"}
+
+
+def test_every_engine_of_the_project_has_its_requirements() -> None:
+    needed: set[str] = set()
+    for file in sorted((house.folder("backends") / "engine").glob("*.py")):
+        needed |= set(packages.imported(file)) - {"backends", "numpy"} - sys.stdlib_module_names
+    assert "onnxruntime_genai" in needed
+    assert needed <= set(packages.known())
+
+
+def test_gpu_pins_are_those_of_the_cpu() -> None:
+    folder = house.folder("docker") / "requirements"
+    for file in folder.glob("*.gpu.txt"):
+        cpu = (folder / f"{file.name.split('.')[0]}.txt").read_text()
+        assert re.sub(r"-(gpu|cuda)==", "==", file.read_text()) == cpu
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "onnxruntime_genai", "openvino", "openvino_genai"])
+def test_an_engine_is_one_file_of_requirements(module: str, handmade: Callable[..., Path]) -> None:
+    code = f"def create():\n    import {module}\n    from {module}.models import builder\n"
+    found = deployment(handmade(code=code), Options()).packages
+    lines = (house.folder("docker") / "requirements" / f"{module}.txt").read_text().splitlines()
+    assert set(found) == {line for line in lines if not line.startswith("#")}
+    assert any(pin.startswith(f"{module.replace('_', '-')}==") for pin in found)
+
+
+def test_models_on_a_gpu_get_the_gpu_build(handmade: Callable[..., Path]) -> None:
+    repository = handmade(code="import onnxruntime_genai", instances="kind: KIND_GPU gpus: [1]")
+    found = deployment(repository, Options())
+    assert found.gpus == "2"
+    names = {pin.partition("==")[0] for pin in found.packages}
+    assert "onnxruntime-genai-cuda" in names and "onnxruntime-genai" not in names
+    with pytest.raises(UsageError, match="the models were built for 2"):
+        deployment(repository, Options(gpus="1"))
+    with pytest.raises(UsageError, match="the models were built for 2"):
+        deployment(repository, Options(gpus="none"))
+    assert deployment(repository, Options(gpus="all")).gpus == "all"
+
+
+def test_every_pin_is_exact_and_the_one_that_the_scripts_install() -> None:
+    installed = dict(
+        line.split("==") for line in CONSTRAINTS.read_text().splitlines() if "==" in line and line[0] != "#"
+    )
+    seen = 0
+    for file in (house.folder("docker") / "requirements").glob("*.txt"):
+        for line in file.read_text().splitlines():
+            if line.startswith("#"):
+                continue
+            name, version = line.split("==")
+            assert installed.get(name, version) == version, file.name
+            seen += 1
+    assert seen
+
+
+def test_a_module_that_nothing_brings_is_refused_and_can_be_named(handmade: Callable[..., Path]) -> None:
+    repository = handmade(
+        code="import os\nimport numpy\nfrom sklearn.svm import SVC\nimport markupsafe, jinja2\n"
+    )
+    with pytest.raises(RepositoryError, match=r"model\.py imports sklearn.*no package is known") as refused:
+        deployment(repository, Options())
+    assert "--package sklearn=NAME==VERSION" in refused.value.remedy
+    found = deployment(repository, Options(packages=("sklearn=scikit-learn==1.7.2",))).packages
+    assert found == ("jinja2==3.1.6", "markupsafe==3.0.4", "scikit-learn==1.7.2")
+
+
+@pytest.mark.parametrize("text", ["sklearn", "sklearn=scikit-learn", "a=b==1 && rm -r /", 'a=b=="1', "=b==1"])
+def test_a_package_must_be_pinned(text: str, default: Path) -> None:
+    with pytest.raises(UsageError, match="is not MODULE=NAME==VERSION"):
+        deployment(default, Options(packages=(text,)))
+
+
+def test_code_that_cannot_be_read(handmade: Callable[..., Path]) -> None:
+    with pytest.raises(RepositoryError, match="cannot be read as Python"):
+        deployment(handmade(code="def ("), Options())
+
+
+def test_modules_beside_the_model_are_its_own(handmade: Callable[..., Path]) -> None:
+    repository = handmade(code="import helpers\nfrom parts import one\nfrom . import two\n")
+    (repository / "scorer" / "1" / "helpers.py").write_text("import jinja2")
+    (repository / "scorer" / "1" / "parts").mkdir()
+    assert packages.pinned(layout.read(repository), gpu=False)[0].startswith("jinja2==")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dims", "batch", "tensor"),
+    [
+        ("TYPE_FP32", "[2, -1]", 0, {"datatype": "FP32", "shape": [2, 1], "data": [0.0, 0.0]}),
+        ("TYPE_STRING", "[1]", 8, {"datatype": "BYTES", "shape": [1, 1], "data": ["Hello"]}),
+        ("TYPE_INT64", "[-1]", 8, {"datatype": "INT64", "shape": [1, 1], "data": [0]}),
+    ],
+)
+def test_probe_of_any_model(
+    kind: str, dims: str, batch: int, tensor: dict[str, object], handmade: Callable[..., Path]
+) -> None:
+    probe, *others = probes(layout.read(handmade(kind=kind, dims=dims, batch=batch)))
+    assert not others
+    assert (probe.path, probe.body) == ("/v2/models/scorer/infer", {"inputs": [{"name": "x", **tensor}]})
+
+
+def test_probe_of_what_json_cannot_say(handmade: Callable[..., Path]) -> None:
+    probe = probes(layout.read(handmade(kind="TYPE_FP16")))[0]
+    assert (probe.path, probe.body) == ("/v2/models/scorer/ready", None)
+
+
+def test_without_manifests_whole_pipelines_are_probed(scripted: Path) -> None:
+    (scripted / "scripted" / "1" / "manifest.json").unlink()
+    assert [probe.model for probe in probes(layout.read(scripted))] == ["scripted_ensemble"]
+
+
+def test_instances_are_counted(handmade: Callable[..., Path]) -> None:
+    repository = handmade(instances="kind: KIND_GPU gpus: [0, 1] count: 3")
+    found = deployment(repository, Options())
+    assert found.python_processes == 6
+    assert found.shared_memory == 7 * 256 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("tag", "nearest"),
+    [("26.05", "26.03"), ("26.06", "26.07"), ("26.9", "26.08"), ("24.10", "24.12"), ("26.08-py3", "26.08")],
+)
+def test_unknown_tag_names_the_nearest(tag: str, nearest: str, default: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        deployment(default, Options(triton=tag))
+    assert refused.value.remedy == f"the nearest is --triton {nearest}"
+    assert ("too old" in refused.value.found) == (tag == "24.10")
+
+
+@pytest.mark.parametrize("tag", ["latest", "", "nvcr.io/x"])
+def test_a_tag_that_is_no_month(tag: str, default: Path) -> None:
+    with pytest.raises(UsageError, match="is not in the table"):
+        deployment(default, Options(triton=tag))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(bind="localhost"), "--bind 'localhost' is not an IP address"),
+        (Options(bind=""), "--bind '' is not an IP address"),
+        (Options(bind="127.0.0.1:80"), "is not an IP address"),
+        (Options(http_port=8001), "--http-port and --grpc-port are both 8001"),
+        (Options(metrics_port=8000), "--http-port and --metrics-port are both 8000"),
+        (Options(gpus="some"), "--gpus 'some' is no number of GPUs"),
+        (Options(gpus="0"), "--gpus '0' is no number"),
+        (Options(gpus="-1"), "is no number of GPUs"),
+        (Options(memory="much"), "--memory 'much' is no size"),
+        (Options(memory="1g"), "--memory 1g is less than the weights"),
+    ],
+)
+def test_options_that_cannot_be(options: Options, said: str, default: Path) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        deployment(default, options)
+
+
+def test_options_that_can_be(default: Path) -> None:
+    found = deployment(default, Options(bind="::1", memory="4GiB", gpus="2"))
+    assert (found.address, found.memory, found.gpus, found.on_loopback) == ("[::1]", 4 << 30, "2", True)
+    assert not deployment(default, Options(bind="0.0.0.0")).on_loopback
+
+
+@pytest.mark.parametrize("what", ["nothing", "file", "empty", "text"])
+def test_a_folder_that_is_no_repository(what: str, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    if what == "file":
+        folder.write_text("")
+    elif what in ("empty", "text"):
+        folder.mkdir()
+    if what == "text":
+        (folder / "docs").mkdir()
+        (folder / "docs" / "page.md").write_text("")
+    with pytest.raises(RepositoryError) as refused:
+        deployment(folder, Options())
+    assert "to be a model repository that Triton can serve" in refused.value.expected
+
+
+def test_a_config_that_cannot_be_read(handmade: Callable[..., Path]) -> None:
+    repository = handmade()
+    (repository / "scorer" / "config.pbtxt").write_text("unheard_of: 1")
+    with pytest.raises(RepositoryError, match=r"scorer: .*unheard_of"):
+        deployment(repository, Options())
+
+
+def test_a_manifest_that_is_none(scripted: Path) -> None:
+    (scripted / "scripted" / "1" / "manifest.json").write_text("[")
+    with pytest.raises(RepositoryError, match=r"manifest\.json is no manifest"):
+        deployment(scripted, Options())
+
+
+def test_the_servers_arguments() -> None:
+    assert tritonserver(exit_timeout=7, exit_on_error=False, arguments=("--log-verbose=1",)) == [
+        *("tritonserver", "--model-repository=/models", "--disable-auto-complete-config"),
+        *("--exit-on-error=false", "--exit-timeout-secs=7", "--log-verbose=1"),
+    ]
