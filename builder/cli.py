@@ -10,7 +10,7 @@ import click
 import builder
 from builder.errors import BuilderError, Interrupted
 
-COMMANDS = ("plan", "build", "check", "serve", "verify", "list", "doctor")
+COMMANDS = ("plan", "build", "check", "serve", "verify", "measure", "chat", "deploy", "list", "doctor")
 """The files of `commands/`, in the order of the line."""
 
 
@@ -57,6 +57,9 @@ def main() -> None:
     builder build smollm2             convert, prove, write, check, boot, verify, publish
     builder serve                     serve ./model_repository until Ctrl-C
     builder verify                    ask a server everything its repository promises
+    builder measure                   how fast it answers, at which load
+    builder chat                      talk to it in the terminal
+    builder deploy compose            write the files that serve it with Docker Compose
     """
 
 

@@ -9,6 +9,7 @@ BuilderError                1  anything below
   RepositoryError           1  the repository could not be written or published
   ServeError                1  Triton did not reach READY
   VerifyError               1  the verification itself could not run
+  ChatError                 1  no conversation: no server, no front, or one that went away
   Interrupted             130  Ctrl-C; nothing was published
 """
 
@@ -74,6 +75,10 @@ class ServeError(BuilderError):
 
 class VerifyError(BuilderError):
     """The verification could not run: no server, no golden answers, no such model."""
+
+
+class ChatError(BuilderError):
+    """The conversation cannot be held: no server, no front to chat with, or one that went away."""
 
 
 class Interrupted(BuilderError):

@@ -46,8 +46,16 @@ def run(words: list[str], folder: Path) -> tuple[int, str]:
     """Run one command of a page; return its exit code and all that it printed."""
     if words[0] == "curl" and shutil.which("curl") is None:
         return 0, fetched(words)
-    program = {"builder": [sys.executable, "-m", "builder"], "python": [sys.executable], "curl": ["curl"]}
+    program = {
+        "builder": [sys.executable, "-m", "builder"],
+        "python": [sys.executable],
+        "curl": ["curl"],
+        "bash": ["bash"],
+        "node": ["node"],
+    }
     assert words[0] in program, f"the pages may show {', '.join(program)}, not {words[0]}"
+    if shutil.which(program[words[0]][0]) is None:
+        pytest.skip(f"{words[0]} is not installed")
     done = subprocess.run(
         [*program[words[0]], *words[1:]],
         cwd=folder,

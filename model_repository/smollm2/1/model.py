@@ -168,8 +168,8 @@ class _Answer:
         return bool(self._sender.is_cancelled())
 
     def send(self, chunk: Chunk, input_tokens: int, scores: list[float]) -> None:
-        made = outputs.arrays(chunk, input_tokens, scores)
-        tensors = [pb_utils.Tensor(name, array) for name, array in made.items() if name in self._names]
+        made = outputs.arrays(chunk, input_tokens, scores, self._names)
+        tensors = [pb_utils.Tensor(name, array) for name, array in made.items()]
         self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
 
     def end(self) -> None:

@@ -29,40 +29,45 @@ class Sampler:
         """Return the next id and its natural log probability under the unchanged logits.
 
         Args:
-            logits: float32 [vocabulary]; not modified. The log probability is 0.0 unless asked for.
+            logits: float32 [vocabulary], contiguous; as it was when this returns. The log probability
+                is 0.0 unless asked for.
 
         Raises InvalidRequest when nothing is left to choose.
         """
-        changed = self._adjusted(logits)
-        if self._sampling.temperature == 0.0 or self._sampling.top_k == 1:
-            chosen = int(changed.argmax())
-        elif np.isfinite(changed.max()):
-            chosen = self._draw(changed)
-        else:
-            chosen = 0
-        if not np.isfinite(changed[chosen]):
+        changed = self._penalised(logits)
+        banned = self._banned()
+        # a copy of the vocabulary for the sake of a few ids would cost more than the choice itself
+        kept = changed[banned]
+        changed[banned] = -np.inf
+        chosen = self._pick(changed)
+        possible = bool(np.isfinite(changed[chosen]))
+        changed[banned] = kept
+        if not possible:
             raise InvalidRequest("bad_words, logit_bias and min_tokens together forbid every token")
         self._ids.append(chosen)
         self._counts[chosen] += 1
         return chosen, log_probability(logits, chosen) if self._sampling.log_probs else 0.0
 
-    def _adjusted(self, logits: Logits) -> Logits:
-        """Return logits after bias, penalties and bans; the very array where none applies."""
+    def _pick(self, logits: Logits) -> int:
+        if self._sampling.temperature == 0.0 or self._sampling.top_k == 1:
+            return int(logits.argmax())
+        return self._draw(logits) if np.isfinite(logits.max()) else 0
+
+    def _penalised(self, logits: Logits) -> Logits:
+        """Return logits after bias and penalties; the very array where none applies."""
         sampling = self._sampling
-        penalised = (
+        applies = (
             sampling.logit_bias
             or sampling.repetition_penalty != 1.0
             or sampling.presence_penalty
             or sampling.frequency_penalty
         )
-        banned = self._banned()
-        if not penalised and not banned:
+        if not applies:
             return logits
         changed = logits.copy()
         for token, bias in sampling.logit_bias.items():
             changed[token] += bias
         self._penalise(changed)
-        changed[banned] = -np.inf
         return changed
 
     def _penalise(self, logits: Logits) -> None:

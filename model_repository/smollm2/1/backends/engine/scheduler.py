@@ -1,7 +1,7 @@
-"""A bounded line and a set of running sequences, stepped in turn by one worker thread.
+"""A bounded line and a set of running sequences, advanced round by round by one worker thread.
 
-For engines whose library handles one sequence at a time: each gives a `Runner` per sequence, which
-knows nothing of requests, and inherits admission, deadlines, cancellation and counters.
+An engine gives a `Runner` per sequence, which knows nothing of requests, and a function that advances
+all of them; it inherits admission, deadlines, cancellation and counters.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from backends.engine.protocol import (
     DeadlineExceeded,
@@ -25,25 +25,53 @@ from backends.engine.protocol import (
 )
 
 COURTESY_SECONDS = 0.005
-"""How long a round waits at the most until its steps have been passed on. A library that holds the
-interpreter's lock while it computes would otherwise let every response, and every look whether the
+"""How long a round waits at the most until its steps have been passed on, for a library that holds the
+interpreter's lock while it computes: it would otherwise let every response, and every look whether the
 client is still there, wait for whole further steps. A consumer that is slower than this waits for nobody."""
 
 
 class Runner(Protocol):
     """One sequence inside an engine's library; only the worker thread touches it."""
 
+    def close(self) -> None:
+        """Give back what the sequence holds; called once, when it has ended for whatever reason."""
+        ...
+
+
+class Turner(Runner, Protocol):
+    """A runner that advances by itself, for libraries that step one sequence at a time."""
+
     def turn(self) -> Step | None:
         """Do a small amount of work; return the step it made, None while the prompt is still read."""
         ...
 
 
-@dataclass
+Outcome = Step | Exception | None
+"""What a round brought one sequence: a step, its failure, or nothing yet."""
+
+Advance = Callable[[Sequence[Any]], Sequence[Outcome]]
+"""Takes the runners of a round, returns an outcome for each; an exception fails the whole engine."""
+
+
+def one_by_one(runners: Sequence[Turner]) -> list[Outcome]:
+    """Advance runners that know nothing of each other."""
+    return [_attempt(runner.turn) for runner in runners]
+
+
+def _attempt(turn: Callable[[], Step | None]) -> Outcome:
+    try:
+        return turn()
+    except Exception as error:  # one sequence's failure in the library is not its neighbours'
+        return error
+
+
+@dataclass(eq=False)
 class _Job:
     request: str
     deadline: float | None
     start: Callable[[], Runner]
-    deliver: Callable[[Step | EngineError], None]
+    loop: asyncio.AbstractEventLoop
+    queue: asyncio.Queue[Step | EngineError]
     runner: Runner | None = None
     cancelled: bool = False
     left: bool = False
@@ -53,7 +81,15 @@ class _Job:
 class Scheduler:
     """Runs up to `max_active` sequences, keeps up to `max_waiting` more in line."""
 
-    def __init__(self, max_active: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        max_active: int,
+        max_waiting: int,
+        advance: Advance = one_by_one,
+        courtesy: float = COURTESY_SECONDS,
+    ) -> None:
+        self._advance = advance
+        self._courtesy = courtesy
         self._max_active = max_active
         self._max_waiting = max_waiting
         self._lock = threading.Condition()
@@ -72,24 +108,13 @@ class Scheduler:
 
         `start` makes the runner, in the worker thread, when a place is free. See Engine.generate.
         """
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[Step | EngineError] = asyncio.Queue()
-
-        def deliver(item: Step | EngineError) -> None:
-            with self._lock:
-                job.unread += 1
-            try:
-                loop.call_soon_threadsafe(queue.put_nowait, item)
-            except RuntimeError:  # the loop has closed: nobody is left to tell
-                job.left = True
-
-        job = _Job(request, sampling.deadline, start, deliver)
+        job = _Job(request, sampling.deadline, start, asyncio.get_running_loop(), asyncio.Queue())
         self._submit(job)
         try:
             while True:
-                items = [await queue.get()]
-                while not queue.empty():
-                    items.append(queue.get_nowait())
+                items = [await job.queue.get()]
+                while not job.queue.empty():
+                    items.append(job.queue.get_nowait())
                 steps = [item for item in items if isinstance(item, Step)]
                 if steps:
                     yield merge(steps)
@@ -152,66 +177,78 @@ class Scheduler:
     def _work(self) -> None:
         try:
             while self._admit():
-                for job in list(self._active):
-                    self._advance(job)
+                self._round()
                 with self._lock:
-                    self._lock.wait_for(self._all_read, COURTESY_SECONDS)
+                    self._lock.wait_for(self._all_read, self._courtesy)
         except BaseException as error:
             self._fail(error)
             raise
 
     def _admit(self) -> bool:
-        """Wait for work and fill the free places; return False when closed and empty."""
+        """Wait for work, drop what is over, fill the free places; return False when closed and empty."""
         with self._lock:
             while not self._active and not self._waiting:
                 if self._closing:
                     return False
                 self._lock.wait()
-            for job in [job for job in self._waiting if _over(job)]:
-                self._waiting.remove(job)
-                self._end(job)
+            over = [job for job in (*self._active, *self._waiting) if _over(job)]
+            for job in over:
+                (self._active if job in self._active else self._waiting).remove(job)
             while self._waiting and len(self._active) < self._max_active:
                 self._active.append(self._waiting.popleft())
+        for job in over:
+            self._close(job)
+        self._deliver([(job, end) for job in over if (end := self._end(job))])
         return True
+
+    def _round(self) -> None:
+        """Advance every running sequence once, then pass on what came of it, all at one go."""
+        made: list[tuple[_Job, Outcome]] = []
+        for job in self._active:
+            if job.runner is None:
+                try:
+                    job.runner = job.start()
+                except Exception as error:
+                    made.append((job, error))
+        running = [job for job in self._active if job.runner is not None]
+        made += zip(running, self._advance([job.runner for job in running]), strict=True)
+        ended = [job for job, outcome in made if _last(outcome)]
+        with self._lock:
+            for job in ended:
+                self._active.remove(job)
+            self._steps += len(running)
+            self._tokens += sum(len(outcome.ids) for _, outcome in made if isinstance(outcome, Step))
+        for job in ended:
+            self._close(job)
+        self._deliver([(job, _for_client(outcome)) for job, outcome in made if outcome is not None])
+
+    def _deliver(self, items: Sequence[tuple[_Job, Step | EngineError]]) -> None:
+        """Hand items to the loops of their consumers, each loop woken once."""
+        with self._lock:
+            for job, _ in items:
+                job.unread += 1
+        for loop in {job.loop for job, _ in items}:
+            theirs = [(job.queue, item) for job, item in items if job.loop is loop]
+            try:
+                loop.call_soon_threadsafe(_put, theirs)
+            except RuntimeError:  # the loop has closed: nobody is left to tell
+                for job, _ in items:
+                    job.left = job.left or job.loop is loop
 
     def _all_read(self) -> bool:
         return not any(job.unread and not job.left for job in self._active)
 
-    def _advance(self, job: _Job) -> None:
-        if _over(job):
-            self._leave(job)
-            self._end(job)
-            return
-        try:
-            job.runner = job.runner or job.start()
-            step = job.runner.turn()
-        except EngineError as error:
-            self._leave(job)
-            job.deliver(error)
-            return
-        except Exception as error:  # one sequence's failure in the library is not its neighbours'
-            self._leave(job)
-            job.deliver(EngineError(f"the engine failed on this request: {error}"))
-            return
-        with self._lock:
-            self._steps += 1
-            self._tokens += len(step.ids) if step else 0
-        if step:
-            if step.finish_reason:
-                self._leave(job)
-            job.deliver(step)
+    def _close(self, job: _Job) -> None:
+        runner, job.runner = job.runner, None
+        if runner is not None:
+            runner.close()
 
-    def _leave(self, job: _Job) -> None:
-        with self._lock:
-            self._active.remove(job)
-        job.runner = None
-
-    def _end(self, job: _Job) -> None:
+    def _end(self, job: _Job) -> Step | EngineError | None:
+        """Return what the consumer of a job that is over still gets."""
         if job.cancelled:
             self._cancelled += 1
-            job.deliver(Step((), finish_reason="cancelled"))
-        elif not job.left:
-            job.deliver(DeadlineExceeded("Request timeout expired"))
+            return Step((), finish_reason="cancelled")
+        return None if job.left else DeadlineExceeded("Request timeout expired")
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -219,8 +256,22 @@ class Scheduler:
             jobs = [*self._active, *self._waiting]
             self._active.clear()
             self._waiting.clear()
-        for job in jobs:
-            job.deliver(EngineError(f"the engine has failed: {self._failure}"))
+        self._deliver([(job, EngineError(f"the engine has failed: {self._failure}")) for job in jobs])
+
+
+def _put(items: Sequence[tuple[asyncio.Queue[Step | EngineError], Step | EngineError]]) -> None:
+    for queue, item in items:
+        queue.put_nowait(item)
+
+
+def _last(outcome: Outcome) -> bool:
+    return isinstance(outcome, Exception) or bool(outcome and outcome.finish_reason)
+
+
+def _for_client(outcome: Step | Exception) -> Step | EngineError:
+    if isinstance(outcome, Step | EngineError):
+        return outcome
+    return EngineError(f"the engine failed on this request: {outcome}")
 
 
 def merge(steps: Sequence[Step]) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,23 +10,42 @@ import numpy.typing as npt
 
 from backends.front.generation import Chunk
 
-
-def arrays(chunk: Chunk, input_tokens: int, prompt_log_probs: list[float]) -> dict[str, npt.NDArray[Any]]:
-    """Return every output of the contract by name, each with a batch dimension of 1."""
-    return {
-        "text_output": _text(chunk.text),
-        "reasoning_output": _text(chunk.reasoning),
-        "finish_reason": _text(chunk.finish_reason),
-        "output_ids": np.array([chunk.ids], dtype=np.int32).reshape(1, -1),
-        "context_ids": np.array([chunk.context_ids], dtype=np.int32).reshape(1, -1),
-        "sequence_index": np.array([[chunk.sequence]], dtype=np.int32),
-        "num_input_tokens": np.array([[input_tokens]], dtype=np.int32),
-        "num_output_tokens": np.array([[chunk.output_tokens]], dtype=np.int32),
-        "cum_log_probs": np.array([[chunk.cumulative]], dtype=np.float32),
-        "output_log_probs": np.array([chunk.log_probs], dtype=np.float32).reshape(1, -1),
-        "prompt_log_probs": np.array([prompt_log_probs], dtype=np.float32).reshape(1, -1),
-    }
+Array = npt.NDArray[Any]
 
 
-def _text(text: str) -> npt.NDArray[Any]:
+def _text(text: str) -> Array:
     return np.array([[text.encode()]], dtype=np.object_)
+
+
+def _integer(value: int) -> Array:
+    return np.array([[value]], dtype=np.int32)
+
+
+def _integers(values: Sequence[int]) -> Array:
+    return np.array(values, dtype=np.int32)[np.newaxis]
+
+
+def _floats(values: Sequence[float]) -> Array:
+    return np.array(values, dtype=np.float32)[np.newaxis]
+
+
+_OUTPUTS: dict[str, Callable[[Chunk, int, Sequence[float]], Array]] = {
+    "text_output": lambda chunk, tokens, scores: _text(chunk.text),
+    "reasoning_output": lambda chunk, tokens, scores: _text(chunk.reasoning),
+    "finish_reason": lambda chunk, tokens, scores: _text(chunk.finish_reason),
+    "output_ids": lambda chunk, tokens, scores: _integers(chunk.ids),
+    "context_ids": lambda chunk, tokens, scores: _integers(chunk.context_ids),
+    "sequence_index": lambda chunk, tokens, scores: _integer(chunk.sequence),
+    "num_input_tokens": lambda chunk, tokens, scores: _integer(tokens),
+    "num_output_tokens": lambda chunk, tokens, scores: _integer(chunk.output_tokens),
+    "cum_log_probs": lambda chunk, tokens, scores: _floats([chunk.cumulative]),
+    "output_log_probs": lambda chunk, tokens, scores: _floats(chunk.log_probs),
+    "prompt_log_probs": lambda chunk, tokens, scores: _floats(scores),
+}
+
+
+def arrays(
+    chunk: Chunk, input_tokens: int, prompt_log_probs: Sequence[float], names: Iterable[str]
+) -> dict[str, Array]:
+    """Return the outputs asked for by name, each with a batch dimension of 1; no others are made."""
+    return {name: _OUTPUTS[name](chunk, input_tokens, prompt_log_probs) for name in names}

@@ -1,0 +1,141 @@
+"""A decoder in ONNX Runtime with a KV cache of rows, one sequence in each.
+
+The graph is what onnxruntime-genai's model builder writes: GroupQueryAttention appends to a cache that is
+input and output at once, [rows, KV heads, capacity, head size], and learns each row's length from the
+attention mask
+(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GroupQueryAttention).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Logits = npt.NDArray[np.float32]
+
+
+class DecoderRows:
+    """`count` sequences of up to `capacity` tokens; only one thread may use it.
+
+    Memory of the cache is taken by the system page by page as sequences grow, whatever the capacity.
+    """
+
+    def __init__(self, folder: Path, *, rows: int, capacity: int, threads: int) -> None:
+        import onnxruntime
+
+        self._library = onnxruntime
+        described = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
+        decoder = described["decoder"]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # between steps the processor belongs to those who carry the tokens away
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        self._session = onnxruntime.InferenceSession(
+            str(folder / decoder["filename"]), options, providers=["CPUExecutionProvider"]
+        )
+        self._takes = {tensor.name for tensor in self._session.get_inputs()}
+        shape = (rows, decoder["num_key_value_heads"], capacity, decoder["head_size"])
+        self._caches = {
+            (
+                decoder["inputs"][f"past_{kind}_names"] % layer,
+                decoder["outputs"][f"present_{kind}_names"] % layer,
+            ): np.zeros(shape, dtype=np.float32)
+            for layer in range(decoder["num_hidden_layers"])
+            for kind in ("key", "value")
+        }
+        self._vocabulary = described["vocab_size"]
+        self._steps: dict[int, _Call] = {}
+        self._lengths = np.zeros(rows, dtype=np.int64)
+        self.count = rows
+
+    def close(self) -> None:
+        """Free model and cache."""
+        self._steps.clear()
+        self._caches.clear()
+        self._session = None
+
+    def clear(self, row: int) -> None:
+        """Begin a new sequence in a row."""
+        self._lengths[row] = 0
+
+    def read(self, row: int, ids: Sequence[int]) -> Logits:
+        """Append ids to one row; return logits [len(ids), vocabulary] after each of them."""
+        call = self._call(slice(row, row + 1), len(ids))
+        call.tokens[0] = ids
+        self._run(call)
+        logits: Logits = call.logits[0]
+        return logits
+
+    def step(self, tokens: Sequence[int]) -> Logits:
+        """Append a token to each of the first len(tokens) rows; return logits [len(tokens), vocabulary].
+
+        The array is used again by the next step of as many.
+        """
+        count = len(tokens)
+        if count not in self._steps:
+            self._steps[count] = self._call(slice(0, count), 1)
+        call = self._steps[count]
+        call.tokens[:, 0] = tokens
+        self._run(call)
+        logits: Logits = call.logits[:, 0]
+        return logits
+
+    def exchange(self, one: int, other: int) -> None:
+        """Swap the sequences of two rows."""
+        ends = self._lengths[[one, other]]
+        for cache in self._caches.values():
+            kept = cache[one, :, : ends[0]].copy()
+            cache[one, :, : ends[1]] = cache[other, :, : ends[1]]
+            cache[other, :, : ends[0]] = kept
+        self._lengths[[one, other]] = ends[::-1]
+
+    def _call(self, rows: slice, tokens: int) -> _Call:
+        """Bind the cache of some rows, and arrays for so many new tokens in each."""
+        value = self._library.OrtValue.ortvalue_from_numpy
+        count = rows.stop - rows.start
+        call = _Call(
+            rows,
+            self._session.io_binding(),
+            np.zeros((count, tokens), dtype=np.int64),
+            np.zeros((count, tokens), dtype=np.int64) if "position_ids" in self._takes else None,
+            np.empty((count, tokens, self._vocabulary), dtype=np.float32),
+        )
+        for (past, present), cache in self._caches.items():
+            cached = value(cache[rows])
+            call.binding.bind_ortvalue_input(past, cached)
+            call.binding.bind_ortvalue_output(present, cached)
+        call.binding.bind_ortvalue_input("input_ids", value(call.tokens))
+        if call.places is not None:
+            call.binding.bind_ortvalue_input("position_ids", value(call.places))
+        call.binding.bind_ortvalue_output("logits", value(call.logits))
+        return call
+
+    def _run(self, call: _Call) -> None:
+        before = self._lengths[call.rows]
+        after = before + call.tokens.shape[1]
+        mask = (np.arange(after.max()) < after[:, np.newaxis]).astype(np.int64)
+        if call.places is not None:
+            call.places[:] = before[:, np.newaxis] + np.arange(call.tokens.shape[1])
+        call.binding.bind_cpu_input("attention_mask", mask)
+        self._session.run_with_iobinding(call.binding)
+        self._lengths[call.rows] = after
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What one run reads and writes: bound memory, which must live as long as its binding.
+
+    tokens and places are [rows, tokens], logits [rows, tokens, vocabulary].
+    """
+
+    rows: slice
+    binding: Any
+    tokens: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64] | None
+    logits: Logits

@@ -1,0 +1,227 @@
+"""Plain ONNX Runtime on a CPU: one step advances every running sequence at once.
+
+Serves the folder that onnxruntime-genai's model builder wrote. That library's own batches start and end
+together and its paged engine is CUDA only; here sequences come and go between steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.engine import scheduler
+from backends.engine.decoder_rows import DecoderRows, Logits
+from backends.engine.protocol import Health, Sampling, Step
+from backends.engine.sampling import Sampler, log_probability
+from backends.engine.scheduler import Outcome, Scheduler
+
+PROMPT_TOKENS_A_ROUND = 64
+"""A long prompt is read in pieces between the steps of the others, so that they keep their pace."""
+
+PROMPT_TOKENS_ALONE = 256
+"""A prompt with nobody beside it is read in larger pieces, which still leave room to hear a cancel."""
+
+
+def create(settings: Mapping[str, Any], folder: Path) -> Onnxruntime:
+    """Load the artifact at `folder`/settings["model"]; 0 threads leaves their number to the library."""
+    arguments = settings["engine_arguments"]
+    rows = DecoderRows(
+        folder / settings["model"],
+        rows=int(settings["max_active"]),
+        capacity=int(settings["context_length"]),
+        threads=int(arguments["threads"]),
+    )
+    return Onnxruntime(rows, settings)
+
+
+class Onnxruntime:
+    """The engine of `--target onnx` on a CPU; see Engine."""
+
+    name = "onnxruntime"
+    unsupported = frozenset(
+        {
+            "beam_width",
+            "length_penalty",
+            "top_logprobs",
+            "guided_decoding_guide_type",
+            "guided_decoding_guide",
+        }
+    )
+
+    def __init__(self, rows: DecoderRows, settings: Mapping[str, Any]) -> None:
+        self._context = int(settings["context_length"])
+        self._rounds = _Rounds(rows)
+        # the library gives the interpreter away while it computes: nobody has to be waited for
+        self._scheduler = Scheduler(
+            settings["max_active"], settings["max_waiting"], self._rounds.advance, courtesy=0
+        )
+
+    async def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
+        """Yield steps; see Engine.generate."""
+        scheduler.require_room(ids, sampling, self._context)
+        async for step in self._scheduler.generate(
+            request, lambda: _Answer(self._rounds, ids, sampling), sampling
+        ):
+            yield step
+
+    async def score(self, ids: Sequence[int]) -> list[float]:
+        """Return the log probability of each id after the first, given those before it."""
+        if len(ids) < 2:
+            return []
+        found: list[float] = []
+        steps = self._scheduler.generate(
+            "score", lambda: _Score(self._rounds, ids, found), Sampling(max_tokens=1)
+        )
+        async for _ in steps:
+            await asyncio.sleep(0)
+        return found
+
+    def abort(self, request: str) -> None:
+        """End a request before its next step."""
+        self._scheduler.abort(request)
+
+    def health(self) -> Health:
+        """Return the counters now."""
+        return self._scheduler.health()
+
+    def close(self) -> None:
+        """Finish what runs, then free the model."""
+        self._scheduler.close()
+        self._rounds.close()
+
+
+class _Sequence:
+    """A prompt that is read piece by piece; what its logits are for is up to the kind."""
+
+    def __init__(self, rounds: _Rounds, ids: Sequence[int]) -> None:
+        self._rounds = rounds
+        self.unread = list(ids)
+        self.age = rounds.enter(self)
+
+    def close(self) -> None:
+        self._rounds.leave(self)
+
+    def take(self, logits: Logits) -> Step | None:
+        """Make what follows from logits [tokens read, vocabulary]; None while more must be read."""
+        raise NotImplementedError
+
+
+class _Answer(_Sequence):
+    """A sequence that generates: it chooses a token from the last logits."""
+
+    def __init__(self, rounds: _Rounds, ids: Sequence[int], sampling: Sampling) -> None:
+        super().__init__(rounds, ids)
+        self._sampling = sampling
+        self._sampler = Sampler(sampling, ids)
+        self._generated = 0
+        self.token = -1
+
+    def take(self, logits: Logits) -> Step | None:
+        if self.unread:
+            return None
+        token, log_probability_ = self._sampler.choose(logits[-1])
+        if token in self._sampling.end_ids:
+            return Step((), finish_reason="stop")
+        self._generated += 1
+        self.token = token
+        ends = "length" if self._generated >= self._sampling.max_tokens else None
+        return Step((token,), (log_probability_,) if self._sampling.log_probs else (), ends)
+
+
+class _Score(_Sequence):
+    """A sequence that keeps how likely each token of its prompt was."""
+
+    def __init__(self, rounds: _Rounds, ids: Sequence[int], found: list[float]) -> None:
+        super().__init__(rounds, ids)
+        self._following = list(ids[1:])
+        self._found = found
+
+    def take(self, logits: Logits) -> Step | None:
+        following, self._following = self._following[: len(logits)], self._following[len(logits) :]
+        self._found += [log_probability(row, token) for row, token in zip(logits, following, strict=False)]
+        return None if self.unread else Step((), finish_reason="stop")
+
+
+class _Rounds:
+    """Who sits in which row of the model: those that generate in the first rows, readers behind them."""
+
+    def __init__(self, rows: DecoderRows) -> None:
+        self._rows = rows
+        self._seats: list[_Sequence | None] = [None] * rows.count
+        self._generating = 0
+        self._entered = 0
+        self._turn = 0
+
+    def close(self) -> None:
+        self._rows.close()
+
+    def enter(self, sequence: _Sequence) -> int:
+        """Seat a sequence in the first free row behind those that generate; return its number."""
+        row = next(row for row in range(self._generating, len(self._seats)) if self._seats[row] is None)
+        self._seats[row] = sequence
+        self._rows.clear(row)
+        self._entered += 1
+        return self._entered
+
+    def leave(self, sequence: _Sequence) -> None:
+        """Free the row; the last of those that generate fills a gap between them."""
+        row = self._seats.index(sequence)
+        if row < self._generating:
+            self._generating -= 1
+            self._exchange(row, self._generating)
+            row = self._generating
+        self._seats[row] = None
+
+    def advance(self, sequences: Sequence[_Sequence]) -> list[Outcome]:
+        """Read a piece of one prompt, and make a token for everyone whose prompt has been read."""
+        outcomes: dict[_Sequence, Outcome] = {}
+        generating = self._seats[: self._generating]
+        if reader := self._next_reader():
+            outcomes[reader] = self._read(reader)
+        outcomes.update(self._step([seat for seat in generating if isinstance(seat, _Answer)]))
+        return [outcomes.get(sequence) for sequence in sequences]
+
+    def _next_reader(self) -> _Sequence | None:
+        """Take the shortest rest and the oldest in turn: short prompts are quick, long ones never starve."""
+        readers = [seat for seat in self._seats[self._generating :] if seat is not None]
+        self._turn += 1
+        shortest = self._turn % 2 == 0
+        return min(readers, key=lambda seat: (len(seat.unread) if shortest else 0, seat.age), default=None)
+
+    def _read(self, reader: _Sequence) -> Outcome:
+        piece = reader.unread[: PROMPT_TOKENS_A_ROUND if self._generating else PROMPT_TOKENS_ALONE]
+        try:
+            logits = self._rows.read(self._seats.index(reader), piece)
+            del reader.unread[: len(piece)]
+            outcome = reader.take(logits)
+        except Exception as error:
+            return error
+        if not reader.unread:
+            self._exchange(self._seats.index(reader), self._generating)
+            self._generating += 1
+        return outcome
+
+    def _step(self, answers: Sequence[_Answer]) -> dict[_Sequence, Outcome]:
+        if not answers:
+            return {}
+        try:
+            logits = self._rows.step([answer.token for answer in answers])
+        except Exception as error:
+            return dict.fromkeys(answers, error)
+        return {answer: _taken(answer, row) for answer, row in zip(answers, logits, strict=True)}
+
+    def _exchange(self, one: int, other: int) -> None:
+        if one != other:
+            self._rows.exchange(one, other)
+            self._seats[one], self._seats[other] = self._seats[other], self._seats[one]
+
+
+def _taken(answer: _Answer, row: Logits) -> Outcome:
+    try:
+        return answer.take(row[np.newaxis])
+    except Exception as error:
+        return error
