@@ -1,0 +1,138 @@
+"""SmolLM2-135M on the CPU: what serving costs over the raw library, and how we stand among servers.
+
+    python benchmarks/llm_cpu.py [--quick] [--peers onnxruntime,llama_cpp] [--repeats 5]
+
+Every row answers the same chats with exactly the same number of greedy tokens. Raw rows are swept over
+threads and batches, so that they are the real limit; served rows are all measured by `builder measure`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from workbench import bars, chats, children, deployment, environment, lineup, memory, numbers, record, tables
+from workbench.bars import Bar
+from workbench.children import BENCHMARKS
+from workbench.deployment import Deployment
+from workbench.tournament import Row, play, sweep, top
+
+LEVELS = (1, 4, 8, 16)
+IDLE_BASE_MB = 600
+PACKAGES = [
+    *("onnxruntime", "onnxruntime-genai", "openvino-genai", "xllamacpp"),
+    *("transformers", "torch", "fastapi", "uvicorn"),
+]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a run takes; `tries` of `sweep_tokens` for every setting of every row."""
+
+    levels: tuple[int, ...]
+    tokens: int
+    repeats: int
+    sweep_tokens: int
+    tries: int
+    boots: int
+    waves: int
+
+
+FULL = Effort(LEVELS, tokens=128, repeats=5, sweep_tokens=48, tries=2, boots=3, waves=2)
+QUICK = Effort((1, 8, 16), tokens=24, repeats=1, sweep_tokens=8, tries=0, boots=1, waves=1)
+QUICK_PEERS = "onnxruntime,llama_cpp"
+
+BARS = (
+    *(Bar(f"served_over_raw_c{level}", "<=", 1.03, "raw was not tuned") for level in (1, 8, 16)),
+    Bar("served_over_raw_c1", ">=", 0.90),
+    Bar("served_over_raw_c8", ">=", 0.85),
+    Bar("served_over_raw_c16", ">=", 0.85),
+    Bar("ttft_added_ms_c1", "<=", 15),
+    Bar("served_over_best_peer_c1", ">=", 1.0),
+    Bar("served_over_best_peer_c16", ">=", 1.0),
+    Bar("idle_memory_over_bound", "<=", 1.0),
+)
+
+
+def main() -> int:
+    arguments = _arguments()
+    children.end_like_a_person()
+    effort = QUICK if arguments.quick else FULL
+    names = (arguments.peers or (QUICK_PEERS if arguments.quick else ",".join(lineup.PEERS))).split(",")
+    repeats = arguments.repeats or effort.repeats
+    python = environment.ensure(BENCHMARKS / ".venv-peers", BENCHMARKS / "requirements.txt")
+    with tempfile.TemporaryDirectory(prefix="llm-cpu-") as folder:
+        scratch = Path(folder)
+        repository = deployment.build(scratch / "repository")
+        boots = [_boot_once(repository) for _ in range(effort.boots)]
+        with deployment.serve(repository) as served:
+            idle = _idle_memory(served)
+            works = chats.Works(scratch, served.tokenizer)
+            with lineup.start(names, served, python, scratch, sweeping=effort.tries > 0) as rows:
+                sweep(rows, effort.levels, works.of(effort.sweep_tokens, 1), effort.tries)
+                play(rows, effort.levels, works.of(effort.tokens, effort.waves), repeats)
+    figures = figures_of(rows) | idle | {"boot_to_first_token_s": median(boots)}
+    found = [row.to_json(level) for row in rows for level in effort.levels]
+    settings = {"tokens": effort.tokens, "levels": effort.levels, "boots_s": boots, "peers": names}
+    versions = record.versions() | {"peers": environment.versions(python, PACKAGES)}
+    record.write("llm_cpu", figures, found, arguments.output, settings=settings, versions=versions)
+    tables.show(rows, effort.levels)
+    record.print_figures(figures)
+    return bars.tell(BARS, figures)
+
+
+def figures_of(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the ratios and differences between rows that ran side by side."""
+    (ours,) = (row for row in rows if row.name == "builder")
+    raws = [row for row in rows if row.kind == "raw" and row.same_artifact]
+    peers = [row for row in rows if row.kind == "served" and row is not ours]
+    figures: dict[str, float] = {}
+    for level in (1, 8, 16):
+        if raws and level in ours.samples:
+            limit = top(raws, level)
+            figures[f"served_over_raw_c{level}"] = numbers.paired_ratio(ours.rates(level), limit.rates(level))
+    for level in (1, 16):
+        if peers and level in ours.samples:
+            best = top(peers, level)
+            ratio = numbers.paired_ratio(ours.rates(level), best.rates(level))
+            figures[f"served_over_best_peer_c{level}"] = ratio
+    if raws and 1 in ours.samples:
+        limit = top(raws, 1)
+        figures["ttft_added_ms_c1"] = numbers.paired_difference(ours.delays(1), limit.delays(1))
+    return figures
+
+
+def _boot_once(repository: Path) -> float:
+    """Return the seconds from the start of `builder serve` to the first token of a chat."""
+    with deployment.serve(repository) as served:
+        return deployment.first_token(served, chats.read()[0]) - served.started
+
+
+def _idle_memory(served: Deployment) -> dict[str, float]:
+    """Return what the whole deployment holds after one chat, in MB and over what it may hold."""
+    deployment.first_token(served, chats.read()[0])
+    time.sleep(2)
+    held = memory.megabytes(served.pid)["pss"]
+    bound = 2 * memory.weights_megabytes(served.model) + IDLE_BASE_MB
+    return {"idle_memory_mb": held, "idle_memory_over_bound": held / bound}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a rough answer in under a minute")
+    parser.add_argument("--peers", help=f"some of {','.join(lineup.PEERS)}; default: all")
+    parser.add_argument("--repeats", type=int, help=f"default {FULL.repeats}")
+    parser.add_argument("--output", type=Path, default=record.FOLDER / "llm_cpu.json", help="the record")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
