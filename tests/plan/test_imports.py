@@ -14,6 +14,7 @@ PLUGINS = {
     "check": "rules",
     "serve": "servers",
     "verify": "verifications",
+    "measure": "measuring",
 }
 
 

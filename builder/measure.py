@@ -1,0 +1,207 @@
+"""Measure: put a load on a served model and write down how fast it answers.
+
+Each run is warmed up by requests that are reported nowhere, asks prompts that no cache has seen, and
+takes Triton's own counters before and after. Who asks is a process of its own (`measuring/`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from builder.errors import BuilderError, Interrupted
+from builder.measuring import counters, machine, prompts
+from builder.measuring.errors import MeasureError
+from builder.measuring.generator import Generator
+from builder.measuring.place import Place
+from builder.measuring.task import Load, Task
+
+SCHEMA = "builder.measurement/1"
+FEWEST = 16
+ROUNDS = 4
+SECONDS_OF_ARRIVALS = 30
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Args:
+        loads: one run each; those without `requests` and `seconds` get a number that suits them.
+        repeats: how often all of them are run, one after the other, so that runs can be paired.
+        warm_up: requests before every run, None for one per worker.
+        prompts: a file of JSON lines, None for the shipped set.
+        seed: fixes order, arrivals and marks; None: order and arrivals of seed 0, marks never seen before.
+        marked: whether each prompt begins with a mark of its own, so that no cache knows it.
+        patience: seconds without a response after which a request is given up.
+    """
+
+    loads: tuple[Load, ...]
+    repeats: int = 1
+    warm_up: int | None = None
+    output_tokens: int = 128
+    prompts: Path | None = None
+    seed: int | None = None
+    marked: bool = True
+    patience: float = 60.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured; `runs` hold one entry per load and repeat. `ended_early` says why some lack."""
+
+    name: str
+    door: str
+    url: str
+    command: str
+    date: str
+    machine: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    runs: tuple[Mapping[str, Any], ...]
+    ended_early: BuilderError | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data; docs/measure.md says what every figure means."""
+        fields = {name: value for name, value in vars(self).items() if name != "ended_early"}
+        early = {"ended_early": self.ended_early.found} if self.ended_early else {}
+        return {"schema": SCHEMA, **fields, "runs": list(self.runs), **early}
+
+
+def read(path: Path) -> Measurement:
+    """Read a file that `--output` wrote; raise MeasureError when it is none."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields.pop("schema") != SCHEMA:
+            raise ValueError("another schema")
+        fields.pop("ended_early", None)
+        return Measurement(**{**fields, "runs": tuple(fields["runs"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
+        raise MeasureError(
+            f"{path} is no measurement: {failure}",
+            expected=f'a file with "schema": "{SCHEMA}"',
+            remedy="builder measure --output FILE",
+        ) from failure
+
+
+def measure(place: Place, options: Options, *, command: str = "", progress: Progress) -> Measurement:
+    """Run every load as often as asked and return what came of it.
+
+    When a server dies or Ctrl-C comes, what was measured before is returned with `ended_early`.
+    Raises MeasureError or Interrupted when that is nothing.
+    """
+    asked = prompts.read(options.prompts or prompts.SHIPPED)
+    loads = [_sized(load) for load in options.loads]
+    salt = str(options.seed) if options.seed is not None else secrets.token_hex(8)
+    seed = options.seed or 0
+    task = Task(place.asking, asked, seed, salt if options.marked else "", options.patience)
+    runs: list[Mapping[str, Any]] = []
+    early: BuilderError | None = None
+    plan = [(repeat, load) for repeat in range(options.repeats) for load in loads]
+    try:
+        with Generator(task) as generator:
+            for number, (repeat, load) in enumerate(plan):
+                step = _step(progress, load, number, len(plan))
+                measured = _run(generator, place, load, number, options, step)
+                runs.append({"load": load.to_json(), "repeat": repeat, **measured})
+                _require_answers(runs[-1], load)
+    except KeyboardInterrupt:
+        early = Interrupted(f"interrupted: {len(runs)} of {len(plan)} runs were measured")
+    except MeasureError as error:
+        early = error
+    if early and not runs:
+        raise early
+    settings = {
+        "output_tokens": options.output_tokens,
+        "warm_up": "one per worker" if options.warm_up is None else options.warm_up,
+        "prompts": str(options.prompts or "shipped"),
+        "seed": options.seed,
+        "salt": task.salt,
+        "patience_seconds": options.patience,
+        "repeats": options.repeats,
+        "model": place.asking.model,
+        "fields": dict(place.asking.fields),
+    }
+    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return Measurement(
+        place.name,
+        place.asking.door,
+        place.url,
+        command,
+        date,
+        machine.describe(),
+        settings,
+        tuple(runs),
+        early,
+    )
+
+
+def _sized(load: Load) -> Load:
+    if load.requests or load.seconds:
+        return load
+    wanted = (
+        ROUNDS * load.concurrency if load.kind == "closed" else math.ceil(SECONDS_OF_ARRIVALS * load.rate)
+    )
+    return replace(load, requests=max(FEWEST, wanted))
+
+
+def _step(progress: Progress, load: Load, number: int, count: int) -> Callable[[float], None]:
+    def step(share: float) -> None:
+        progress(f"measuring {load.title()} ({number + 1} of {count})", share)
+
+    return step
+
+
+def _run(
+    generator: Generator,
+    place: Place,
+    load: Load,
+    number: int,
+    options: Options,
+    progress: Callable[[float], None],
+) -> dict[str, Any]:
+    progress(0.0)
+    workers = load.concurrency or 1
+    count = max(workers, 2) if options.warm_up is None else options.warm_up
+    if count:
+        warm = Load("closed", concurrency=min(workers, count), requests=count, kept_up=False)
+        warmed = generator.run(warm, f"warm-up {number}", lambda share: None)
+        if warmed["errors"] == warmed["requests"]:
+            raise _unanswered(warmed, f"the {count} requests before the run with {load.title()}")
+    before = place.batches()
+    measured = generator.run(load, f"run {number}", progress)
+    return {
+        **measured,
+        "mean_batch_size": counters.means(before, place.batches()),
+        "memory": place.memory(),
+    }
+
+
+def _require_answers(run: Mapping[str, Any], load: Load) -> None:
+    if run.get("gave_up") or run["errors"] == run["requests"]:
+        raise _unanswered(run, f"the {run['requests']} requests with {load.title()}")
+
+
+def _unanswered(run: Mapping[str, Any], what: str) -> MeasureError:
+    answered = run["requests"] - run["errors"]
+    said = next(iter(run["error_messages"]), "nothing")
+    return MeasureError(
+        f"of {what}, {answered or 'none'} {'was' if answered <= 1 else 'were'} answered: {said}",
+        expected="a server that answers",
+        remedy=_remedy(said),
+    )
+
+
+def _remedy(said: str) -> str:
+    if "chat template" in said:
+        return 'ask plain texts: --prompts FILE.jsonl with lines {"prompt": "..."}'
+    if said.startswith("no response"):
+        return "look at the server's log; --patience SECONDS waits longer"
+    return "look at the server's log"

@@ -1,0 +1,40 @@
+"""The seam: a way to ask a server. What is heard is only kept, and read when the run is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from builder.measuring.prompts import Prompt
+
+Heard = list[tuple[float, bytes]]
+"""What arrived and when, in seconds of `time.perf_counter`; not looked at while the server works."""
+
+
+@dataclass
+class Answer:
+    """When tokens arrived, and how many of them; responses without any are left out.
+
+    `tokens` are whole numbers unless a server only says how many there were in all. `input_tokens`
+    is None where the server does not count them.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
+    input_tokens: float | None = None
+
+
+class Door(Protocol):
+    """One way to ask; many requests run through it at once."""
+
+    async def ask(self, prompt: Prompt, heard: Heard) -> None:
+        """Send one request and append whatever arrives to `heard`, until the answer has ended.
+
+        Raises Refused; cancelling it tells the server that nobody listens any more.
+        """
+
+    def read(self, heard: Heard) -> Answer:
+        """Return what was heard."""
+
+    async def close(self) -> None:
+        """Close every connection."""

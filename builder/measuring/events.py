@@ -1,0 +1,109 @@
+"""Server-sent events over aiohttp, shared by the doors that speak HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from builder.measuring.door import Heard
+from builder.measuring.errors import Refused
+
+MOST_OF_AN_ERROR = 2000
+SECONDS_IDLE = 4.0
+"""Shorter than what servers wait (uvicorn 5 s): a request must not meet a connection that is closing."""
+
+
+class Events:
+    """Posts bodies and listens; connections are kept alive and are as many as there are requests."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = {"Content-Type": "application/json", **headers}
+        self._session: Any = None
+
+    async def post(self, url: str, body: bytes, heard: Heard) -> None:
+        """Append what arrives until the body ends; raise Refused for any status but 200."""
+        import aiohttp
+
+        if self._session is None:
+            # the patience of a run is kept by its watch, not per request
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=SECONDS_IDLE),
+                timeout=aiohttp.ClientTimeout(),
+            )
+        try:
+            async with self._session.post(url, data=body, headers=self._headers) as response:
+                if response.status != 200:
+                    text = (await response.content.read(MOST_OF_AN_ERROR)).decode(errors="replace")
+                    raise Status(response.status, text)
+                async for arrived in response.content.iter_any():
+                    heard.append((time.perf_counter(), arrived))
+        except (aiohttp.ClientError, OSError) as failure:
+            raise Refused(_told(failure, url)) from None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class Status(Refused):
+    """An answer other than 200; `text` is its body."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"HTTP {status}: {error_text(text)}")
+        self.status, self.text = status, text
+
+
+def _told(failure: Exception, url: str) -> str:
+    return f"{type(failure).__name__}: {failure}" if str(failure) else f"{type(failure).__name__} at {url}"
+
+
+def events(heard: Heard) -> Iterator[tuple[float, Any]]:
+    """Yield each event's JSON (None for [DONE]) with the moment at which its line was complete."""
+    rest = b""
+    for seconds, arrived in heard:
+        *lines, rest = (rest + arrived).split(b"\n")
+        for line in lines:
+            if (event := _event(line)) is not _NOTHING:
+                yield seconds, event
+    if heard and (event := _event(rest)) is not _NOTHING:
+        yield heard[-1][0], event
+
+
+_NOTHING = object()
+
+
+def _event(line: bytes) -> Any:
+    if not line.startswith(b"data:"):
+        return _NOTHING
+    data = line[5:].strip()
+    if data == b"[DONE]":
+        return None
+    try:
+        return json.loads(data)
+    except ValueError:
+        return {"error": f"an event that is no JSON: {data[:80].decode(errors='replace')}"}
+
+
+def require_no_error(heard: Heard) -> None:
+    """Raise Refused when an event is an error; it is the last that is said, so only the end is read."""
+    if not heard:
+        raise Refused("the answer ended without an event")
+    end = b"".join(arrived for _, arrived in heard[-3:])
+    if b'"error"' in end or b'"error"' in heard[-1][1]:
+        for _, event in events(heard):
+            if isinstance(event, dict) and event.get("error"):
+                raise Refused(error_text(json.dumps(event)))
+
+
+def error_text(text: str) -> str:
+    """Return the message in an error's body: {"error": "..."}, {"error": {"message": ...}}, or the text."""
+    try:
+        # Triton puts even the body of a refusal into an event
+        found = json.loads(text.strip().removeprefix("data:"))
+        found = found.get("error", found.get("detail", found))
+        found = found.get("message", found) if isinstance(found, dict) else found
+    except (ValueError, AttributeError):
+        return text.strip()
+    return found if isinstance(found, str) else json.dumps(found)

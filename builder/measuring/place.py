@@ -1,0 +1,106 @@
+"""Place: a server that is measured, how it is asked, and where it tells about itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from builder.errors import UsageError
+from builder.measuring import counters, front, memory
+from builder.measuring.task import Asking
+
+COMPLETIONS = "/chat/completions"
+
+
+@dataclass(frozen=True)
+class Place:
+    """`http` and `metrics` are a Triton's "host:port", "" for other servers; `port` is one it listens on."""
+
+    name: str
+    url: str
+    asking: Asking
+    host: str
+    port: int
+    http: str = ""
+    metrics: str = ""
+
+    def batches(self) -> counters.Counts:
+        """Return how often each of its models has worked so far."""
+        return counters.batches(self.http) if self.http else {}
+
+    def memory(self) -> dict[str, dict[str, float]]:
+        """Return what it takes now, MB; empty where that cannot be seen from here."""
+        return {
+            "cpu_mb": memory.used(self.port) if memory.is_local(self.host) else {},
+            "gpu_mb": counters.gpu_memory(self.metrics) if self.metrics else {},
+        }
+
+
+def triton(
+    http: str,
+    grpc: str,
+    metrics: str,
+    *,
+    door: str,
+    name: str | None,
+    output_tokens: int,
+    extra: Mapping[str, Any],
+) -> Place:
+    """Return a model of a Triton, its inputs as the server itself declares them.
+
+    Every request asks for exactly `output_tokens` where the model knows min_tokens. Raises UsageError
+    for an extra input that the model does not have, and whatever `front.find` raises.
+    """
+    found = front.find(http, name)
+    wanted: dict[str, Any] = {"max_tokens": output_tokens, "min_tokens": output_tokens, "stream": True}
+    fields = {**{key: value for key, value in wanted.items() if key in found.inputs}, **extra}
+    for key in extra:
+        if key not in found.inputs:
+            near = difflib.get_close_matches(key, found.inputs, 1)
+            raise UsageError(
+                f"--extra: {found.name} has no input {key}" + (f"; did you mean {near[0]}?" if near else ""),
+                expected=f"some of {', '.join(sorted(found.inputs))}",
+            )
+    asking = Asking(
+        door=door,
+        address=grpc if door == "grpc" else http,
+        model=found.name,
+        fields={key: value for key, value in fields.items() if value is not None},
+        inputs=found.inputs,
+        outputs=found.outputs,
+        batched=found.batched,
+    )
+    host, port = _host_and_port(f"http://{http}")
+    url = f"grpc://{grpc}" if door == "grpc" else f"http://{http}"
+    return Place(found.name, url, asking, host, port, http, metrics)
+
+
+def openai(url: str, *, model: str, key: str | None, output_tokens: int, extra: Mapping[str, Any]) -> Place:
+    """Return a model behind an OpenAI endpoint; `url` may end at the host, at /v1, or at the completions."""
+    address = url.rstrip("/")
+    host, port = _host_and_port(address)
+    if not address.endswith(COMPLETIONS):
+        address += COMPLETIONS if urlsplit(address).path else f"/v1{COMPLETIONS}"
+    fields = {"max_tokens": output_tokens, "temperature": 0, **extra}
+    asking = Asking(
+        door="openai",
+        address=address,
+        model=model,
+        fields={key: value for key, value in fields.items() if value is not None},
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+    )
+    return Place(model, address, asking, host, port)
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    try:
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:  # a port that is no number
+        port = 0
+    if not parts.hostname or not port or parts.scheme not in ("http", "https"):
+        raise UsageError(f"{url!r} is not the address of a server", expected="http://HOST:PORT")
+    return parts.hostname, port

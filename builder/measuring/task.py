@@ -1,0 +1,101 @@
+"""Task: all that the generator must know to ask; it travels as JSON from one process to the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from builder.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Load:
+    """How requests come: `concurrency` workers (closed) or `rate` arrivals per second (open).
+
+    `requests` are measured, or those that begin within `seconds` when that is not 0. With `kept_up`
+    others follow until the last of them has ended.
+    """
+
+    kind: str
+    concurrency: int = 0
+    rate: float = 0.0
+    requests: int = 0
+    seconds: float = 0.0
+    kept_up: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what tells this load from another."""
+        return (
+            {"kind": "closed", "concurrency": self.concurrency}
+            if self.kind == "closed"
+            else {"kind": "open", "rate": self.rate}
+        )
+
+    def title(self) -> str:
+        """Return it in two words."""
+        return f"{self.concurrency} at once" if self.kind == "closed" else f"{self.rate:g} per second"
+
+
+def loads(concurrency: str | None, rate: str | None, requests: int, seconds: float) -> tuple[Load, ...]:
+    """Return a load per number in two lists separated by commas; raise UsageError for what is none."""
+    sizes: dict[str, Any] = {"requests": requests, "seconds": seconds}
+    closed = [
+        Load("closed", concurrency=int(_number("--concurrency", text, whole=True)), **sizes)
+        for text in (concurrency.split(",") if concurrency is not None else ())
+    ]
+    rates = rate.split(",") if rate is not None else ()
+    return (*closed, *(Load("open", rate=_number("--rate", text, whole=False), **sizes) for text in rates))
+
+
+def _number(option: str, text: str, *, whole: bool) -> float:
+    try:
+        number = int(text) if whole else float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < math.inf:
+        what = "whole numbers" if whole else "numbers"
+        raise UsageError(f"{option}: {text!r}", expected=f"{what} above 0, separated by commas")
+    return number
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Which door, where it is, and what every request says beside its prompt.
+
+    Args:
+        door: a file of `doors/`.
+        address: "host:port" of Triton's gRPC or HTTP, or the URL of the chat completions.
+        model: its name on the server.
+        fields: what every request carries, by name.
+        inputs: dtype of every input that the model declares; Triton's names without "TYPE_".
+        outputs: the outputs that the model declares.
+        batched: whether tensors carry a batch dimension.
+        headers: HTTP headers, such as the key.
+    """
+
+    door: str
+    address: str
+    model: str
+    fields: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    batched: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What stays the same over all runs of a measurement.
+
+    `prompts` are lists of chat messages or plain texts. `salt` makes the mark that each prompt is
+    given unique to this measurement; without it prompts are sent as they stand. `patience` is the
+    seconds without any response after which a request is given up.
+    """
+
+    asking: Asking
+    prompts: tuple[Any, ...]
+    seed: int
+    salt: str
+    patience: float

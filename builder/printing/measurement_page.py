@@ -1,0 +1,109 @@
+"""A measurement as one HTML file that stands alone: no script, no network, plots as inline SVG."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from builder.measure import Measurement
+from builder.measuring.requirements import figure
+from builder.measuring.task import Load
+from builder.printing import measurements, plots
+
+AXES = {"closed": ("concurrency", "requests at once"), "open": ("rate", "arrivals per second")}
+TIMES = {"ttft": "Time to first token", "itl": "Time between tokens", "latency": "Latency"}
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #ffffff; --grid: #d8d8d8; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #161616; --grid: #3a3a3a; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 1180px; margin: 2em auto; padding: 0 1em; }
+table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; }
+th, td { text-align: left; padding: .3em .9em .3em 0; border-bottom: 1px solid var(--grid); }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1em; }
+svg { width: 100%; }
+svg text { fill: var(--ink); font-size: 12px; }
+svg .title { font-weight: 600; font-size: 14px; }
+svg .grid { stroke: var(--grid); }
+svg .tick { font-size: 11px; } code { overflow-wrap: anywhere; }
+"""
+
+
+def page(measured: Measurement) -> str:
+    """Return the whole document."""
+    title = f"{measured.name} over {measured.door}"
+    early = (
+        f"<p><strong>Ended early:</strong> {_text(measured.ended_early.found)}</p>"
+        if measured.ended_early
+        else ""
+    )
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            f'<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>',
+            f"<style>{STYLE}</style></head><body>",
+            f"<h1>{_text(title)}</h1>",
+            f"<p>{_text(measured.url)}, {_text(measured.date)}</p>{early}",
+            f"<p><code>{_text(measured.command)}</code></p>",
+            "<h2>Runs</h2><p>Times are p50 / p95 / p99.</p>",
+            _table(measurements.COLUMNS, measurements.rows(measured)),
+            *(f"<p>{_text(line)}</p>" for line in measurements.remarks(measured)),
+            '<h2>Plots</h2><div class="plots">',
+            *_plots(measured.runs),
+            "</div><h2>How it was measured</h2>",
+            _table(("setting", "value"), [(key, str(value)) for key, value in measured.settings.items()]),
+            _table(("machine", ""), [(key, str(value)) for key, value in measured.machine.items()]),
+            "</body></html>\n",
+        ]
+    )
+
+
+def _plots(runs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    for kind, (field, label) in AXES.items():
+        chosen = [run for run in runs if run["load"]["kind"] == kind]
+        if not chosen:
+            continue
+        yield from _drawn(
+            "Throughput", label, "tokens/s", {"tokens/s": _points(chosen, field, "tokens_per_second")}
+        )
+        for time, title in TIMES.items():
+            series = {share: _points(chosen, field, f"{time}_{share}") for share in measurements.SHARES}
+            yield from _drawn(title, label, "ms", series)
+    yield from _drawn("Time to first token: how many waited at most", "ms", "% of requests", _curves(runs))
+
+
+def _drawn(title: str, x_label: str, y_label: str, series: Mapping[str, plots.Points]) -> Iterable[str]:
+    known = {name: points for name, points in series.items() if points}
+    if known:
+        yield plots.lines(title, x_label, y_label, known)
+
+
+def _points(runs: Sequence[Mapping[str, Any]], field: str, name: str) -> plots.Points:
+    """Return the median over the repeats of each load."""
+    values: dict[float, list[float]] = {}
+    for run in runs:
+        value = figure(run, name)
+        if value is not None:
+            values.setdefault(float(run["load"][field]), []).append(value)
+    return [(load, median(found)) for load, found in values.items()]
+
+
+def _curves(runs: Sequence[Mapping[str, Any]]) -> dict[str, plots.Points]:
+    found: dict[str, plots.Points] = {}
+    for run in runs:
+        title = Load(**run["load"]).title()
+        values = run["distribution"]["ttft_ms"]
+        if title not in found and values:  # the first repeat stands for all
+            found[title] = [(value, 100 * place / len(values)) for place, value in enumerate(values, 1)]
+    return found
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _text(value: str) -> str:
+    return html.escape(str(value))

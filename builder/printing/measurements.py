@@ -1,0 +1,124 @@
+"""Measurements for people: tables on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from builder.measure import Measurement
+from builder.measuring.comparison import Row
+from builder.measuring.requirements import Miss
+from builder.measuring.task import Load
+from builder.printing import tables
+
+SHARES = ("p50", "p95", "p99")
+COLUMNS = ("load", "requests", "errors", "requests/s", "tokens/s", "TTFT ms", "ITL ms", "latency ms")
+
+
+def show(measured: Measurement) -> None:
+    """Print one row per run, then errors, batch sizes and memory."""
+    tables.show(
+        f"{measured.name} over {measured.door}, {measured.settings['output_tokens']} tokens an answer; "
+        f"times are {' / '.join(SHARES)}",
+        COLUMNS,
+        rows(measured),
+    )
+    for line in remarks(measured):
+        click.echo(line)
+
+
+def rows(measured: Measurement) -> list[tuple[str, ...]]:
+    """Return the cells of COLUMNS of every run."""
+    several = measured.settings["repeats"] > 1
+    return [
+        (
+            Load(**run["load"]).title() + (f", {run['repeat'] + 1}" if several else ""),
+            str(run["requests"]),
+            str(run["errors"]),
+            f"{run['requests_per_second']:.3g}",
+            f"{run['tokens_per_second']:.1f}",
+            *(_times(run[f"{time}_ms"]) for time in ("ttft", "itl", "latency")),
+        )
+        for run in measured.runs
+    ]
+
+
+def _times(summary: Mapping[str, float] | None) -> str:
+    if summary is None:
+        return "-"
+    return " / ".join(
+        f"{summary[share]:.0f}" if summary[share] >= 100 else f"{summary[share]:.1f}" for share in SHARES
+    )
+
+
+def remarks(measured: Measurement) -> list[str]:
+    """Return what the table does not say, a line each: errors, batches, memory, a busy generator."""
+    last = measured.runs[-1]
+    found = [
+        f"{count} x at {Load(**run['load']).title()}: {message}"
+        for run in measured.runs
+        for message, count in run["error_messages"].items()
+    ]
+    batches = ", ".join(f"{name} {size:g}" for name, size in last["mean_batch_size"].items())
+    if batches:
+        found.append(f"mean batch size of the last run: {batches}")
+    memory = _memory(last["memory"])
+    if memory:
+        found.append(f"memory after the last run: {memory}")
+    found += [
+        f"at {Load(**run['load']).title()} the load generator itself was busy "
+        f"({run['generator_cpu_share']:.0%} of a core): the server may be faster than this says"
+        for run in measured.runs
+        if run["generator_cpu_share"] > 0.8
+    ]
+    return found
+
+
+def _memory(memory: Mapping[str, Mapping[str, float]]) -> str:
+    cpu, gpu = memory["cpu_mb"], memory["gpu_mb"]
+    parts = []
+    if cpu:
+        parts.append(
+            f"{cpu['pss']:.0f} MB in {cpu['processes']:.0f} processes (at most {cpu['peak_rss']:.0f} MB), "
+            f"{cpu['shared']:.1f} MB of it in /dev/shm"
+        )
+    parts += [f"{used:.0f} MB on {name}" for name, used in gpu.items()]
+    return "; ".join(parts)
+
+
+def show_comparison(compared: Sequence[Row], first: str, second: str) -> None:
+    """Print the ratios of the second measurement to the first."""
+    tables.show(
+        f"{second} over {first}",
+        ("load", "figure", "first", "second", "ratio", "spread", "pairs", "the second is"),
+        [
+            (
+                row.load,
+                row.figure,
+                f"{row.first:.4g}",
+                f"{row.second:.4g}",
+                f"{row.ratio:.3f}",
+                f"{row.lowest:.3f} .. {row.highest:.3f}",
+                str(row.pairs),
+                row.verdict,
+            )
+            for row in compared
+        ],
+    )
+
+
+def show_missed(missed: Sequence[Miss], *, to_stderr: bool) -> None:
+    """Print every requirement that a run did not hold, beside data on stderr."""
+    lines = [(miss.requirement.text, miss.load, str(miss.repeat + 1), _value(miss)) for miss in missed]
+    if to_stderr:
+        for line in lines:
+            click.echo("required {}; at {}, run {}: {}".format(*line), err=True)
+    else:
+        tables.show("Required, but missed", ("required", "load", "run", "measured"), lines)
+    sys.stdout.flush()
+
+
+def _value(miss: Miss) -> str:
+    return "not measured" if miss.value is None else f"{miss.value:g}"
