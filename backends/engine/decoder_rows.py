@@ -34,8 +34,8 @@ class DecoderRows:
         decoder = described["decoder"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # between steps the processor belongs to those who carry the tokens away
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        # a waiting thread that spins for longer takes the processor from those who carry the tokens away
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
         self._session = onnxruntime.InferenceSession(
             str(folder / decoder["filename"]), options, providers=["CPUExecutionProvider"]
         )
