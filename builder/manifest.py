@@ -19,6 +19,8 @@ def manifest(plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: E
     # a folder of this machine says nothing elsewhere: the digests say what was in it
     here = Path(plan.origin)
     origin = here.resolve().name if here.exists() else plan.origin
+    # why an engine was chosen is for people: other figures, the same deployment
+    planned = {name: value for name, value in plan.to_json().items() if name != "engine_why"}
     return {
         "format": FORMAT,
         "name": plan.name,
@@ -29,7 +31,7 @@ def manifest(plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: E
             "format": checkpoint.format,
             "sha256": artifact.source_digests,
         },
-        "plan": {**plan.to_json(), "origin": origin},
+        "plan": {**planned, "origin": origin},
         "tools": artifact.tools,
         "artifact": {"key": artifact.key, "sha256": artifact.digests},
         "evidence": evidence.to_json(),

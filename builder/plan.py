@@ -14,7 +14,7 @@ from builder import house
 from builder.architecture import Dimensions
 from builder.ensemble import Member, Pipeline, Tensor
 from builder.errors import PlanError, UsageError
-from builder.planning import memory, placement, versions
+from builder.planning import memory, placement, profile, versions
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Quantization, Support
@@ -37,6 +37,8 @@ class Options:
     max_context: int | None = None
     concurrency: int | None = None
     triton: str = versions.DEFAULT_TAG
+    profiles: tuple[str, ...] = ()
+    """ENGINE=FILE, measurements that replace the shipped ones of these engines."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Plan:
     concurrency: int
     container: versions.Container
     engine: str
+    engine_why: str
     engine_arguments: Mapping[str, Any]
     converter_arguments: tuple[str, ...]
     pipeline: str
@@ -155,6 +158,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         raise UsageError(f"--concurrency {options.concurrency}", expected="at least 1")
     filled = _place(subject, quantization, split, card, context, options, target.SPANS_GPUS, name)
     concurrency = options.concurrency or (max(1, min(filled.sequences, 256)) if card else CPU_CONCURRENCY)
+    engine = profile.choose(target.ENGINES[device], concurrency, _measured(options))
     pipeline: Pipeline = house.load_file(house.folder("ensembles") / f"{target.PIPELINE}.py").PIPELINE
     return Plan(
         name=subject.name,
@@ -170,12 +174,20 @@ def plan(subject: Subject, options: Options) -> Plan:
         memory=filled,
         concurrency=concurrency,
         container=versions.container(options.triton),
-        engine=target.ENGINES[device],
+        engine=engine.engine,
+        engine_why=engine.why,
         engine_arguments=target.engine_arguments(device, subject.dimensions),
         converter_arguments=support.arguments,
         pipeline=target.PIPELINE,
         models=tuple(_model(subject.name, member, device, split) for member in pipeline.members),
     )
+
+
+def _measured(options: Options) -> list[profile.Row]:
+    """Return the user's own rows, and the shipped ones of engines that they did not measure."""
+    own = [row for option in options.profiles for row in profile.read(option)]
+    replaced = {row.engine for row in own}
+    return [*own, *(row for row in profile.shipped() if row.engine not in replaced)]
 
 
 def _precision(subject: Subject, card: Gpu | None) -> str:

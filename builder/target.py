@@ -15,8 +15,8 @@ class Target(Protocol):
     TITLE: str
     PIPELINE: str
     """The file of `ensembles/` that the deployment follows."""
-    ENGINES: Mapping[str, str]
-    """Device (cpu, gpu) -> the file of `backends/engine/` that its front hosts there."""
+    ENGINES: Mapping[str, tuple[str, ...]]
+    """Device (cpu, gpu) -> the files of `backends/engine/` that its front can host there, the usual first."""
     WITNESS: str
     """The file of `proving/` that runs the artifact by its own library, nothing of ours between."""
     SPANS_GPUS: bool

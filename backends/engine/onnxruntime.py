@@ -161,23 +161,27 @@ class _Rounds:
 
     def enter(self, sequence: _Sequence) -> int:
         """Seat a sequence in the first free row behind those that generate; return its number."""
-        row = next(row for row in range(self._generating, len(self._seats)) if self._seats[row] is None)
+        self._close_ranks()
+        row = self._seats.index(None, self._generating)
         self._seats[row] = sequence
         self._rows.clear(row)
         self._entered += 1
         return self._entered
 
     def leave(self, sequence: _Sequence) -> None:
-        """Free the row; the last of those that generate fills a gap between them."""
-        row = self._seats.index(sequence)
-        if row < self._generating:
+        """Free the row of a sequence."""
+        self._seats[self._seats.index(sequence)] = None
+
+    def _close_ranks(self) -> None:
+        """Fill the gaps among those that generate with the last of them: at once, as many may have left."""
+        while None in self._seats[: self._generating]:
             self._generating -= 1
-            self._exchange(row, self._generating)
-            row = self._generating
-        self._seats[row] = None
+            if self._seats[self._generating] is not None:
+                self._move(self._generating, self._seats.index(None))
 
     def advance(self, sequences: Sequence[_Sequence]) -> list[Outcome]:
         """Read a piece of one prompt, and make a token for everyone whose prompt has been read."""
+        self._close_ranks()
         outcomes: dict[_Sequence, Outcome] = {}
         generating = self._seats[: self._generating]
         if reader := self._next_reader():
@@ -201,7 +205,7 @@ class _Rounds:
         except Exception as error:
             return error
         if not reader.unread:
-            self._exchange(self._seats.index(reader), self._generating)
+            self._move(self._seats.index(reader), self._generating)
             self._generating += 1
         return outcome
 
@@ -214,10 +218,11 @@ class _Rounds:
             return dict.fromkeys(answers, error)
         return {answer: _taken(answer, row) for answer, row in zip(answers, logits, strict=True)}
 
-    def _exchange(self, one: int, other: int) -> None:
-        if one != other:
-            self._rows.exchange(one, other)
-            self._seats[one], self._seats[other] = self._seats[other], self._seats[one]
+    def _move(self, row: int, to: int) -> None:
+        """Move a sequence; whoever sits there takes its row."""
+        if row != to:
+            self._rows.move(row, to, exchanging=self._seats[to] is not None)
+            self._seats[row], self._seats[to] = self._seats[to], self._seats[row]
 
 
 def _taken(answer: _Answer, row: Logits) -> Outcome:

@@ -52,6 +52,13 @@ def planning(command: Command) -> Command:
         click.option(
             "--concurrency", type=int, metavar="N", help="Requests that run at once at full length."
         ),
+        click.option(
+            "--profile",
+            "profiles",
+            multiple=True,
+            metavar="ENGINE=FILE",
+            help="Choose the CPU engine by this measurement of it (repeatable).",
+        ),
         click.option("--triton", metavar="TAG", help="Container to plan for, such as 26.08."),
         click.option(
             "--name", "served_name", callback=not_empty, metavar="NAME", help="Name to serve it under."
@@ -75,6 +82,7 @@ def planned(values: dict[str, Any]) -> Any:
         max_context=values["max_context"],
         concurrency=values["concurrency"],
         triton=values["triton"] or DEFAULT_TAG,
+        profiles=values["profiles"],
     )
 
 

@@ -14,6 +14,8 @@ def show(plan: Plan) -> None:
     where = f"{plan.split.gpus} x {plan.gpu.title}" if plan.gpu else "CPU"
     click.echo(f"{plan.name}: {plan.origin} ({plan.model_type}, {plan.dimensions.parameters:,} parameters)")
     click.echo(f"  runs on    {where}, target {plan.target}, {plan.quantize}, engine {plan.engine}")
+    if plan.engine_why:
+        click.echo(f"  because    {plan.engine}: {plan.engine_why}")
     click.echo(
         f"  server     Triton {plan.container.triton} ({plan.container.tag}); "
         f"{plan.concurrency} requests at once, {plan.memory.context} tokens each at the most"

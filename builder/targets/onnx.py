@@ -14,7 +14,7 @@ from builder.architecture import Dimensions
 
 TITLE = "ONNX by onnxruntime-genai"
 PIPELINE = "text_generation"
-ENGINES = {"cpu": "onnxruntime", "gpu": "onnxruntime_genai"}
+ENGINES = {"cpu": ("onnxruntime", "onnxruntime_genai"), "gpu": ("onnxruntime_genai",)}
 WITNESS = "onnxruntime_genai"
 SPANS_GPUS = False
 BUILDS = True

@@ -13,7 +13,7 @@ from builder.errors import ConversionError
 
 TITLE = "vLLM"
 PIPELINE = "text_generation"
-ENGINES = {"gpu": "vllm"}
+ENGINES = {"gpu": ("vllm",)}
 WITNESS = "vllm"
 SPANS_GPUS = True
 BUILDS = False

@@ -86,14 +86,15 @@ class DecoderRows:
         logits: Logits = call.logits[:, 0]
         return logits
 
-    def exchange(self, one: int, other: int) -> None:
-        """Swap the sequences of two rows."""
-        ends = self._lengths[[one, other]]
+    def move(self, row: int, to: int, *, exchanging: bool) -> None:
+        """Move the sequence of one row to another; `exchanging` keeps the one that is there, in `row`."""
+        end, other = self._lengths[[row, to]]
         for cache in self._caches.values():
-            kept = cache[one, :, : ends[0]].copy()
-            cache[one, :, : ends[1]] = cache[other, :, : ends[1]]
-            cache[other, :, : ends[0]] = kept
-        self._lengths[[one, other]] = ends[::-1]
+            kept = cache[to, :, :other].copy() if exchanging else None
+            cache[to, :, :end] = cache[row, :, :end]
+            if kept is not None:
+                cache[row, :, :other] = kept
+        self._lengths[[row, to]] = other, end
 
     def _call(self, rows: slice, tokens: int) -> _Call:
         """Bind the cache of some rows, and arrays for so many new tokens in each."""
