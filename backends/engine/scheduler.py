@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from backends.engine.protocol import (
@@ -28,6 +28,11 @@ COURTESY_SECONDS = 0.005
 """How long a round waits at the most until its steps have been passed on, for a library that holds the
 interpreter's lock while it computes: it would otherwise let every response, and every look whether the
 client is still there, wait for whole further steps. A consumer that is slower than this waits for nobody."""
+
+
+STEPS_PASSED_ON_A_ROUND = 4
+"""With more sequences than this, each has its steps passed on two, three, ... at a time after its first:
+a response costs the processor, of which a CPU engine needs all, a good part of what a token costs."""
 
 
 class Runner(Protocol):
@@ -73,9 +78,23 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     queue: asyncio.Queue[Step | EngineError]
     runner: Runner | None = None
+    held: list[Step] = field(default_factory=list)
+    begun: bool = False
     cancelled: bool = False
     left: bool = False
     unread: int = 0
+
+    def due(self, outcome: Outcome, interval: int) -> list[Step | EngineError]:
+        """Return what the consumer gets now: its first step at once, later ones `interval` at a time."""
+        if isinstance(outcome, Exception):
+            held, self.held = self.held, []
+            return [*held, _for_client(outcome)]
+        if outcome is not None:
+            self.held.append(outcome)
+        if not self.held or (self.begun and len(self.held) < interval and not _last(outcome)):
+            return []
+        held, self.held, self.begun = self.held, [], True
+        return [merge(held)]
 
 
 class Scheduler:
@@ -198,7 +217,7 @@ class Scheduler:
                 self._active.append(self._waiting.popleft())
         for job in over:
             self._close(job)
-        self._deliver([(job, end) for job in over if (end := self._end(job))])
+        self._deliver([(job, item) for job in over if (end := self._end(job)) for item in (*job.held, end)])
         return True
 
     def _round(self) -> None:
@@ -220,7 +239,8 @@ class Scheduler:
             self._tokens += sum(len(outcome.ids) for _, outcome in made if isinstance(outcome, Step))
         for job in ended:
             self._close(job)
-        self._deliver([(job, _for_client(outcome)) for job, outcome in made if outcome is not None])
+        interval = -(-len(running) // STEPS_PASSED_ON_A_ROUND)
+        self._deliver([(job, item) for job, outcome in made for item in job.due(outcome, interval)])
 
     def _deliver(self, items: Sequence[tuple[_Job, Step | EngineError]]) -> None:
         """Hand items to the loops of their consumers, each loop woken once."""

@@ -361,3 +361,53 @@ def test_room_is_required_with_numbers() -> None:
         require_room([1, 2, 3], Sampling(max_tokens=8), 10)
     with pytest.raises(InvalidRequest, match="empty"):
         require_room([], Sampling(max_tokens=8), 10)
+
+
+def test_many_sequences_have_their_steps_passed_on_together(make: Callable[..., Scheduler]) -> None:
+    """Twelve run: the first step of each comes at once, then three at a time, the rest with the last."""
+    scheduler = make(active=12, waiting=0)
+
+    async def main() -> list[list[Step]]:
+        gate = threading.Event()
+        tasks = [asyncio.create_task(collect(scheduler, Counter(9, gate), str(n))) for n in range(12)]
+        await until(lambda: scheduler.health().active == 12)
+        gate.set()
+        return await asyncio.gather(*tasks)
+
+    for steps in asyncio.run(main()):
+        assert ids(steps) == list(range(9))
+        assert len(steps) <= 5
+        assert steps[-1].finish_reason == "length"
+
+
+def test_what_was_held_back_comes_before_the_end(make: Callable[..., Scheduler]) -> None:
+    """A cancel, and an error, lose nothing that was generated before."""
+    scheduler = make(active=12, waiting=0)
+    gates = [threading.Event() for _ in range(12)]
+
+    async def read(name: str, runner: Counter) -> tuple[list[int], str]:
+        found: list[int] = []
+        try:
+            async for step in scheduler.generate(name, lambda: runner, Sampling(max_tokens=1)):
+                found += step.ids
+        except EngineError as error:
+            return found, str(error)
+        return found, str(step.finish_reason)
+
+    async def main() -> list[tuple[list[int], str]]:
+        runners = [Counter(2**40, gates[0]) for _ in range(11)]
+        runners.append(Counter(4, gates[0], fails=RuntimeError("broke")))
+        tasks = [asyncio.create_task(read(str(n), runner)) for n, runner in enumerate(runners)]
+        await until(lambda: scheduler.health().active == 12)
+        gates[0].set()
+        await until(lambda: runners[0].turns > 20)
+        for n in range(11):
+            scheduler.abort(str(n))
+        return await asyncio.gather(*tasks)
+
+    *cancelled, failed = asyncio.run(main())
+    assert failed == ([0, 1, 2], "the engine failed on this request: broke")
+    for found, reason in cancelled:
+        assert reason == "cancelled"
+        assert found == list(range(len(found)))
+        assert len(found) > 20
