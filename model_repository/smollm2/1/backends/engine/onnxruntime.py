@@ -7,6 +7,7 @@ together and its paged engine is CUDA only; here sequences come and go between s
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class Onnxruntime:
         self._rounds.close()
 
 
-class _Sequence:
+class _Sequence(ABC):
     """A prompt that is read piece by piece; what its logits are for is up to the kind."""
 
     def __init__(self, rounds: _Rounds, ids: Sequence[int]) -> None:
@@ -105,9 +106,9 @@ class _Sequence:
     def close(self) -> None:
         self._rounds.leave(self)
 
+    @abstractmethod
     def take(self, logits: Logits) -> Step | None:
         """Make what follows from logits [tokens read, vocabulary]; None while more must be read."""
-        raise NotImplementedError
 
 
 class _Answer(_Sequence):
@@ -204,7 +205,8 @@ class _Rounds:
             outcome = reader.take(logits)
         except Exception as error:
             return error
-        if not reader.unread:
+        # one that is scored has ended when it is read
+        if isinstance(reader, _Answer) and not reader.unread:
             self._move(self._seats.index(reader), self._generating)
             self._generating += 1
         return outcome
