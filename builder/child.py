@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from builder.errors import BuilderError
 
@@ -47,7 +48,7 @@ def run(
                     watch(log.read_text(encoding="utf-8", errors="replace"))
         finally:
             if process.poll() is None:
-                _end(process)
+                end(process)
     if process.returncode:
         raise error(
             f"`{shlex.join(command)}` ended with code {process.returncode}:\n{_last_lines(log)}",
@@ -63,10 +64,11 @@ def _remedy(log: Path) -> str:
     return read
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[Any], seconds: float = SECONDS_TO_END) -> None:
+    """Ask a process to end, and end it when it does not within so many seconds."""
     process.terminate()
     try:
-        process.wait(SECONDS_TO_END)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -6,17 +6,16 @@ every engine; it costs no more than letting the library choose.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backends.engine import scheduler
-from backends.engine.protocol import Health, Sampling, Step
+from backends.engine.protocol import Sampling, Step
 from backends.engine.sampling import Sampler, log_probability
+from backends.engine.scheduled import Scheduled
 from backends.engine.scheduler import Scheduler
 
 PROMPT_TOKENS_A_TURN = 64
@@ -43,66 +42,34 @@ def create(settings: Mapping[str, Any], folder: Path) -> OnnxruntimeGenai:
     return OnnxruntimeGenai(onnxruntime_genai, onnxruntime_genai.Model(config), settings)
 
 
-class OnnxruntimeGenai:
-    """The engine of `--target onnx`; see Engine."""
+class OnnxruntimeGenai(Scheduled):
+    """The engine of `--target onnx` on a GPU; see Engine."""
 
     name = "onnxruntime_genai"
-    unsupported = frozenset(
-        {
-            "beam_width",
-            "length_penalty",
-            "top_logprobs",
-            "guided_decoding_guide_type",
-            "guided_decoding_guide",
-        }
-    )
 
     def __init__(self, library: Any, model: Any, settings: Mapping[str, Any]) -> None:
         self._library = library
         self._model = model
-        self._context = int(settings["context_length"])
-        self._scheduler = Scheduler(settings["max_active"], settings["max_waiting"])
+        scheduler = Scheduler(settings["max_active"], settings["max_waiting"])
+        super().__init__(scheduler, int(settings["context_length"]))
 
-    async def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
-        """Yield steps; see Engine.generate."""
-        scheduler.require_room(ids, sampling, self._context)
-        async for step in self._scheduler.generate(request, lambda: self._sequence(ids, sampling), sampling):
-            yield step
-
-    def _sequence(self, ids: Sequence[int], sampling: Sampling) -> _Sequence:
+    def answering(self, ids: Sequence[int], sampling: Sampling) -> _Sequence:
+        """Return the runner of one answer."""
         return _Sequence(self._generator(len(ids) + sampling.max_tokens), ids, sampling)
+
+    def scoring(self, ids: Sequence[int], found: list[float]) -> _Scoring:
+        """Return the runner that scores a prompt."""
+        return _Scoring(self._generator(len(ids) + 1), ids, found)
+
+    def free(self) -> None:
+        """Free the model."""
+        self._model = None
 
     def _generator(self, tokens: int) -> Any:
         parameters = self._library.GeneratorParams(self._model)
         shared = tokens <= SHARED_CACHE_TOKENS
         parameters.set_search_options(max_length=tokens, past_present_share_buffer=shared)
         return self._library.Generator(self._model, parameters)
-
-    async def score(self, ids: Sequence[int]) -> list[float]:
-        """Return the log probability of each id after the first, given those before it."""
-        if len(ids) < 2:
-            return []
-        found: list[float] = []
-        sampling = Sampling(max_tokens=1)
-        steps = self._scheduler.generate(
-            "score", lambda: _Scoring(self._generator(len(ids) + 1), ids, found), sampling
-        )
-        async for _ in steps:
-            await asyncio.sleep(0)
-        return found
-
-    def abort(self, request: str) -> None:
-        """End a request before its next step."""
-        self._scheduler.abort(request)
-
-    def health(self) -> Health:
-        """Return the counters now."""
-        return self._scheduler.health()
-
-    def close(self) -> None:
-        """Finish what runs, then free the model."""
-        self._scheduler.close()
-        self._model = None
 
 
 class _Sequence:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any, Self
 
+from builder import child
 from builder.measuring.errors import MeasureError
 from builder.measuring.task import Load, Task
 
@@ -75,12 +76,7 @@ class Generator:
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
-        try:
-            process.wait(SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        child.end(process, SECONDS_TO_END)
         for stream in (process.stdin, process.stdout, self._noise):
             if stream is not None:
                 try:

@@ -6,18 +6,17 @@ together and its paged engine is CUDA only; here sequences come and go between s
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backends.engine import scheduler
 from backends.engine.decoder_rows import DecoderRows, Logits
-from backends.engine.protocol import Health, Sampling, Step
+from backends.engine.protocol import Sampling, Step
 from backends.engine.sampling import Sampler, log_probability
+from backends.engine.scheduled import Scheduled
 from backends.engine.scheduler import Outcome, Scheduler
 
 PROMPT_TOKENS_A_ROUND = 64
@@ -39,59 +38,29 @@ def create(settings: Mapping[str, Any], folder: Path) -> Onnxruntime:
     return Onnxruntime(rows, settings)
 
 
-class Onnxruntime:
+class Onnxruntime(Scheduled):
     """The engine of `--target onnx` on a CPU; see Engine."""
 
     name = "onnxruntime"
-    unsupported = frozenset(
-        {
-            "beam_width",
-            "length_penalty",
-            "top_logprobs",
-            "guided_decoding_guide_type",
-            "guided_decoding_guide",
-        }
-    )
 
     def __init__(self, rows: DecoderRows, settings: Mapping[str, Any]) -> None:
-        self._context = int(settings["context_length"])
         self._rounds = _Rounds(rows)
         # the library gives the interpreter away while it computes: nobody has to be waited for
-        self._scheduler = Scheduler(
+        scheduler = Scheduler(
             settings["max_active"], settings["max_waiting"], self._rounds.advance, courtesy=0
         )
+        super().__init__(scheduler, int(settings["context_length"]))
 
-    async def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
-        """Yield steps; see Engine.generate."""
-        scheduler.require_room(ids, sampling, self._context)
-        async for step in self._scheduler.generate(
-            request, lambda: _Answer(self._rounds, ids, sampling), sampling
-        ):
-            yield step
+    def answering(self, ids: Sequence[int], sampling: Sampling) -> _Answer:
+        """Return the runner of one answer."""
+        return _Answer(self._rounds, ids, sampling)
 
-    async def score(self, ids: Sequence[int]) -> list[float]:
-        """Return the log probability of each id after the first, given those before it."""
-        if len(ids) < 2:
-            return []
-        found: list[float] = []
-        steps = self._scheduler.generate(
-            "score", lambda: _Score(self._rounds, ids, found), Sampling(max_tokens=1)
-        )
-        async for _ in steps:
-            await asyncio.sleep(0)
-        return found
+    def scoring(self, ids: Sequence[int], found: list[float]) -> _Score:
+        """Return the runner that scores a prompt."""
+        return _Score(self._rounds, ids, found)
 
-    def abort(self, request: str) -> None:
-        """End a request before its next step."""
-        self._scheduler.abort(request)
-
-    def health(self) -> Health:
-        """Return the counters now."""
-        return self._scheduler.health()
-
-    def close(self) -> None:
-        """Finish what runs, then free the model."""
-        self._scheduler.close()
+    def free(self) -> None:
+        """Free model and cache."""
         self._rounds.close()
 
 
