@@ -125,6 +125,7 @@ def measure(place: Place, options: Options, *, command: str = "", progress: Prog
         "seed": options.seed,
         "salt": task.salt,
         "patience_seconds": options.patience,
+        "kept_up": all(load.kept_up for load in loads),
         "repeats": options.repeats,
         "model": place.asking.model,
         "fields": dict(place.asking.fields),

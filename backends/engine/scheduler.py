@@ -31,8 +31,9 @@ client is still there, wait for whole further steps. A consumer that is slower t
 
 
 STEPS_PASSED_ON_A_ROUND = 4
-"""With more sequences than this, each has its steps passed on two, three, ... at a time after its first:
-a response costs the processor, of which a CPU engine needs all, a good part of what a token costs."""
+"""With more sequences than this, steps are passed on every second, third, ... round, a sequence's first
+and last at once: responses cost the processor a good part of what tokens cost, and a CPU engine needs all
+of it."""
 
 
 class Runner(Protocol):
@@ -84,14 +85,14 @@ class _Job:
     left: bool = False
     unread: int = 0
 
-    def due(self, outcome: Outcome, interval: int) -> list[Step | EngineError]:
-        """Return what the consumer gets now: its first step at once, later ones `interval` at a time."""
+    def due(self, outcome: Outcome, passing: bool) -> list[Step | EngineError]:
+        """Return what the consumer gets now: all it holds when `passing`, its first and last step at once."""
         if isinstance(outcome, Exception):
             held, self.held = self.held, []
             return [*held, _for_client(outcome)]
         if outcome is not None:
             self.held.append(outcome)
-        if not self.held or (self.begun and len(self.held) < interval and not _last(outcome)):
+        if not self.held or (self.begun and not passing and not _last(outcome)):
             return []
         held, self.held, self.begun = self.held, [], True
         return [merge(held)]
@@ -117,6 +118,7 @@ class Scheduler:
         self._closing = False
         self._failure: str | None = None
         self._steps = self._tokens = self._cancelled = 0
+        self._rounds = 0
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -239,8 +241,10 @@ class Scheduler:
             self._tokens += sum(len(outcome.ids) for _, outcome in made if isinstance(outcome, Step))
         for job in ended:
             self._close(job)
-        interval = -(-len(running) // STEPS_PASSED_ON_A_ROUND)
-        self._deliver([(job, item) for job, outcome in made for item in job.due(outcome, interval)])
+        self._rounds += 1
+        # all in the same round: a burst wakes its readers once
+        passing = self._rounds % -(-len(running) // STEPS_PASSED_ON_A_ROUND) == 0 if running else True
+        self._deliver([(job, item) for job, outcome in made for item in job.due(outcome, passing)])
 
     def _deliver(self, items: Sequence[tuple[_Job, Step | EngineError]]) -> None:
         """Hand items to the loops of their consumers, each loop woken once."""

@@ -35,8 +35,8 @@ class Works:
         """Return what gives the work at a concurrency, of so many requests for each of its workers."""
 
         def work(level: int, waves: int) -> Work:
-            # one request alone says little
-            requests = min(waves, most_waves) * (level if level > 1 else 2)
+            # few requests alone say little
+            requests = min(waves, most_waves) * max(level, 3)
             key = (level, requests, tokens)
             if key not in self._made:
                 self._made[key] = _work(self._folder, self._tokenizer, *key)

@@ -95,7 +95,8 @@ def _load(work: Work) -> list[str]:
         *("--requests", str(len(work.prompts))),
         *("--output-tokens", str(work.tokens)),
         *("--prompts", str(work.file)),
-        *("--warm-up", "1", "--no-marks", "--seed", "0", "--patience", "300"),
+        # a library reads exactly these prompts too
+        *("--no-keep-up", "--warm-up", "1", "--no-marks", "--seed", "0", "--patience", "300"),
     ]
 
 

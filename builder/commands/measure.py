@@ -109,6 +109,12 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Begin each prompt with a mark of its own, unknown to any cache.",
 )
 @click.option(
+    "--keep-up/--no-keep-up",
+    default=True,
+    show_default=True,
+    help="Go on asking, unmeasured, until the last of --requests has ended.",
+)
+@click.option(
     "--patience",
     type=click.FloatRange(0, min_open=True),
     default=60.0,
@@ -224,10 +230,12 @@ def _options(given: dict[str, Any]) -> Options:
     if all(sizes):
         raise click.UsageError("--requests and --seconds exclude each other")
     closed, rates = given["concurrency"], given["rate"]
+    if not given["keep_up"] and (rates is not None or not given["requests"]):
+        raise click.UsageError("--no-keep-up needs --requests and --concurrency, without --rate")
     if closed is None and rates is None:
         closed = "1,4,16"
     return Options(
-        loads=task.loads(closed, rates, *sizes),
+        loads=task.loads(closed, rates, *sizes, kept_up=given["keep_up"]),
         repeats=given["repeat"],
         warm_up=given["warm_up"],
         output_tokens=given["output_tokens"],

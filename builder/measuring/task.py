@@ -38,9 +38,11 @@ class Load:
         return f"{self.concurrency} at once" if self.kind == "closed" else f"{self.rate:g} per second"
 
 
-def loads(concurrency: str | None, rate: str | None, requests: int, seconds: float) -> tuple[Load, ...]:
+def loads(
+    concurrency: str | None, rate: str | None, requests: int, seconds: float, *, kept_up: bool = True
+) -> tuple[Load, ...]:
     """Return a load per number in two lists separated by commas; raise UsageError for what is none."""
-    sizes: dict[str, Any] = {"requests": requests, "seconds": seconds}
+    sizes: dict[str, Any] = {"requests": requests, "seconds": seconds, "kept_up": kept_up}
     closed = [
         Load("closed", concurrency=int(_number("--concurrency", text, whole=True)), **sizes)
         for text in (concurrency.split(",") if concurrency is not None else ())
