@@ -18,13 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 Logits = npt.NDArray[np.float32]
+Cache = npt.NDArray[np.float32]
+
+FIRST_CAPACITY = 256
+"""Tokens of room in each row at first; it doubles when a sequence needs more, and falls back when all have
+left. Rows far apart in memory make every step slower."""
+
+
+class Interrupted(Exception):
+    """The run was ended from outside; the rows are as they were before it."""
 
 
 class DecoderRows:
-    """`count` sequences of up to `capacity` tokens; only one thread may use it.
-
-    Memory of the cache is taken by the system page by page as sequences grow, whatever the capacity.
-    """
+    """`count` sequences of up to `capacity` tokens; only one thread may use it, but for `interrupt`."""
 
     def __init__(self, folder: Path, *, rows: int, capacity: int, threads: int) -> None:
         import onnxruntime
@@ -39,20 +45,24 @@ class DecoderRows:
         self._session = onnxruntime.InferenceSession(
             str(folder / decoder["filename"]), options, providers=["CPUExecutionProvider"]
         )
+        self._running = onnxruntime.RunOptions()
         self._takes = {tensor.name for tensor in self._session.get_inputs()}
-        shape = (rows, decoder["num_key_value_heads"], capacity, decoder["head_size"])
-        self._caches = {
+        self._names = [
             (
                 decoder["inputs"][f"past_{kind}_names"] % layer,
                 decoder["outputs"][f"present_{kind}_names"] % layer,
-            ): np.zeros(shape, dtype=np.float32)
+            )
             for layer in range(decoder["num_hidden_layers"])
             for kind in ("key", "value")
-        }
+        ]
+        self._heads, self._size = decoder["num_key_value_heads"], decoder["head_size"]
         self._vocabulary = described["vocab_size"]
         self._steps: dict[int, _Call] = {}
         self._lengths = np.zeros(rows, dtype=np.int64)
         self.count = rows
+        self._most = capacity
+        self.capacity = min(FIRST_CAPACITY, capacity)
+        self._caches = self._empty_caches()
 
     def close(self) -> None:
         """Free model and cache."""
@@ -60,12 +70,19 @@ class DecoderRows:
         self._caches.clear()
         self._session = None
 
+    def interrupt(self) -> None:
+        """End the run of another thread, or the next one when there is none: it raises Interrupted."""
+        self._running.terminate = True
+
     def clear(self, row: int) -> None:
-        """Begin a new sequence in a row."""
+        """Forget the sequence of a row."""
         self._lengths[row] = 0
+        if self.capacity > FIRST_CAPACITY and not self._lengths.any():
+            self._resize(FIRST_CAPACITY)
 
     def read(self, row: int, ids: Sequence[int]) -> Logits:
         """Append ids to one row; return logits [len(ids), vocabulary] after each of them."""
+        self._make_room(int(self._lengths[row]) + len(ids))
         call = self._call(slice(row, row + 1), len(ids))
         call.tokens[0] = ids
         self._run(call)
@@ -78,6 +95,7 @@ class DecoderRows:
         The array is used again by the next step of as many.
         """
         count = len(tokens)
+        self._make_room(int(self._lengths[:count].max()) + 1)
         if count not in self._steps:
             self._steps[count] = self._call(slice(0, count), 1)
         call = self._steps[count]
@@ -95,6 +113,29 @@ class DecoderRows:
             if kept is not None:
                 cache[row, :, :other] = kept
         self._lengths[[row, to]] = other, end
+
+    def _make_room(self, tokens: int) -> None:
+        if tokens > self._most:
+            raise ValueError(f"a row of {self._most} tokens cannot hold {tokens}")
+        capacity = self.capacity
+        while capacity < tokens:
+            capacity *= 2
+        if capacity > self.capacity:
+            self._resize(min(capacity, self._most))
+
+    def _resize(self, capacity: int) -> None:
+        """Give every row room for so many tokens; what they hold is kept."""
+        self.capacity, before = capacity, self._caches
+        caches = self._empty_caches()
+        for names, cache in before.items():
+            for row, length in enumerate(self._lengths):
+                caches[names][row, :, :length] = cache[row, :, :length]
+        self._caches = caches
+        self._steps.clear()
+
+    def _empty_caches(self) -> dict[tuple[str, str], Cache]:
+        shape = (self.count, self._heads, self.capacity, self._size)
+        return {names: np.zeros(shape, dtype=np.float32) for names in self._names}
 
     def _call(self, rows: slice, tokens: int) -> _Call:
         """Bind the cache of some rows, and arrays for so many new tokens in each."""
@@ -124,7 +165,14 @@ class DecoderRows:
         if call.places is not None:
             call.places[:] = before[:, np.newaxis] + np.arange(call.tokens.shape[1])
         call.binding.bind_cpu_input("attention_mask", mask)
-        self._session.run_with_iobinding(call.binding)
+        try:
+            self._session.run_with_iobinding(call.binding, self._running)
+        except Exception as failure:
+            if self._running.terminate:
+                raise Interrupted from failure
+            raise
+        finally:
+            self._running.terminate = False
         self._lengths[call.rows] = after
 
 

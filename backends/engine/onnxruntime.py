@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from backends.engine.decoder_rows import DecoderRows, Logits
+from backends.engine.decoder_rows import DecoderRows, Interrupted, Logits
+from backends.engine.processors import usable_cores
 from backends.engine.protocol import Sampling, Step
 from backends.engine.sampling import Sampler, log_probability
 from backends.engine.scheduled import Scheduled
@@ -25,15 +26,20 @@ PROMPT_TOKENS_A_ROUND = 64
 PROMPT_TOKENS_ALONE = 256
 """A prompt with nobody beside it is read in larger pieces, which still leave room to hear a cancel."""
 
+RESPONSES_A_SECOND = 125
+"""More of them would not read faster, and each takes the processor, all of which this engine needs, for a
+good part of what a token takes."""
+
 
 def create(settings: Mapping[str, Any], folder: Path) -> Onnxruntime:
-    """Load the artifact at `folder`/settings["model"]; 0 threads leaves their number to the library."""
+    """Load the artifact at `folder`/settings["model"]; 0 threads are one per core."""
     arguments = settings["engine_arguments"]
     rows = DecoderRows(
         folder / settings["model"],
         rows=int(settings["max_active"]),
         capacity=int(settings["context_length"]),
-        threads=int(arguments["threads"]),
+        # given no number the library ties its threads to cores, where they wait for whoever else runs there
+        threads=int(arguments["threads"]) or usable_cores(),
     )
     return Onnxruntime(rows, settings)
 
@@ -45,9 +51,14 @@ class Onnxruntime(Scheduled):
 
     def __init__(self, rows: DecoderRows, settings: Mapping[str, Any]) -> None:
         self._rounds = _Rounds(rows)
-        # the library gives the interpreter away while it computes: nobody has to be waited for
         scheduler = Scheduler(
-            settings["max_active"], settings["max_waiting"], self._rounds.advance, courtesy=0
+            settings["max_active"],
+            settings["max_waiting"],
+            self._rounds.advance,
+            # the library gives the interpreter away while it computes: nobody has to be waited for
+            courtesy=0,
+            responses_a_second=RESPONSES_A_SECOND,
+            interrupt=rows.interrupt,
         )
         super().__init__(scheduler, int(settings["context_length"]))
 
@@ -134,13 +145,14 @@ class _Rounds:
         self._close_ranks()
         row = self._seats.index(None, self._generating)
         self._seats[row] = sequence
-        self._rows.clear(row)
         self._entered += 1
         return self._entered
 
     def leave(self, sequence: _Sequence) -> None:
         """Free the row of a sequence."""
-        self._seats[self._seats.index(sequence)] = None
+        row = self._seats.index(sequence)
+        self._seats[row] = None
+        self._rows.clear(row)
 
     def _close_ranks(self) -> None:
         """Fill the gaps among those that generate with the last of them: at once, as many may have left."""
@@ -172,6 +184,8 @@ class _Rounds:
             logits = self._rows.read(self._seats.index(reader), piece)
             del reader.unread[: len(piece)]
             outcome = reader.take(logits)
+        except Interrupted:
+            return None
         except Exception as error:
             return error
         # one that is scored has ended when it is read
@@ -185,6 +199,8 @@ class _Rounds:
             return {}
         try:
             logits = self._rows.step([answer.token for answer in answers])
+        except Interrupted:
+            return {}
         except Exception as error:
             return dict.fromkeys(answers, error)
         return {answer: _taken(answer, row) for answer, row in zip(answers, logits, strict=True)}

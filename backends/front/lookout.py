@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-LOOKS_A_SECOND = 100
-"""With several answers under way each is looked at less often, one alone always: a look stalls a CPU engine,
-which needs every core, and hundreds of answers beside a GPU engine would cost all of one."""
+LOOKS_A_SECOND = 125
+"""Over all answers: a look stalls a CPU engine, which needs every core, and hundreds of answers beside a GPU
+engine would cost all of one."""
 
 SECONDS_BETWEEN_ROUNDS = 0.1
 """How often those are looked at that bring nothing: they wait in line, or their prompt is read."""
@@ -50,7 +50,7 @@ class Lookout:
 
     def has_gone(self, answer: Watched) -> bool:
         """Return whether the client has gone, as far as known; looks when it is time to."""
-        if answer not in self._gone and self._since(answer) >= (len(self._looked) - 1) / LOOKS_A_SECOND:
+        if answer not in self._gone and self._since(answer) >= len(self._looked) / LOOKS_A_SECOND:
             self._look(answer)
         return answer in self._gone
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from backends.engine import onnxruntime, onnxruntime_genai
+from backends.engine.decoder_rows import DecoderRows, Interrupted
 from backends.engine.protocol import Engine, EngineError, InvalidRequest, Sampling, Step
 
 PROMPT = list(np.random.default_rng(1).integers(20, 49000, 600))
@@ -27,7 +30,10 @@ def module(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module")
 def engine(module: Any, artifact: Path, settings: dict[str, Any]) -> Iterator[Engine]:
-    made = module.create(settings, artifact.parent)
+    with pytest.MonkeyPatch.context() as patch:
+        # each step by itself, so that any of them can be the last that is waited for
+        patch.setattr(module, "RESPONSES_A_SECOND", math.inf, raising=False)
+        made = module.create(settings, artifact.parent)
     yield made
     made.close()
 
@@ -175,6 +181,48 @@ def test_those_who_come_and_go_disturb_nobody(engine: Engine) -> None:
     for found, expected in zip(scored, scores, strict=True):
         assert np.allclose(found, expected, atol=1e-4)
     assert engine.health().waiting == 0
+
+
+def test_one_that_outgrows_the_cache_disturbs_nobody(artifact: Path, settings: dict[str, Any]) -> None:
+    """Room for all grows while they run, past 256 and past 512 tokens, and is given back at the end."""
+    engine = onnxruntime.create(settings, artifact.parent)
+    rows = engine._rounds._rows
+    short, long = PROMPT[:40], PROMPT[:250]
+
+    async def main() -> list[Step]:
+        asked = ((short, 100), (long, 300), (PROMPT[50:90], 100))
+        return await asyncio.gather(*(collect(engine, ids, max_tokens=tokens) for ids, tokens in asked))
+
+    alone = asyncio.run(collect(engine, short, max_tokens=100))
+    assert rows.capacity == 256
+    one, grown, _ = asyncio.run(main())
+    assert one == alone
+    assert len(grown.ids) == 300
+    assert asyncio.run(collect(engine, long, max_tokens=300)) == grown
+    deadline = time.monotonic() + 5
+    while rows.capacity > 256 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert rows.capacity == 256
+    engine.close()
+
+
+def test_rows_hold_no_more_than_they_were_made_for(artifact: Path) -> None:
+    rows = DecoderRows(artifact, rows=2, capacity=300, threads=1)
+    rows.read(0, PROMPT[:299])
+    rows.step([5])
+    with pytest.raises(ValueError, match="a row of 300 tokens cannot hold 301"):
+        rows.step([5])
+
+
+def test_an_interrupted_run_leaves_the_rows_as_they_were(artifact: Path) -> None:
+    rows, undisturbed = (DecoderRows(artifact, rows=2, capacity=300, threads=1) for _ in range(2))
+    for each in (rows, undisturbed):
+        each.read(0, PROMPT[:20])
+    rows.interrupt()
+    with pytest.raises(Interrupted):
+        rows.step([7])
+    assert np.array_equal(rows.step([7]), undisturbed.step([7]))
+    assert np.array_equal(rows.step([9]), undisturbed.step([9]))
 
 
 def test_a_failing_sequence_spares_its_neighbours(engine: Engine) -> None:

@@ -52,8 +52,8 @@ class Endless(Counter):
 def make() -> Iterator[Callable[..., Scheduler]]:
     made: list[Scheduler] = []
 
-    def create(active: int = 2, waiting: int = 4) -> Scheduler:
-        made.append(Scheduler(active, waiting))
+    def create(active: int = 2, waiting: int = 4, **options: Any) -> Scheduler:
+        made.append(Scheduler(active, waiting, **options))
         return made[-1]
 
     yield create
@@ -364,8 +364,8 @@ def test_room_is_required_with_numbers() -> None:
 
 
 def test_many_sequences_have_their_steps_passed_on_together(make: Callable[..., Scheduler]) -> None:
-    """Twelve run: the first step of each comes at once, then three at a time, the rest with the last."""
-    scheduler = make(active=12, waiting=0)
+    """The first step of each comes at once, the last with all that is held, those between when it is time."""
+    scheduler = make(active=12, waiting=0, responses_a_second=1e-3)
 
     async def main() -> list[list[Step]]:
         gate = threading.Event()
@@ -376,13 +376,50 @@ def test_many_sequences_have_their_steps_passed_on_together(make: Callable[..., 
 
     for steps in asyncio.run(main()):
         assert ids(steps) == list(range(9))
-        assert len(steps) <= 5
+        assert len(steps) <= 3
         assert steps[-1].finish_reason == "length"
+
+
+def test_held_steps_come_when_it_is_time(make: Callable[..., Scheduler]) -> None:
+    """An endless sequence is heard again and again, with many steps at a time."""
+    scheduler = make(active=1, waiting=0, responses_a_second=1e-3)
+
+    async def main() -> list[Step]:
+        async with aclosing(scheduler.generate("one", Endless, Sampling(max_tokens=1))) as steps:
+            return [await anext(steps) for _ in range(4)]
+
+    first, *others = asyncio.run(main())
+    assert first.ids == (0,)
+    assert all(len(step.ids) > 1 for step in others)
+
+
+def test_a_round_for_nobody_is_interrupted(make: Callable[..., Scheduler]) -> None:
+    """Only when the last who waits for it has gone, by a cancel or by leaving."""
+    interrupted: list[int] = []
+    scheduler = make(active=2, waiting=0, interrupt=lambda: interrupted.append(scheduler.health().active))
+
+    async def one(name: str) -> None:
+        async for step in scheduler.generate(name, Endless, Sampling(max_tokens=1)):
+            if step.finish_reason:
+                return
+
+    async def main() -> None:
+        first, second = (asyncio.create_task(one(name)) for name in ("first", "second"))
+        await until(lambda: scheduler.health().active == 2 and scheduler.health().generated_tokens > 10)
+        scheduler.abort("first")
+        assert not interrupted
+        await first
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        await until(lambda: scheduler.health().active == 0)
+
+    asyncio.run(main())
+    assert interrupted == [1]
 
 
 def test_what_was_held_back_comes_before_the_end(make: Callable[..., Scheduler]) -> None:
     """A cancel, and an error, lose nothing that was generated before."""
-    scheduler = make(active=12, waiting=0)
+    scheduler = make(active=12, waiting=0, responses_a_second=1e-3)
     gates = [threading.Event() for _ in range(12)]
 
     async def read(name: str, runner: Counter) -> tuple[list[int], str]:

@@ -8,7 +8,6 @@ import itertools
 import json
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing
 from pathlib import Path
@@ -29,6 +28,7 @@ from backends.engine.protocol import (
 )
 from backends.front import generation, outputs
 from backends.front.generation import Chunk
+from backends.front.lookout import Lookout
 from backends.front.metrics import Metrics
 from backends.front.request import Limits, Request, parse
 from backends.text.chat import Chat
@@ -36,9 +36,6 @@ from backends.text.decoding import Vocabulary
 from backends.text.encoding import Encoder
 
 WARM_UP_TOKENS = 2
-SECONDS_BETWEEN_LOOKS = 0.05
-"""How often a request that waits for its next step is asked whether its client has gone."""
-
 _CODES: dict[type[Exception], str] = {
     InvalidRequest: "INVALID_ARG",
     Overloaded: "UNAVAILABLE",
@@ -68,6 +65,7 @@ class TritonPythonModel:
             unsupported=self._engine.unsupported,
         )
         self._numbers = itertools.count()
+        self._lookout = Lookout(self._engine.abort)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
         self._thread.start()
@@ -104,7 +102,7 @@ class TritonPythonModel:
         return parse(tensors, parameters, self._limits, self._encoder, self._chat, timeout)
 
     async def _serve(self, answer: _Answer, request: Request) -> None:
-        watch = asyncio.create_task(self._watch(answer))
+        self._lookout.enter(answer)
         try:
             scores = await self._engine.score(request.ids) if request.prompt_log_probs else []
             await _all_or_none(
@@ -115,16 +113,14 @@ class TritonPythonModel:
             self._engine.abort(answer.name)
             answer.fail(error)
         finally:
-            watch.cancel()
+            self._lookout.leave(answer)
 
     async def _serve_one(self, answer: _Answer, request: Request, place: int, scores: list[float]) -> None:
         chunks: list[Chunk] = []
         async with aclosing(self._chunks(answer, request, place)) as made:
             async for chunk in made:
-                if answer.is_cancelled():
-                    self._engine.abort(answer.name)
-                    if not chunk.finish_reason:
-                        continue
+                if self._lookout.has_gone(answer) and not chunk.finish_reason:
+                    continue
                 chunks.append(chunk)
                 if request.stream:
                     answer.send(chunk, len(request.ids), scores)
@@ -135,13 +131,6 @@ class TritonPythonModel:
         return generation.generate(
             self._engine, answer.name, request, place, self._vocabulary, self._reasoning
         )
-
-    async def _watch(self, answer: _Answer) -> None:
-        """Notice a client that left while its request waits or its prompt is read."""
-        while True:
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-            if answer.seconds_since_look() >= SECONDS_BETWEEN_LOOKS and answer.is_cancelled():
-                self._engine.abort(answer.name)
 
     async def _warm_up(self) -> None:
         ids = self._encoder.encode("Hello") or [0]
@@ -157,14 +146,9 @@ class _Answer:
         self._sender = sender
         self._names = names
         self.name = name
-        self._looked = time.monotonic()
-
-    def seconds_since_look(self) -> float:
-        return time.monotonic() - self._looked
 
     def is_cancelled(self) -> bool:
         """Ask Triton whether the client has gone."""
-        self._looked = time.monotonic()
         return bool(self._sender.is_cancelled())
 
     def send(self, chunk: Chunk, input_tokens: int, scores: list[float]) -> None:

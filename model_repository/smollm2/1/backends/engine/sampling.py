@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -36,22 +37,27 @@ class Sampler:
         """
         changed = self._penalised(logits)
         banned = self._banned()
-        # a copy of the vocabulary for the sake of a few ids would cost more than the choice itself
-        kept = changed[banned]
-        changed[banned] = -np.inf
-        chosen = self._pick(changed)
-        possible = bool(np.isfinite(changed[chosen]))
-        changed[banned] = kept
-        if not possible:
+        chosen, value = self._pick_but(banned, changed) if banned else self._pick(changed)
+        if not math.isfinite(value):
             raise InvalidRequest("bad_words, logit_bias and min_tokens together forbid every token")
         self._ids.append(chosen)
         self._counts[chosen] += 1
         return chosen, log_probability(logits, chosen) if self._sampling.log_probs else 0.0
 
-    def _pick(self, logits: Logits) -> int:
-        if self._sampling.temperature == 0.0 or self._sampling.top_k == 1:
-            return int(logits.argmax())
-        return self._draw(logits) if np.isfinite(logits.max()) else 0
+    def _pick_but(self, banned: list[int], logits: Logits) -> tuple[int, float]:
+        # a copy of the vocabulary for the sake of a few ids would cost more than the choice itself
+        kept = logits[banned]
+        logits[banned] = -np.inf
+        picked = self._pick(logits)
+        logits[banned] = kept
+        return picked
+
+    def _pick(self, logits: Logits) -> tuple[int, float]:
+        """Return an id and its logit; one that is not finite when there is nothing to pick."""
+        chosen = int(logits.argmax())
+        if self._sampling.temperature and self._sampling.top_k != 1 and math.isfinite(logits[chosen]):
+            chosen = self._draw(logits)
+        return chosen, float(logits[chosen])
 
     def _penalised(self, logits: Logits) -> Logits:
         """Return logits after bias and penalties; the very array where none applies."""

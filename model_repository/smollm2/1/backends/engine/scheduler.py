@@ -7,6 +7,7 @@ all of them; it inherits admission, deadlines, cancellation and counters.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -30,9 +31,8 @@ interpreter's lock while it computes: it would otherwise let every response, and
 client is still there, wait for whole further steps. A consumer that is slower than this waits for nobody."""
 
 
-STEPS_PASSED_ON_A_ROUND = 4
-"""With more sequences than this, each has its steps passed on two, three, ... at a time after its first:
-a response costs the processor, of which a CPU engine needs all, a good part of what a token costs."""
+LONGEST_HOLD_SECONDS = 0.15
+"""How long steps are held back at the most, whatever the rate of responses: text should seem to flow."""
 
 
 class Runner(Protocol):
@@ -84,21 +84,29 @@ class _Job:
     left: bool = False
     unread: int = 0
 
-    def due(self, outcome: Outcome, interval: int) -> list[Step | EngineError]:
-        """Return what the consumer gets now: its first step at once, later ones `interval` at a time."""
+    def due(self, outcome: Outcome, passing: bool) -> list[Step | EngineError]:
+        """Return what the consumer gets now: all it holds when `passing`, its first and last step at once."""
         if isinstance(outcome, Exception):
             held, self.held = self.held, []
             return [*held, _for_client(outcome)]
         if outcome is not None:
             self.held.append(outcome)
-        if not self.held or (self.begun and len(self.held) < interval and not _last(outcome)):
+        if not self.held or (self.begun and not passing and not _last(outcome)):
             return []
         held, self.held, self.begun = self.held, [], True
         return [merge(held)]
 
 
 class Scheduler:
-    """Runs up to `max_active` sequences, keeps up to `max_waiting` more in line."""
+    """Runs up to `max_active` sequences, keeps up to `max_waiting` more in line.
+
+    Args:
+        advance: does a round.
+        courtesy: see COURTESY_SECONDS.
+        responses_a_second: how often steps are passed on at the most, over all sequences; a sequence's
+            first and last step are never held back.
+        interrupt: ends the round that runs, which then brings nothing; called when nobody waits for it.
+    """
 
     def __init__(
         self,
@@ -106,9 +114,14 @@ class Scheduler:
         max_waiting: int,
         advance: Advance = one_by_one,
         courtesy: float = COURTESY_SECONDS,
+        responses_a_second: float = math.inf,
+        interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self._advance = advance
         self._courtesy = courtesy
+        self._responses_a_second = responses_a_second
+        self._interrupt = interrupt
+        self._passed = 0.0
         self._max_active = max_active
         self._max_waiting = max_waiting
         self._lock = threading.Condition()
@@ -146,7 +159,8 @@ class Scheduler:
                     self._lock.notify()
         finally:
             job.left = True
-            self._wake()
+            with self._lock:
+                self._recheck()
 
     def abort(self, request: str) -> None:
         """Mark the sequences of a request; the worker drops them before their next turn."""
@@ -154,7 +168,7 @@ class Scheduler:
             for job in (*self._active, *self._waiting):
                 if job.request == request:
                     job.cancelled = True
-            self._lock.notify()
+            self._recheck()
 
     def health(self) -> Health:
         """Return the counters now."""
@@ -175,9 +189,11 @@ class Scheduler:
             self._lock.notify()
         self._thread.join()
 
-    def _wake(self) -> None:
-        with self._lock:
-            self._lock.notify()
+    def _recheck(self) -> None:
+        """Let the worker see who has gone, at once when a round runs for nobody else; holds the lock."""
+        self._lock.notify()
+        if self._active and all(job.cancelled or job.left for job in self._active):
+            self._interrupt()
 
     def _submit(self, job: _Job) -> None:
         with self._lock:
@@ -239,8 +255,16 @@ class Scheduler:
             self._tokens += sum(len(outcome.ids) for _, outcome in made if isinstance(outcome, Step))
         for job in ended:
             self._close(job)
-        interval = -(-len(running) // STEPS_PASSED_ON_A_ROUND)
-        self._deliver([(job, item) for job, outcome in made for item in job.due(outcome, interval)])
+        passing = self._is_time_to_pass(len(running))
+        self._deliver([(job, item) for job, outcome in made for item in job.due(outcome, passing)])
+
+    def _is_time_to_pass(self, running: int) -> bool:
+        """Return whether this round passes on what is held: for all at once, so that readers wake once."""
+        now = time.monotonic()
+        if now - self._passed < min(running / self._responses_a_second, LONGEST_HOLD_SECONDS):
+            return False
+        self._passed = now
+        return True
 
     def _deliver(self, items: Sequence[tuple[_Job, Step | EngineError]]) -> None:
         """Hand items to the loops of their consumers, each loop woken once."""

@@ -9,6 +9,9 @@ from typing import Any
 from backends.engine.protocol import Health
 
 SECONDS_BETWEEN_LOOKS = 0.05
+LOOKS_BETWEEN_COUNTS = 10
+"""Whoever comes or goes is published at once, what only grows meanwhile every so many looks."""
+
 
 # name -> (kind, description, the value in Health)
 _FAMILIES: dict[str, tuple[str, str, Callable[[Health], int]]] = {
@@ -52,12 +55,16 @@ class Metrics:
         self._thread.join()
 
     def _publish_until_closed(self) -> None:
+        load, looks = (0, 0), 0
         while not self._ended.wait(SECONDS_BETWEEN_LOOKS):
-            self._publish()
-        self._publish()
+            health = self._health()
+            before, load = load, (health.active, health.waiting)
+            looks += 1
+            if load != before or looks % LOOKS_BETWEEN_COUNTS == 0:
+                self._publish(health)
+        self._publish(self._health())
 
-    def _publish(self) -> None:
-        health = self._health()
+    def _publish(self, health: Health) -> None:
         for name, (kind, _, value_of) in _FAMILIES.items():
             value, before = value_of(health), self._published.get(name, 0)
             if value == before:

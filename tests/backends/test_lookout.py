@@ -1,0 +1,94 @@
+"""Who is asked whether they are still there, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from backends.front import lookout
+from backends.front.lookout import Lookout
+
+
+class Answer:
+    """Counts how often it was looked at."""
+
+    def __init__(self, name: str, gone: bool = False) -> None:
+        self.name, self.gone, self.looks = name, gone, 0
+
+    def is_cancelled(self) -> bool:
+        self.looks += 1
+        return self.gone
+
+
+async def until_some(aborted: list[str]) -> None:
+    async with asyncio.timeout(10):
+        while not aborted:
+            await asyncio.sleep(0.01)
+
+
+def test_one_that_brings_nothing_is_looked_at_too() -> None:
+    aborted: list[str] = []
+
+    async def main() -> None:
+        watch = Lookout(aborted.append)
+        here, gone = Answer("here"), Answer("gone", gone=True)
+        watch.enter(here)
+        watch.enter(gone)
+        await until_some(aborted)
+        assert watch.has_gone(gone)
+        assert not watch.has_gone(here)
+        watch.leave(gone)
+        watch.leave(here)
+
+    asyncio.run(main())
+    assert aborted == ["gone"]
+
+
+def test_a_look_at_each_response_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time at all between looks: every response is one."""
+    monkeypatch.setattr(lookout, "LOOKS_A_SECOND", 1e9)
+
+    async def main() -> None:
+        watch, answer = Lookout(lambda name: None), Answer("one")
+        watch.enter(answer)
+        for _ in range(3):
+            assert not watch.has_gone(answer)
+        assert answer.looks == 3
+        answer.gone = True
+        assert watch.has_gone(answer)
+        assert watch.has_gone(answer)
+        assert answer.looks == 4
+        watch.leave(answer)
+
+    asyncio.run(main())
+
+
+def test_many_responses_are_not_many_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout, "LOOKS_A_SECOND", 1e-3)
+
+    async def main() -> None:
+        watch, answer = Lookout(lambda name: None), Answer("one", gone=True)
+        watch.enter(answer)
+        assert not any(watch.has_gone(answer) for _ in range(100))
+        watch.leave(answer)
+        assert answer.looks == 0
+
+    asyncio.run(main())
+
+
+def test_it_ends_with_the_last_answer_and_begins_again() -> None:
+    aborted: list[str] = []
+
+    async def main() -> None:
+        watch = Lookout(aborted.append)
+        for name in ("first", "second"):
+            answer = Answer(name, gone=True)
+            watch.enter(answer)
+            await until_some(aborted)
+            watch.leave(answer)
+            assert aborted.pop() == name
+            await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
