@@ -9,9 +9,13 @@ from urllib.parse import urlsplit
 from builder.errors import UsageError
 from builder.report import Report
 from builder.serve import boot
+from builder.server import Options
 from builder.verify import checks, verify
 
 Progress = Callable[[str, float], None]
+
+SECONDS_TO_STOP = 3
+"""When all is verified only the requests count as in flight that Triton refused: it would wait for them."""
 
 
 def run(
@@ -39,7 +43,7 @@ def run(
     if url:
         return ask(*addresses(url, grpc_url, metrics_url))
     progress("booting Triton", 0.0)
-    with boot(repository) as server:
+    with boot(repository, options=Options(exit_timeout=SECONDS_TO_STOP)) as server:
         return ask(server.http, server.grpc, server.metrics)
 
 
