@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from builder.measuring.door import Heard
@@ -27,24 +28,45 @@ class Events:
         import aiohttp
 
         if self._session is None:
-            # the patience of a run is kept by its watch, not per request
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=SECONDS_IDLE),
-                timeout=aiohttp.ClientTimeout(),
-            )
-        try:
-            async with self._session.post(url, data=body, headers=self._headers) as response:
-                if response.status != 200:
-                    text = (await response.content.read(MOST_OF_AN_ERROR)).decode(errors="replace")
-                    raise Status(response.status, text)
-                async for arrived in response.content.iter_any():
-                    heard.append((time.perf_counter(), arrived))
-        except (aiohttp.ClientError, OSError) as failure:
-            raise Refused(_told(failure, url)) from None
+            self._session = _session()
+        while True:
+            connection = SimpleNamespace(used_before=False)
+            try:
+                return await self._exchange(url, body, heard, connection)
+            except (aiohttp.ClientError, OSError) as failure:
+                # a server may close an idle connection at the moment it is used: that is no answer of its
+                lost = isinstance(failure, aiohttp.ClientConnectionError)
+                if heard or not (lost and connection.used_before):
+                    raise Refused(_told(failure, url)) from None
+
+    async def _exchange(self, url: str, body: bytes, heard: Heard, connection: SimpleNamespace) -> None:
+        call = self._session.post(url, data=body, headers=self._headers, trace_request_ctx=connection)
+        async with call as response:
+            if response.status != 200:
+                text = (await response.content.read(MOST_OF_AN_ERROR)).decode(errors="replace")
+                raise Status(response.status, text)
+            async for arrived in response.content.iter_any():
+                heard.append((time.perf_counter(), arrived))
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+def _session() -> Any:
+    import aiohttp
+
+    async def note(session: Any, context: Any, parameters: Any) -> None:
+        context.trace_request_ctx.used_before = True
+
+    reused = aiohttp.TraceConfig()
+    reused.on_connection_reuseconn.append(note)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=SECONDS_IDLE),
+        # the patience of a run is kept by its watch, not per request
+        timeout=aiohttp.ClientTimeout(),
+        trace_configs=[reused],
+    )
 
 
 class Status(Refused):

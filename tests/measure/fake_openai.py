@@ -25,6 +25,8 @@ class Manners:
     fails_from: int | None = None
     at_once: int | None = None
     key: str = ""
+    uses: int | None = None
+    """So many requests are answered on a connection; the next one finds it closed."""
 
 
 @dataclass
@@ -44,7 +46,13 @@ class FakeOpenAi:
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
+            used = 0
+
             def do_POST(self) -> None:
+                self.used += 1
+                if fake.manners.uses is not None and self.used > fake.manners.uses:
+                    self.close_connection = True
+                    return
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 fake.bodies.append(body)
                 fake.paths.append(self.path)

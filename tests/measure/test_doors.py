@@ -97,6 +97,20 @@ def test_what_goes_wrong_is_named(fake: Start, manners: dict[str, Any], said: st
         asked(fake(**manners))
 
 
+def test_a_connection_that_closed_while_idle_is_no_error(fake: Start) -> None:
+    """Every second request meets a closed connection, and is asked again on a new one."""
+    endpoint = fake(uses=1)
+    answers, _ = asked(endpoint, times=4)
+    assert [len(answer.tokens) for answer in answers] == [5] * 4
+    assert len(endpoint.bodies) == 4
+
+
+def test_a_server_that_never_answers_is_an_error(fake: Start) -> None:
+    endpoint = fake(uses=0)
+    with pytest.raises(Refused, match="disconnected"):
+        asked(endpoint)
+
+
 def test_nobody_listening_is_named() -> None:
     with FakeOpenAi() as gone:
         pass

@@ -84,6 +84,16 @@ def test_a_seed_sends_the_very_same_requests(fake: Start) -> None:
     assert len(sent[0]) == 6
 
 
+def test_no_more_is_asked_than_wanted(fake: Start) -> None:
+    """Two warm up, five are measured, by two workers of which one has nothing to do at the end."""
+    endpoint = fake()
+    words = ("--openai", endpoint.url, "--model", "m", "--concurrency", "2", "--warm-up", "2")
+    found = measured(*words, "--requests", "5", "--no-keep-up")
+    assert len(endpoint.bodies) == 7
+    assert found["runs"][0]["requests"] == 5
+    assert found["settings"]["kept_up"] is False
+
+
 def test_files_table_and_comparison(fake: Start, tmp_path: Path) -> None:
     first, second, page = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "report.html"
     words = ("--concurrency", "1,2", "--requests", "4", "--repeat", "2")
@@ -194,6 +204,8 @@ def test_the_key_comes_from_the_environment(fake: Start) -> None:
         (("--rate", "inf"), "'inf'"),
         (("--rate", "-1"), "'-1'"),
         (("--requests", "3", "--seconds", "2"), "exclude each other"),
+        (("--no-keep-up", "--concurrency", "2"), "--no-keep-up needs --requests"),
+        (("--no-keep-up", "--requests", "3", "--rate", "2"), "without --rate"),
         (("--url", "http://127.0.0.1:9"), "--url needs a Triton"),
         (("--extra", "[1]"), "no JSON object"),
         (("--prompts", "none.jsonl"), "none.jsonl"),
