@@ -10,7 +10,7 @@ from backends.engine.protocol import Health
 
 SECONDS_BETWEEN_LOOKS = 0.05
 LOOKS_BETWEEN_COUNTS = 10
-"""Whoever comes or goes is published at once, what only grows meanwhile every so many looks."""
+"""While the same number of requests runs on, what only grows is published every so many looks."""
 
 
 # name -> (kind, description, the value in Health)
@@ -60,7 +60,8 @@ class Metrics:
             health = self._health()
             before, load = load, (health.active, health.waiting)
             looks += 1
-            if load != before or looks % LOOKS_BETWEEN_COUNTS == 0:
+            runs_on = any(load) and load == before
+            if not runs_on or looks % LOOKS_BETWEEN_COUNTS == 0:
                 self._publish(health)
         self._publish(self._health())
 

@@ -118,7 +118,7 @@ MUTANTS = (
     _mutant(
         "the engine takes the second best token",
         "golden_ids alone_equals_among_sixteen",
-        _sampling("return int(logits.argmax())", "return int(logits.argsort()[-2])"),
+        _sampling("chosen = int(logits.argmax())", "chosen = int(logits.argsort()[-2])"),
         fast=True,
     ),
     _mutant(
