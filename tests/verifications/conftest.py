@@ -39,6 +39,7 @@ def verdict(
         if isinstance(item, pytest.Function)
         and hasattr(item, "callspec")
         and "mutant" in item.callspec.params
+        and "verdict" in item.fixturenames
     ]
 
     def judge(mutant: Mutant) -> Report:

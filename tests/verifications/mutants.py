@@ -265,7 +265,8 @@ MUTANTS = (
         "bias, bans and penalties are ignored",
         "logit_bias_forces_token logit_bias_forbids_token greedy_tokens_are_likeliest"
         " bad_words_never_appear repetition_penalty_is_applied",
-        _sampling("if not penalised and not banned:", "if True:"),
+        _sampling("changed = self._penalised(logits)", "changed = logits"),
+        _sampling("banned = self._banned()", "banned = []"),
     ),
     _mutant(
         "stop words are ignored",
@@ -324,14 +325,14 @@ MUTANTS = (
     _mutant(
         "counts are wrong",
         "input_tokens_are_counted output_tokens_are_counted",
-        _outputs("[[input_tokens]]", "[[input_tokens + 1]]"),
+        _outputs("_integer(tokens)", "_integer(tokens + 1)"),
         _generation("output_tokens=self._tokens", "output_tokens=len(step.ids)"),
     ),
     _mutant(
         "log probabilities lose their sign",
         "log_probs_are_probabilities prompt_log_probs",
-        _outputs("np.array([chunk.log_probs]", "np.abs([chunk.log_probs]"),
-        _outputs("np.array([prompt_log_probs]", "np.abs([prompt_log_probs]"),
+        _outputs("_floats(chunk.log_probs)", "np.abs(_floats(chunk.log_probs))"),
+        _outputs("_floats(scores)", "np.abs(_floats(scores))"),
     ),
     _mutant(
         "nothing is echoed",
@@ -400,7 +401,7 @@ MUTANTS = (
     _mutant(
         "counters count twice",
         "engine_counters",
-        _scheduler("self._tokens += len(step.ids) if step else 0", "self._tokens += 2"),
+        _scheduler("self._tokens += sum(len(outcome.ids)", "self._tokens += sum(2 * len(outcome.ids)"),
     ),
     _mutant(
         "prompts are taken as they come",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, Mutant
@@ -26,6 +28,14 @@ def test_the_checks_notice(mutant: Mutant, verdict: Callable[[Mutant], Report]) 
     failed = {comparison.name for comparison in report.failures}
     details = "\n".join(f"{row[2]}: {row[3]} {row[4]}" for row in report.rows())
     assert failed == mutant.kills, f"not noticed: {sorted(mutant.kills - failed)}\n{details}"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_there_is_what_it_changes(mutant: Mutant, scripted: Path, tmp_path: Path) -> None:
+    """Also of the mutants that are only run in the slow tier."""
+    shutil.copytree(scripted, tmp_path / "repository")
+    for patch in mutant.patches:
+        patch.apply(tmp_path / "repository")
 
 
 def test_there_is_a_mutant_for_every_check() -> None:
