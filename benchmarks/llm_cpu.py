@@ -1,6 +1,6 @@
 """SmolLM2-135M on the CPU: what serving costs over the raw library, and how we stand among servers.
 
-    python benchmarks/llm_cpu.py [--quick] [--peers onnxruntime,llama_cpp] [--repeats 5]
+    python benchmarks/llm_cpu.py [--quick] [--peers onnxruntime,llama_cpp]
 
 Every row answers the same chats with exactly the same number of greedy tokens. Raw rows are swept over
 threads and batches, so that they are the real limit; served rows are all measured by `builder measure`.
@@ -12,7 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,7 +25,6 @@ from workbench.children import BENCHMARKS
 from workbench.deployment import Deployment
 from workbench.tournament import Row, play, sweep, top
 
-LEVELS = (1, 4, 8, 16)
 IDLE_BASE_MB = 600
 PACKAGES = [
     *("onnxruntime", "onnxruntime-genai", "openvino-genai", "xllamacpp"),
@@ -35,19 +34,18 @@ PACKAGES = [
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a run takes; `tries` of `sweep_tokens` for every setting of every row."""
+    """How long a run takes; `repeats` by concurrency, `tries` of `sweep_tokens` for every setting."""
 
-    levels: tuple[int, ...]
+    repeats: Mapping[int, int]
     tokens: int
-    repeats: int
     sweep_tokens: int
     tries: int
     boots: int
-    waves: int
 
 
-FULL = Effort(LEVELS, tokens=128, repeats=5, sweep_tokens=48, tries=2, boots=3, waves=2)
-QUICK = Effort((1, 8, 16), tokens=24, repeats=1, sweep_tokens=8, tries=0, boots=1, waves=1)
+# few requests alone are soon over and vary the most
+FULL = Effort({1: 30, 4: 6, 8: 12, 16: 12}, tokens=128, sweep_tokens=32, tries=2, boots=3)
+QUICK = Effort({1: 1, 8: 1, 16: 1}, tokens=24, sweep_tokens=8, tries=0, boots=1)
 QUICK_PEERS = "onnxruntime,llama_cpp"
 
 BARS = (
@@ -67,7 +65,7 @@ def main() -> int:
     children.end_like_a_person()
     effort = QUICK if arguments.quick else FULL
     names = (arguments.peers or (QUICK_PEERS if arguments.quick else ",".join(lineup.PEERS))).split(",")
-    repeats = arguments.repeats or effort.repeats
+    levels = tuple(effort.repeats)
     python = environment.ensure(BENCHMARKS / ".venv-peers", BENCHMARKS / "requirements.txt")
     with tempfile.TemporaryDirectory(prefix="llm-cpu-") as folder:
         scratch = Path(folder)
@@ -77,14 +75,14 @@ def main() -> int:
             idle = _idle_memory(served)
             works = chats.Works(scratch, served.tokenizer)
             with lineup.start(names, served, python, scratch, sweeping=effort.tries > 0) as rows:
-                sweep(rows, effort.levels, works.of(effort.sweep_tokens, 1), effort.tries)
-                play(rows, effort.levels, works.of(effort.tokens, effort.waves), repeats)
+                sweep(rows, levels, works.of(effort.sweep_tokens), effort.tries)
+                play(rows, effort.repeats, works.of(effort.tokens))
     figures = figures_of(rows) | idle | {"boot_to_first_token_s": median(boots)}
-    found = [row.to_json(level) for row in rows for level in effort.levels]
-    settings = {"tokens": effort.tokens, "levels": effort.levels, "boots_s": boots, "peers": names}
+    found = [row.to_json(level) for row in rows for level in levels]
+    settings = {"tokens": effort.tokens, "repeats": effort.repeats, "boots_s": boots, "peers": names}
     versions = record.versions() | {"peers": environment.versions(python, PACKAGES)}
     record.write("llm_cpu", figures, found, arguments.output, settings=settings, versions=versions)
-    tables.show(rows, effort.levels)
+    tables.show(rows, levels)
     record.print_figures(figures)
     return bars.tell(BARS, figures)
 
@@ -129,7 +127,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a rough answer in under a minute")
     parser.add_argument("--peers", help=f"some of {','.join(lineup.PEERS)}; default: all")
-    parser.add_argument("--repeats", type=int, help=f"default {FULL.repeats}")
     parser.add_argument("--output", type=Path, default=record.FOLDER / "llm_cpu.json", help="the record")
     return parser.parse_args()
 

@@ -107,7 +107,9 @@ def _ratios(rows: list[dict[str, Any]], model: str, prefix: str) -> dict[str, fl
     ratios = {}
     for name, figure in NAMES.items():
         values = {
-            client: [row[name] for row in rows if row["model"] == model and row["client"] == client]
+            client: {
+                row["repeat"]: row[name] for row in rows if (row["model"], row["client"]) == (model, client)
+            }
             for client in ("builder measure", "aiperf")
         }
         if values["aiperf"]:

@@ -40,8 +40,9 @@ class DecoderRows:
         decoder = described["decoder"]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # a waiting thread that spins for longer takes the processor from those who carry the tokens away
-        options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
+        # long enough to outlast the sampling between two steps; a thread that spins for longer takes the
+        # processor from those who carry the tokens away
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "400")
         self._session = onnxruntime.InferenceSession(
             str(folder / decoder["filename"]), options, providers=["CPUExecutionProvider"]
         )

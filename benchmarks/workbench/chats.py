@@ -31,12 +31,12 @@ class Works:
         self._folder, self._tokenizer = folder, tokenizer
         self._made: dict[tuple[int, int, int], Work] = {}
 
-    def of(self, tokens: int, most_waves: int) -> Callable[[int, int], Work]:
-        """Return what gives the work at a concurrency, of so many requests for each of its workers."""
+    def of(self, tokens: int) -> Callable[[int], Work]:
+        """Return what gives the work at a concurrency: one request for each of its workers."""
 
-        def work(level: int, waves: int) -> Work:
-            # few requests alone say little
-            requests = min(waves, most_waves) * max(level, 3)
+        def work(level: int) -> Work:
+            # one request alone says little
+            requests = max(level, 3)
             key = (level, requests, tokens)
             if key not in self._made:
                 self._made[key] = _work(self._folder, self._tokenizer, *key)

@@ -23,15 +23,17 @@ Settings = dict[str, Any]
 class Lineup:
     """How a peer takes part: its settings to try, the last of which is the usual one.
 
-    `shares` divide the concurrency into batches; `waves` are requests for each worker.
+    `shares` divide the concurrency into batches.
     """
 
     raw: tuple[Settings, ...]
     served: tuple[Settings, ...] = ()
     same_artifact: bool = False
     shares: tuple[int, ...] = (1,)
-    waves: int = 2
 
+
+LIMIT = "onnxruntime"
+"""Who runs our artifact fastest, and so plays as often as we do."""
 
 _THREADS: tuple[Settings, ...] = ({"threads": 1}, {"threads": 2})
 _PRECISIONS = ("bfloat16", "float32")
@@ -44,11 +46,9 @@ PEERS = {
     # f32 beats its default bf16 on processors that only emulate it
     "openvino_genai": Lineup(tuple({**threads, "precision": "f32"} for threads in _THREADS)),
     "llama_cpp": Lineup(_THREADS, _THREADS),
-    # by far the slowest: one wave of requests shows it as well
     "transformers": Lineup(
         tuple({**threads, "precision": "float32"} for threads in _THREADS),
         tuple({"threads": 2, "precision": precision} for precision in _PRECISIONS),
-        waves=1,
     ),
 }
 
@@ -82,9 +82,9 @@ def start(
             ]
             servers = [contenders.openai(peer, settings) for settings, peer in _loaded(doors[name])]
             if libraries:
-                rows.append(Row(name, "raw", libraries, lineup.same_artifact, lineup.waves))
+                rows.append(Row(name, "raw", libraries, lineup.same_artifact, seldom=name != LIMIT))
             if servers:
-                rows.append(Row(name, "served", servers, same_artifact=False, waves=lineup.waves))
+                rows.append(Row(name, "served", servers, same_artifact=False, seldom=True))
         yield rows
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import median
 
 _MOST_POINTS = 300
 
 
-def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the median of the ratios of runs that stood next to one another."""
-    return median(mine / other for mine, other in zip(ours, theirs, strict=True))
+def paired_ratio(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
+    """Return the median of the ratios of runs that stood next to one another: those of the same key."""
+    return median(ours[key] / theirs[key] for key in _shared(ours, theirs))
 
 
-def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> float:
+def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> float:
     """Return the median of the differences of runs that stood next to one another."""
-    return median(mine - other for mine, other in zip(ours, theirs, strict=True))
+    return median(ours[key] - theirs[key] for key in _shared(ours, theirs))
+
+
+def _shared(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[int]:
+    found = sorted(ours.keys() & theirs.keys())
+    if not found:
+        raise ValueError("no run of one stood next to a run of the other")
+    return found
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
 from rich.console import Console
 from rich.table import Table
@@ -21,5 +20,5 @@ def show(rows: Sequence[Row], levels: Sequence[int]) -> None:
     table.add_column("first token, ms", justify="right")
     for row in rows:
         cells = [f"{row.rate(level):.1f}" for level in levels]
-        table.add_row(row.name, row.kind, *cells, f"{median(row.delays(levels[0])):.1f}")
+        table.add_row(row.name, row.kind, *cells, f"{row.delay(levels[0]):.1f}")
     Console(width=110).print(table)

@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from workbench.contenders import Contender, Sample, Work
 
-WorkOf = Callable[[int, int], Work]
-"""The work at a concurrency, of so many requests for each of its workers."""
+WorkOf = Callable[[int], Work]
+"""The work at a concurrency."""
+
+SELDOM = 3
+"""How often a row plays whose place nobody doubts."""
+
+_HOPELESS = 0.7
+"""The share of the fastest try below which a setting is not tried again."""
 
 
 @dataclass
 class Row:
-    """One line of the table: a contender at each of its settings, and what its best gave, by concurrency."""
+    """One line of the table: a contender at each of its settings, and what its best gave.
+
+    `samples` are kept by concurrency and repeat: those of two rows in the same repeat stood side by side.
+    """
 
     name: str
     kind: str
     candidates: Sequence[Contender]
     same_artifact: bool
-    waves: int = 2
+    seldom: bool = False
     best: dict[int, Contender] = field(default_factory=dict)
-    samples: dict[int, list[Sample]] = field(default_factory=dict)
+    samples: dict[int, dict[int, Sample]] = field(default_factory=dict)
 
-    def rates(self, level: int) -> list[float]:
-        return [sample.tokens_per_second for sample in self.samples[level]]
+    def rates(self, level: int) -> dict[int, float]:
+        return {repeat: sample.tokens_per_second for repeat, sample in self.samples[level].items()}
 
-    def delays(self, level: int) -> list[float]:
-        return [sample.ttft_ms for sample in self.samples[level]]
+    def delays(self, level: int) -> dict[int, float]:
+        return {repeat: sample.ttft_ms for repeat, sample in self.samples[level].items()}
 
     def rate(self, level: int) -> float:
-        return median(self.rates(level))
+        return median(self.rates(level).values())
+
+    def delay(self, level: int) -> float:
+        return median(self.delays(level).values())
 
     def to_json(self, level: int) -> dict[str, Any]:
         return {
@@ -43,30 +55,37 @@ class Row:
             "concurrency": level,
             "settings": self.best[level].settings,
             "tokens_per_second": round(self.rate(level), 2),
-            "ttft_ms": round(median(self.delays(level)), 2),
+            "ttft_ms": round(self.delay(level), 2),
             "samples": [
-                {"tokens_per_second": round(one.tokens_per_second, 2), "ttft_ms": round(one.ttft_ms, 2)}
-                for one in self.samples[level]
+                {
+                    "repeat": repeat,
+                    "tokens_per_second": round(one.tokens_per_second, 2),
+                    "ttft_ms": round(one.ttft_ms, 2),
+                }
+                for repeat, one in self.samples[level].items()
             ],
         }
-
-
-def fastest(tried: Sequence[tuple[Contender, Sequence[Sample]]]) -> Contender:
-    """Return the candidate with the fastest of all samples: noise only slows."""
-    return max(tried, key=lambda pair: max(sample.tokens_per_second for sample in pair[1]))[0]
 
 
 def sweep(rows: Sequence[Row], levels: Sequence[int], work: WorkOf, tries: int) -> None:
     """Set every row's best candidate at every level; whoever has no choice only warms up."""
     for row in rows:
         for level in levels:
-            tried = [(one, list[Sample]()) for one in row.candidates if not _wasted(one, level)]
-            for _ in range(tries if len(tried) > 1 else 1):
-                for candidate, samples in tried:
-                    samples.append(candidate.sample(work(level, 1)))
-            row.best[level] = fastest(tried)
-            if len(tried) > 1:
+            candidates = [one for one in row.candidates if not _wasted(one, level)]
+            row.best[level] = fastest(candidates, work(level), tries)
+            if len(candidates) > 1:
                 _say(f"{row.name} ({row.kind}), {level} at once: best with {row.best[level].settings}")
+
+
+def fastest(candidates: Sequence[Contender], work: Work, tries: int) -> Contender:
+    """Return the candidate with the fastest of all tries, as noise only slows; the slow get one try only."""
+    rates = [candidate.sample(work).tokens_per_second for candidate in candidates]
+    for _ in range(1, tries if len(candidates) > 1 else 1):
+        hopeless = _HOPELESS * max(rates)
+        for place, candidate in enumerate(candidates):
+            if rates[place] >= hopeless:
+                rates[place] = max(rates[place], candidate.sample(work).tokens_per_second)
+    return candidates[rates.index(max(rates))]
 
 
 def _wasted(candidate: Contender, level: int) -> bool:
@@ -74,20 +93,26 @@ def _wasted(candidate: Contender, level: int) -> bool:
     return getattr(candidate, "share", 1) > 1 and level < 8
 
 
-def play(rows: Sequence[Row], levels: Sequence[int], work: WorkOf, repeats: int) -> None:
-    """Sample every row at every level, the rows in turn, so that noise hits all alike."""
+def play(rows: Sequence[Row], repeats: Mapping[int, int], work: WorkOf) -> None:
+    """Sample every row so often at every level, the rows in turn, so that noise hits all alike."""
     for row in rows:
-        row.samples = {level: [] for level in levels}
-    for repeat in range(repeats):
-        for level in levels:
+        row.samples = {level: {} for level in repeats}
+    for repeat in range(max(repeats.values())):
+        for level, times in repeats.items():
+            players = [row for row in rows if repeat in _turns(row, times)]
             # every other time the other way round: whoever runs after whom must not matter
-            for row in rows if repeat % 2 == 0 else rows[::-1]:
-                sample = row.best[level].sample(work(level, row.waves))
-                row.samples[level].append(sample)
+            for row in players if repeat % 2 == 0 else players[::-1]:
+                sample = row.best[level].sample(work(level))
+                row.samples[level][repeat] = sample
                 _say(
-                    f"repeat {repeat + 1} of {repeats}, {level} at once, {row.name} ({row.kind}): "
+                    f"repeat {repeat + 1} of {times}, {level} at once, {row.name} ({row.kind}): "
                     f"{sample.tokens_per_second:.1f} tokens/s, first token {sample.ttft_ms:.1f} ms"
                 )
+
+
+def _turns(row: Row, times: int) -> range:
+    """Return the repeats at which a row plays, spread over all."""
+    return range(0, times, max(1, times // SELDOM) if row.seldom else 1)[: SELDOM if row.seldom else times]
 
 
 def top(rows: Sequence[Row], level: int) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -45,14 +46,37 @@ def test_one_that_brings_nothing_is_looked_at_too() -> None:
     assert aborted == ["gone"]
 
 
-def test_a_look_at_each_response_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_flows_is_looked_at_between_its_responses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout, "SECONDS_OF_PATIENCE", math.inf)
+    aborted: list[str] = []
+
+    async def main() -> None:
+        watch = Lookout(aborted.append)
+        waiting, flowing = Answer("waiting", gone=True), Answer("flowing")
+        watch.enter(waiting)
+        watch.enter(flowing)
+        assert not watch.has_gone(flowing)
+        flowing.gone = True
+        await until_some(aborted)
+        assert watch.has_gone(flowing)
+        looks = flowing.looks
+        await asyncio.sleep(5 / lookout.ROUNDS_A_SECOND)
+        assert (flowing.looks, waiting.looks) == (looks, 0)
+        watch.leave(waiting)
+        watch.leave(flowing)
+
+    asyncio.run(main())
+    assert aborted == ["flowing"]
+
+
+def test_a_look_at_each_response_but_the_first_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time at all between looks: every response is one."""
     monkeypatch.setattr(lookout, "LOOKS_A_SECOND", 1e9)
 
     async def main() -> None:
         watch, answer = Lookout(lambda name: None), Answer("one")
         watch.enter(answer)
-        for _ in range(3):
+        for _ in range(4):
             assert not watch.has_gone(answer)
         assert answer.looks == 3
         answer.gone = True
@@ -75,6 +99,25 @@ def test_many_responses_are_not_many_looks(monkeypatch: pytest.MonkeyPatch) -> N
         assert answer.looks == 0
 
     asyncio.run(main())
+
+
+def test_the_rounds_look_at_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout, "ROUNDS_A_SECOND", 1000)
+    monkeypatch.setattr(lookout, "SECONDS_OF_PATIENCE", 0)
+    answers = [Answer(str(place)) for place in range(5)]
+
+    async def main() -> None:
+        watch = Lookout(lambda name: None)
+        for answer in answers:
+            watch.enter(answer)
+        async with asyncio.timeout(10):
+            while sum(answer.looks for answer in answers) < 23:
+                await asyncio.sleep(0)
+        for answer in answers:
+            watch.leave(answer)
+
+    asyncio.run(main())
+    assert sorted(answer.looks for answer in answers) == [4, 4, 5, 5, 5]
 
 
 def test_it_ends_with_the_last_answer_and_begins_again() -> None:

@@ -32,7 +32,7 @@ def module(request: pytest.FixtureRequest) -> Any:
 def engine(module: Any, artifact: Path, settings: dict[str, Any]) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
         # each step by itself, so that any of them can be the last that is waited for
-        patch.setattr(module, "RESPONSES_A_SECOND", math.inf, raising=False)
+        patch.setattr(module, "RESPONSES_A_SECOND_PER_THREAD", math.inf, raising=False)
         made = module.create(settings, artifact.parent)
     yield made
     made.close()

@@ -53,12 +53,12 @@ class Scripted:
         return Sample(self.rates.pop(0) if len(self.rates) > 1 else self.rates[0], self.delay)
 
 
-def work(level: int, waves: int) -> Work:
-    return Work(level, 4, Path(), [[1]] * (level * waves))
+def work(level: int) -> Work:
+    return Work(level, 4, Path(), [[1]] * level)
 
 
 def played(name: str, kind: str, rates: list[float], same: bool = False, delay: float = 10.0) -> Row:
-    samples = [Sample(rate, delay) for rate in rates]
+    samples = {repeat: Sample(rate, delay) for repeat, rate in enumerate(rates)}
     best = Scripted([0.0])
     return Row(name, kind, [best], same, best={1: best}, samples={1: samples, 8: samples, 16: samples})
 
@@ -68,13 +68,15 @@ def played(name: str, kind: str, rates: list[float], same: bool = False, delay: 
 
 def test_pairs_are_compared_before_the_median_is_taken() -> None:
     # the machine was three times slower in the second run, for both
-    assert numbers.paired_ratio([90, 30, 95], [100, 33, 100]) == pytest.approx(30 / 33)
-    assert numbers.paired_difference([12, 40, 13], [10, 30, 12]) == 2
+    ours, theirs = {0: 90, 1: 30, 2: 95}, {0: 100, 1: 33, 2: 100}
+    assert numbers.paired_ratio(ours, theirs) == pytest.approx(30 / 33)
+    assert numbers.paired_difference({0: 12, 1: 40, 2: 13}, {0: 10, 1: 30, 2: 12}) == 2
 
 
-def test_runs_without_a_partner_are_refused() -> None:
-    with pytest.raises(ValueError):
-        numbers.paired_ratio([1, 2], [1])
+def test_runs_without_a_partner_do_not_count() -> None:
+    assert numbers.paired_ratio({0: 9, 1: 1, 2: 1}, {0: 10, 7: 100}) == pytest.approx(0.9)
+    with pytest.raises(ValueError, match="no run of one stood next to a run of the other"):
+        numbers.paired_ratio({0: 1}, {1: 1})
 
 
 def test_the_slope_is_not_moved_by_a_few_wild_points() -> None:
@@ -125,10 +127,18 @@ def test_what_was_not_measured_is_missed(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_sweep_takes_the_fastest_of_all_tries() -> None:
-    slow, fast = Scripted([50, 60], "slow"), Scripted([10, 70], "fast")
+    slow, fast = Scripted([60, 50, 60], "slow"), Scripted([50, 70, 50], "fast")
     row = Row("peer", "raw", [slow, fast], same_artifact=False)
-    tournament.sweep([row], (1, 8), work, tries=2)
-    assert row.best == {1: fast, 8: fast}
+    tournament.sweep([row], (8,), work, tries=3)
+    assert row.best == {8: fast}
+
+
+def test_a_hopeless_setting_is_tried_once() -> None:
+    asked: list[str] = []
+    rates = {"slow": [10.0, 99.0], "close": [90.0, 101.0], "fast": [100.0, 95.0]}
+    tried = [Scripted(list(given), name, asked=asked) for name, given in rates.items()]
+    assert tournament.fastest(tried, work(1), tries=2) is tried[1]
+    assert asked == ["slow", "close", "fast", "close", "fast"]
 
 
 def test_a_batch_is_divided_only_where_it_is_large() -> None:
@@ -144,9 +154,19 @@ def test_rows_run_in_turn_and_back() -> None:
     rows = [Row(name, "raw", [Scripted([1.0], name, asked=asked)], False) for name in "abc"]
     tournament.sweep(rows, (1,), work, tries=0)
     asked.clear()
-    tournament.play(rows, (1,), work, repeats=2)
+    tournament.play(rows, {1: 2}, work)
     assert "".join(asked) == "abccba"
-    assert all(len(row.samples[1]) == 2 for row in rows)
+    assert all(list(row.samples[1]) == [0, 1] for row in rows)
+
+
+@pytest.mark.parametrize(("times", "turns"), [(1, [0]), (2, [0, 1]), (6, [0, 2, 4]), (11, [0, 3, 6])])
+def test_a_row_beyond_doubt_plays_seldom(times: int, turns: list[int]) -> None:
+    rows = [Row("ours", "served", [Scripted([1.0])], True), Row("peer", "raw", [Scripted([1.0])], False)]
+    rows[1].seldom = True
+    tournament.sweep(rows, (1, 8), work, tries=0)
+    tournament.play(rows, {1: times, 8: 1}, work)
+    assert [list(row.samples[1]) for row in rows] == [list(range(times)), turns]
+    assert [list(row.samples[8]) for row in rows] == [[0], [0]]
 
 
 def test_a_row_becomes_plain_data() -> None:
@@ -364,8 +384,8 @@ def test_clients_are_compared_run_by_run() -> None:
     figures = dict.fromkeys(measure_agreement.NAMES, 1.0)
     clients = ("builder measure", "aiperf", "aiperf", "builder measure")
     rows = [
-        {"model": "paced", "client": client, **figures, "ttft_p50": ttft}
-        for client, ttft in zip(clients, (9.0, 10.0, 20.0, 18.0), strict=True)
+        {"model": "paced", "repeat": place // 2, "client": client, **figures, "ttft_p50": ttft}
+        for place, (client, ttft) in enumerate(zip(clients, (9.0, 10.0, 20.0, 18.0), strict=True))
     ]
     found = measure_agreement._ratios(rows, "paced", "")
     assert found["ttft_p50_ratio"] == 0.9

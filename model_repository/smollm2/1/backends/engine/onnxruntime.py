@@ -26,22 +26,22 @@ PROMPT_TOKENS_A_ROUND = 64
 PROMPT_TOKENS_ALONE = 256
 """A prompt with nobody beside it is read in larger pieces, which still leave room to hear a cancel."""
 
-RESPONSES_A_SECOND = 125
-"""More of them would not read faster, and each takes the processor, all of which this engine needs, for a
-good part of what a token takes."""
+RESPONSES_A_SECOND_PER_THREAD = 10
+"""More of them would not read faster, and each stalls a step: its way to the client wakes some ten threads on
+the processors that this engine needs, all of them."""
 
 
 def create(settings: Mapping[str, Any], folder: Path) -> Onnxruntime:
     """Load the artifact at `folder`/settings["model"]; 0 threads are one per core."""
-    arguments = settings["engine_arguments"]
+    # given no number the library ties its threads to cores, where they wait for whoever else runs there
+    threads = int(settings["engine_arguments"]["threads"]) or usable_cores()
     rows = DecoderRows(
         folder / settings["model"],
         rows=int(settings["max_active"]),
         capacity=int(settings["context_length"]),
-        # given no number the library ties its threads to cores, where they wait for whoever else runs there
-        threads=int(arguments["threads"]) or usable_cores(),
+        threads=threads,
     )
-    return Onnxruntime(rows, settings)
+    return Onnxruntime(rows, settings, responses_a_second=threads * RESPONSES_A_SECOND_PER_THREAD)
 
 
 class Onnxruntime(Scheduled):
@@ -49,7 +49,7 @@ class Onnxruntime(Scheduled):
 
     name = "onnxruntime"
 
-    def __init__(self, rows: DecoderRows, settings: Mapping[str, Any]) -> None:
+    def __init__(self, rows: DecoderRows, settings: Mapping[str, Any], *, responses_a_second: float) -> None:
         self._rounds = _Rounds(rows)
         scheduler = Scheduler(
             settings["max_active"],
@@ -57,7 +57,7 @@ class Onnxruntime(Scheduled):
             self._rounds.advance,
             # the library gives the interpreter away while it computes: nobody has to be waited for
             courtesy=0,
-            responses_a_second=RESPONSES_A_SECOND,
+            responses_a_second=responses_a_second,
             interrupt=rows.interrupt,
         )
         super().__init__(scheduler, int(settings["context_length"]))

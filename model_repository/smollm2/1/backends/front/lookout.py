@@ -8,11 +8,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 LOOKS_A_SECOND = 125
-"""Over all answers: a look stalls a CPU engine, which needs every core, and hundreds of answers beside a GPU
-engine would cost all of one."""
+"""Over all answers, at their responses: a look wakes four threads in two processes. On a CPU engine, which
+needs every core, it stalls a step; beside a GPU engine hundreds of answers, each looked at so often, would
+cost a core."""
 
-SECONDS_BETWEEN_ROUNDS = 0.1
-"""How often those are looked at that bring nothing: they wait in line, or their prompt is read."""
+ROUNDS_A_SECOND = 60
+"""How often somebody is looked at without a response, which an engine may hold back for longer."""
+
+SECONDS_OF_PATIENCE = 0.1
+"""How long those are left alone that have brought nothing: they wait in line, or their prompt is read."""
 
 
 class Watched(Protocol):
@@ -31,6 +35,7 @@ class Lookout:
     def __init__(self, abort: Callable[[str], None]) -> None:
         self._abort = abort
         self._looked: dict[Watched, float] = {}
+        self._flowing: set[Watched] = set()
         self._gone: set[Watched] = set()
         self._rounds: asyncio.Task[None] | None = None
 
@@ -43,29 +48,37 @@ class Lookout:
     def leave(self, answer: Watched) -> None:
         """Watch it no longer."""
         del self._looked[answer]
+        self._flowing.discard(answer)
         self._gone.discard(answer)
         if not self._looked and self._rounds is not None:
             self._rounds.cancel()
             self._rounds = None
 
     def has_gone(self, answer: Watched) -> bool:
-        """Return whether the client has gone, as far as known; looks when it is time to."""
-        if answer not in self._gone and self._since(answer) >= len(self._looked) / LOOKS_A_SECOND:
+        """Return whether the client of a response has gone, as far as known; looks when it is time to."""
+        if answer not in self._flowing:
+            # the first token is what its client waits for
+            self._flowing.add(answer)
+        elif self._since(answer) >= len(self._looked) / LOOKS_A_SECOND:
             self._look(answer)
         return answer in self._gone
 
     async def _go_round(self) -> None:
         while True:
-            await asyncio.sleep(SECONDS_BETWEEN_ROUNDS)
-            for answer in list(self._looked):
-                if self._since(answer) >= SECONDS_BETWEEN_ROUNDS:
-                    self.has_gone(answer)
+            await asyncio.sleep(1 / ROUNDS_A_SECOND)
+            due = list(filter(self._is_due, self._looked))
+            if due:
+                self._look(max(due, key=self._since))
+
+    def _is_due(self, answer: Watched) -> bool:
+        patience = 1 / ROUNDS_A_SECOND if answer in self._flowing else SECONDS_OF_PATIENCE
+        return self._since(answer) >= patience
 
     def _since(self, answer: Watched) -> float:
         return time.monotonic() - self._looked[answer]
 
     def _look(self, answer: Watched) -> None:
         self._looked[answer] = time.monotonic()
-        if answer.is_cancelled():
+        if answer not in self._gone and answer.is_cancelled():
             self._gone.add(answer)
             self._abort(answer.name)
