@@ -75,8 +75,7 @@ def _counted(outcome: Outcome, before: dict[str, float], after: dict[str, float]
     return {
         "active_at_end": after[soaking.ACTIVE],
         "waiting_at_end": after[soaking.WAITING],
-        # a client may hang up just when its answer ends: then nothing is left to cancel
-        "cancelled_uncounted": max(0.0, outcome.cancelled - outcome.cancelled_late - counted),
+        "cancelled_uncounted": max(0.0, outcome.cancelled - counted),
     }
 
 

@@ -32,9 +32,6 @@ class Lineup:
     shares: tuple[int, ...] = (1,)
 
 
-LIMIT = "onnxruntime"
-"""Who runs our artifact fastest, and so plays as often as we do."""
-
 _THREADS: tuple[Settings, ...] = ({"threads": 1}, {"threads": 2})
 _PRECISIONS = ("bfloat16", "float32")
 PEERS = {
@@ -82,7 +79,9 @@ def start(
             ]
             servers = [contenders.openai(peer, settings) for settings, peer in _loaded(doors[name])]
             if libraries:
-                rows.append(Row(name, "raw", libraries, lineup.same_artifact, seldom=name != LIMIT))
+                rows.append(
+                    Row(name, "raw", libraries, lineup.same_artifact, seldom=not lineup.same_artifact)
+                )
             if servers:
                 rows.append(Row(name, "served", servers, same_artifact=False, seldom=True))
         yield rows

@@ -179,7 +179,7 @@ def test_figures_compare_with_the_best_of_each_kind() -> None:
     rows = [
         played("builder", "served", [90.0, 45.0], same=True, delay=30),
         played("onnxruntime", "raw", [100.0, 50.0], same=True, delay=20),
-        played("onnxruntime_genai", "raw", [60.0, 30.0], same=True, delay=5),
+        played("onnxruntime_genai", "raw", [60.0, 30.0], same=True, delay=25),
         # faster, but another artifact: no limit of ours
         played("openvino_genai", "raw", [300.0, 300.0]),
         played("llama_cpp", "served", [75.0, 37.5]),
@@ -345,7 +345,9 @@ def test_visits_repeat_with_their_seed() -> None:
     assert found == soaking.visits(habits)
     leaving = [visit for visit in found if visit.leaves_after]
     assert 0.1 < len(leaving) / len(found) < 0.3
-    assert all(1 <= visit.leaves_after <= visit.tokens <= 32 for visit in leaving)
+    assert all(1 <= visit.leaves_after <= 32 for visit in leaving)
+    # so that nobody leaves an answer that is over
+    assert {visit.tokens - visit.leaves_after for visit in leaving} == {soaking.TOKENS_LEFT_BEHIND}
 
 
 def holding(seconds: float, pss: float) -> Holding:
