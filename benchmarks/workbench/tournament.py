@@ -16,7 +16,7 @@ WorkOf = Callable[[int], Work]
 SELDOM = 3
 """How often a row plays whose place nobody doubts."""
 
-_HOPELESS = 0.7
+_HOPELESS = 0.5
 """The share of the fastest try below which a setting is not tried again."""
 
 
