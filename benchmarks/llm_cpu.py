@@ -44,7 +44,7 @@ class Effort:
 
 
 # few requests alone are soon over and vary the most
-FULL = Effort({1: 48, 8: 10, 16: 10}, tokens=128, sweep_tokens=32, tries=2, boots=3)
+FULL = Effort({1: 32, 8: 10, 16: 10}, tokens=128, sweep_tokens=32, tries=2, boots=3)
 QUICK = Effort({1: 1, 8: 1, 16: 1}, tokens=24, sweep_tokens=8, tries=0, boots=1)
 QUICK_PEERS = "onnxruntime,llama_cpp"
 

@@ -13,6 +13,10 @@ from workbench.children import Peer
 from workbench.deployment import Deployment
 
 
+WARM_UP = 3
+"""Requests before every sample, one by one: whoever stood still while others ran begins slowly."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What one sample asks: every chat once, `concurrency` at a time, exactly `tokens` ids each.
@@ -58,8 +62,9 @@ class Raw:
 
     def sample(self, work: Work) -> Sample:
         batch = max(1, work.concurrency // self.share)
-        job = {"prompts": [list(ids) for ids in work.prompts], "tokens": work.tokens, "batch": batch}
-        answer = self.peer.ask(job)
+        prompts = [list(ids) for ids in work.prompts]
+        self.peer.ask({"prompts": prompts[:WARM_UP], "tokens": work.tokens, "batch": 1})
+        answer = self.peer.ask({"prompts": prompts, "tokens": work.tokens, "batch": batch})
         wanted = len(work.prompts) * work.tokens
         if answer["tokens"] != wanted:
             raise SystemExit(f"{self.peer.name} generated {answer['tokens']} tokens, {wanted} were asked for")
@@ -96,7 +101,7 @@ def _load(work: Work) -> list[str]:
         *("--output-tokens", str(work.tokens)),
         *("--prompts", str(work.file)),
         # a library reads exactly these prompts too
-        *("--no-keep-up", "--warm-up", "1", "--no-marks", "--seed", "0", "--patience", "300"),
+        *("--no-keep-up", "--warm-up", str(WARM_UP), "--no-marks", "--seed", "0", "--patience", "300"),
     ]
 
 

@@ -235,9 +235,10 @@ class Answering:
 
 def test_raw_batches_share_the_concurrency() -> None:
     peer = Answering(8)
+    warm_up = {"prompts": [[1, 2], [3]], "tokens": 4, "batch": 1}
     found = contenders.Raw(peer, {"threads": 2}, share=2).sample(WORK)  # type: ignore[arg-type]
     assert (found.tokens_per_second, found.ttft_ms) == (4.0, 7.0)
-    assert peer.jobs == [{"prompts": [[1, 2], [3]], "tokens": 4, "batch": 4}]
+    assert peer.jobs == [warm_up, {**warm_up, "batch": 4}]
 
 
 def test_too_few_tokens_end_the_script() -> None:
