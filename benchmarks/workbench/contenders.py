@@ -12,7 +12,6 @@ from workbench import deployment
 from workbench.children import Peer
 from workbench.deployment import Deployment
 
-
 WARM_UP = 3
 """Requests before every sample, one by one: whoever stood still while others ran begins slowly."""
 
