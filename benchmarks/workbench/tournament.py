@@ -112,7 +112,7 @@ def play(rows: Sequence[Row], repeats: Mapping[int, int], work: WorkOf) -> None:
 
 def _turns(row: Row, times: int) -> range:
     """Return the repeats at which a row plays, spread over all."""
-    return range(0, times, max(1, times // SELDOM) if row.seldom else 1)[: SELDOM if row.seldom else times]
+    return range(0, times, max(1, times // SELDOM))[:SELDOM] if row.seldom else range(times)
 
 
 def top(rows: Sequence[Row], level: int) -> Row:

@@ -104,8 +104,9 @@ def whole_is_one_response(subject: Subject) -> str:
 
 def stream_is_many_responses(subject: Subject) -> str:
     """With `stream` text arrives as it is generated, not all at the end."""
-    tokens = READING_TOKENS
-    inputs = subject.inputs(subject.prompt(), max_tokens=tokens, min_tokens=tokens, stream=True)
+    prompt = subject.prompt()
+    tokens = min(READING_TOKENS, int(subject.settings["context_length"]) - len(prompt.input_ids))
+    inputs = subject.inputs(prompt, max_tokens=tokens, min_tokens=tokens, stream=True)
     asked = time.monotonic()
     answer = subject.ask(inputs)
     seconds = time.monotonic() - asked
