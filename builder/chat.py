@@ -153,7 +153,7 @@ class Conversation:
         stream.finish()
 
     def _failure(self, said: str) -> ChatError:
-        if not alive(self._client):
+        if not self._client.alive("grpc"):
             return ChatError(
                 f"the server at grpc://{self._client.grpc} went away: {said}", remedy=self._remedy
             )
@@ -168,14 +168,6 @@ class Conversation:
             f"the {what} has {prompt} tokens{room}, the context holds {context}: the message was not kept",
             remedy=" or ".join([*ways, *(["ask for fewer with --max-tokens"] if wanted else [])]),
         )
-
-
-def alive(client: Client) -> bool:
-    """Return whether the server answers over gRPC."""
-    try:
-        return bool(client.call("grpc", "is_server_live"))
-    except TritonError:
-        return False
 
 
 def _text(reply: Reply, name: str) -> str:

@@ -8,10 +8,13 @@ from typing import Any
 import click
 
 import builder
+from builder import signals
 from builder.errors import BuilderError, Interrupted
 
 COMMANDS = ("plan", "build", "check", "serve", "verify", "measure", "chat", "deploy", "list", "doctor")
 """The files of `commands/`, in the order of the line."""
+
+_AGAIN = "run the same command again: finished stages are kept"
 
 
 class Commands(click.Group):
@@ -27,17 +30,18 @@ class Commands(click.Group):
         return command
 
     def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except BuilderError as error:
-            _complain(error)
-            context.exit(error.exit_code)
-        except KeyboardInterrupt:
-            stopped = Interrupted(
-                "interrupted", remedy="run the same command again: finished stages are kept"
-            )
-            _complain(stopped)
-            context.exit(stopped.exit_code)
+        with signals.as_exit() as received:
+            try:
+                return super().invoke(context)
+            except BuilderError as error:
+                _complain(error)
+                context.exit(error.exit_code)
+            except KeyboardInterrupt:
+                _complain(Interrupted("interrupted", remedy=_AGAIN))
+                context.exit(Interrupted.exit_code)
+            finally:
+                if received:
+                    _complain(Interrupted(f"ended by {received[0].name}", remedy=_AGAIN))
 
 
 def _complain(error: BuilderError) -> None:

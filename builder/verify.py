@@ -93,12 +93,13 @@ def verify(
     """
     served = read_repository(repository)
     client = Client(http, grpc, metrics, served.configs, patience=min(30.0, check_seconds / 2))
-    if not client.alive():
-        raise VerifyError(
-            f"no server answers at http://{http}",
-            expected="a Triton server that serves this repository",
-            remedy=f"builder serve {repository}",
-        )
+    for door, address, option in (("http", http, "--url"), ("grpc", grpc, "--grpc-url")):
+        if not client.alive(door):
+            raise VerifyError(
+                f"no server answers at {door}://{address}",
+                expected="a Triton server that serves this repository",
+                remedy=f"start one with `builder serve {repository}`, or correct {option}",
+            )
     run = _Run(client, progress, check_seconds, time.monotonic() + run_seconds)
     chosen = _chosen(only)
     started = time.monotonic()

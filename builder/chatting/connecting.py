@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from builder import verifying
-from builder.chat import alive
 from builder.errors import ChatError, UsageError
 from builder.serve import boot
 from builder.served import read_repository
@@ -54,16 +49,15 @@ def connected(
     repository = read_repository(directory)
     fronts = [front for front in repository.fronts() if _chats(repository.configs[front])]
     front = _chosen(name, fronts, str(directory))
-    with _ended_by_signals():
-        server = boot(directory)
-        client = Client(server.http, server.grpc, server.metrics, repository.configs, PATIENCE)
-        try:
-            yield Connection(client, front, f"Triton's log says why: {server.log_path()}")
-        except ChatError:
-            server.keep_log()
-            raise
-        finally:
-            server.kill()  # nobody else uses it, and nothing is left to finish
+    server = boot(directory)
+    client = Client(server.http, server.grpc, server.metrics, repository.configs, PATIENCE)
+    try:
+        yield Connection(client, front, f"Triton's log says why: {server.log_path()}")
+    except ChatError:
+        server.keep_log()
+        raise
+    finally:
+        server.kill()  # nobody else uses it, and nothing is left to finish
 
 
 def _running(name: str | None, url: str | None, grpc_url: str | None) -> Connection:
@@ -71,7 +65,7 @@ def _running(name: str | None, url: str | None, grpc_url: str | None) -> Connect
     grpc = _host_and_port(grpc_url) if grpc_url else verifying.addresses(url or "", None, None)[1]
     remedy = "start it again, or correct the address: `builder serve` prints it behind READY"
     client = Client("", grpc, None, {}, PATIENCE)
-    if not alive(client):
+    if not client.alive("grpc"):
         raise ChatError(f"no server answers at grpc://{grpc}", expected="a Triton server", remedy=remedy)
     try:
         index = client.call("grpc", "get_model_repository_index")
@@ -109,23 +103,3 @@ def _chosen(name: str | None, fronts: list[str], where: str) -> str:
             remedy="builder chat NAME" if fronts else "build one: builder build smollm2",
         )
     raise UsageError(f"{where} holds no model {name!r} to chat with", expected=f"one of: {listed}")
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """End by an exception on SIGTERM and SIGHUP, so that no server of ours outlives us."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before: Mapping[int, Any] = {
-        number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
-from builder.errors import Interrupted
 from builder.serve import boot
 from builder.verifying import addresses
 
@@ -27,28 +23,10 @@ def running(
         yield addresses(url, grpc_url, metrics_url)
         return
     progress("booting Triton", 0.0)
-    with _ended_by_sigterm():
-        server = boot(directory)
-        try:
-            yield server.http, server.grpc, server.metrics
-            server.stop()
-        finally:
-            # after an interruption nobody waits for what still runs
-            server.kill()
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM, which CI sends to what takes too long, end the server as well."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped by SIGTERM; no server is left running")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
+    server = boot(directory)
     try:
-        yield
+        yield server.http, server.grpc, server.metrics
+        server.stop()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # after an interruption nobody waits for what still runs
+        server.kill()

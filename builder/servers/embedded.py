@@ -72,9 +72,11 @@ class EmbeddedServer(Server):
             )
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._ask_to_end(self._process)
-        self._end_all()
+        try:
+            if self._process is not None:
+                self._ask_to_end(self._process)
+        finally:
+            self._end_all()
 
     def kill(self) -> None:
         self._end_all()

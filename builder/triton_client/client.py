@@ -157,11 +157,13 @@ class Client:
         finally:
             connection.close()
 
-    def alive(self, patience: float = 5.0) -> bool:
-        """Return whether the server answers its liveness probe."""
+    def alive(self, over: str = "http", patience: float = 5.0) -> bool:
+        """Return whether the server answers its liveness probe, over http or grpc."""
         try:
+            if over == "grpc":
+                return bool(self.call("grpc", "is_server_live", client_timeout=patience))
             return self.get(self.http, "/v2/health/live", patience)[0] == 200
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, TritonError):
             return False
 
     def metrics(self) -> dict[tuple[str, str], float]:

@@ -218,8 +218,12 @@ def test_ctrl_c_is_code_130(monkeypatch):
     ),
     reason="needs the packages that build smollm2",
 )
-def test_a_real_ctrl_c_in_a_real_build(tmp_path):
-    """While the weights are being written out: exit code 130, no half-written folder, no repository."""
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "error: interrupted"), (signal.SIGTERM, 143, "error: ended by SIGTERM")],
+)
+def test_a_real_build_that_is_ended(tmp_path, number, code, said):
+    """While the weights are being written out: no half-written folder, no repository."""
     command = [sys.executable, "-m", "builder", "build", "smollm2", "--output", str(tmp_path / "repository")]
     environment = {**os.environ, "BUILDER_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
@@ -235,13 +239,13 @@ def test_a_real_ctrl_c_in_a_real_build(tmp_path):
         while not list((tmp_path / "cache" / "sources").glob(".*/*")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, out) == (130, "")
-    assert err.startswith("error: interrupted")
+    assert (process.returncode, out) == (code, "")
+    assert err.startswith(said)
     assert not list((tmp_path / "cache" / "sources").iterdir())
     assert not (tmp_path / "repository").exists()
 

@@ -101,7 +101,7 @@ def test_without_a_url_one_is_booted_and_ended(repository: Path, short_prompts: 
     assert not {path for path in set(Path("/dev/shm").iterdir()) - shared if "triton" in path.name}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_end_from_outside_ends_the_booted_server(
     repository: Path, short_prompts: Path, number: signal.Signals, code: int
 ) -> None:

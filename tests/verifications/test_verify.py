@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -102,6 +104,13 @@ def test_a_server_that_dies_fails_the_rest_quickly(scripted: Path, tmp_path: Pat
 def test_no_server_is_one_error(scripted: Path) -> None:
     with pytest.raises(VerifyError, match=r"no server answers at http://127\.0\.0\.1:1"):
         verify(scripted, "127.0.0.1:1", "127.0.0.1:1")
+
+
+@pytest.mark.triton
+def test_a_wrong_grpc_port_is_named(scripted: Path, server: Server) -> None:
+    with pytest.raises(VerifyError, match=r"no server answers at grpc://127\.0\.0\.1:1") as failure:
+        verify(scripted, server.http, "127.0.0.1:1", server.metrics)
+    assert "--grpc-url" in failure.value.remedy
 
 
 def test_a_server_that_never_answers_is_one_error(scripted: Path) -> None:
@@ -206,6 +215,43 @@ def test_the_report_as_json_and_junit() -> None:
 
 def test_an_empty_report_has_not_passed() -> None:
     assert not Report((), 0.0).passed
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_end_from_outside_ends_the_booted_server(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    scripted_repository.write(tmp_path / "repository")
+    command = [sys.executable, "-m", "builder", "verify", str(tmp_path / "repository")]
+    # a test run in the background of a script ignores some of these, and so would its children
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        ),
+    )
+    try:
+        servers = _wait_for_children(process)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert said.startswith(("error: interrupted", f"error: ended by {number.name}"))
+    assert not any(Path(f"/proc/{server}/exe").exists() for server in servers)
+
+
+def _wait_for_children(process: subprocess.Popen[str]) -> list[int]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if found:
+            return [int(child) for child in found]
+        time.sleep(0.02)
+    raise AssertionError("the command has started no server")
 
 
 def test_verify_loads_no_torch() -> None:
