@@ -81,10 +81,10 @@ def main() -> int:
     found = [row.to_json(level) for row in rows for level in levels]
     settings = {"tokens": effort.tokens, "repeats": effort.repeats, "boots_s": boots, "peers": names}
     versions = record.versions() | {"peers": environment.versions(python, PACKAGES)}
-    record.write("llm_cpu", figures, found, arguments.output, settings=settings, versions=versions)
+    record.write("llm_cpu", figures, found, arguments, settings=settings, versions=versions)
     tables.show(rows, levels)
     record.print_figures(figures)
-    return bars.tell(BARS, figures)
+    return 0 if arguments.quick else bars.tell(BARS, figures)
 
 
 def figures_of(rows: Sequence[Row]) -> dict[str, float]:
@@ -125,9 +125,9 @@ def _idle_memory(served: Deployment) -> dict[str, float]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a rough answer in under a minute")
+    parser.add_argument("--quick", action="store_true", help="a rough answer in two minutes, without bars")
     parser.add_argument("--peers", help=f"some of {','.join(lineup.PEERS)}; default: all")
-    parser.add_argument("--output", type=Path, default=record.FOLDER / "llm_cpu.json", help="the record")
+    parser.add_argument("--output", type=Path, help=record.WHERE)
     return parser.parse_args()
 
 

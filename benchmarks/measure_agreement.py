@@ -51,7 +51,7 @@ def main() -> int:
                     rows += _compare(python, load, running, tokens_of, scratch, repeats)
     figures = _ratios(rows, "paced", "") | _ratios(rows, deployment.NAME, f"{deployment.NAME}_")
     versions = record.versions() | environment.versions(python, ["aiperf"])
-    record.write("measure_agreement", figures, rows, arguments.output, versions=versions)
+    record.write("measure_agreement", figures, rows, arguments, versions=versions)
     record.print_figures(figures)
     return bars.tell(BARS, figures)
 
@@ -121,8 +121,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a rough answer: the paced model only")
     parser.add_argument("--repeats", type=int, help="default 5")
-    out = record.FOLDER / "measure_agreement.json"
-    parser.add_argument("--output", type=Path, default=out, help="the record")
+    parser.add_argument("--output", type=Path, help=record.WHERE)
     return parser.parse_args()
 
 

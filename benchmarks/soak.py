@@ -54,7 +54,7 @@ def main() -> int:
     figures = soaking.figures_of(outcome, seconds) | _counted(outcome, before, settled)
     rows = [sample.to_json() for sample in outcome.samples]
     settings = vars(habits) | {"error_messages": dict(outcome.errors)}
-    record.write("soak", figures, rows, arguments.output, settings=settings)
+    record.write("soak", figures, rows, arguments, settings=settings)
     record.print_figures(figures)
     return bars.tell(BARS, figures)
 
@@ -88,7 +88,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=64, help="the longest answer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--directory", type=Path, help="serve this repository instead of a fresh build")
-    parser.add_argument("--output", type=Path, default=record.FOLDER / "soak.json", help="the record")
+    parser.add_argument("--output", type=Path, help=record.WHERE)
     return parser.parse_args()
 
 

@@ -16,7 +16,7 @@ def as_exit() -> Iterator[list[signal.Signals]]:
     """Raise SystemExit(128 + number) on the first SIGTERM or SIGHUP; gives those that came.
 
     Those after it are only remembered: whoever asks twice must not cut the cleaning up short. A signal that
-    is ignored, as under nohup, stays ignored. Outside the main thread, which gets the signals, nothing changes.
+    is ignored, as under nohup, stays ignored. Only the main thread gets signals: elsewhere nothing changes.
     """
     received: list[signal.Signals] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[1] / "records"
+WHERE = "where the record is written; default: records/, and with --quick nowhere"
 _PACKAGES = ("numpy", "nvidia-pytriton", "onnxruntime", "onnxruntime-genai", "tokenizers", "tritonclient")
 
 
@@ -47,8 +49,20 @@ def print_figures(figures: Mapping[str, float]) -> None:
         print(f"figure {name} {value:.4g}")
 
 
-def write(script: str, figures: Mapping[str, float], rows: Sequence[Any], path: Path, **more: Any) -> None:
-    """Write the record of a run; `more` may override or add fields."""
+def write(
+    script: str,
+    figures: Mapping[str, float],
+    rows: Sequence[Any],
+    arguments: argparse.Namespace,
+    **more: Any,
+) -> None:
+    """Write the record of a run to its --output, else to records/, and of a --quick run nowhere.
+
+    `more` may override or add fields.
+    """
+    path = arguments.output or (None if arguments.quick else FOLDER / f"{script}.json")
+    if path is None:
+        return
     document = {
         "figures": {name: round(value, 4) for name, value in figures.items()},
         "rows": list(rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -330,7 +331,8 @@ def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_record_has_what_the_design_asks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record.write("soak", {"errors": 0.0}, [{"row": 1}], tmp_path / "new" / "soak.json", settings={"a": 1})
+    arguments = argparse.Namespace(output=tmp_path / "new" / "soak.json", quick=True)
+    record.write("soak", {"errors": 0.0}, [{"row": 1}], arguments, settings={"a": 1})
     found = json.loads((tmp_path / "new" / "soak.json").read_text())
     assert {"figures", "rows", "machine", "versions", "command", "date", "settings"} == set(found)
     record.print_figures({"ratio": 0.912345})
@@ -338,6 +340,14 @@ def test_a_record_has_what_the_design_asks(tmp_path: Path, capsys: pytest.Captur
 
 
 # -- the soak -------------------------------------------------------------------------------------
+
+
+def test_a_quick_run_leaves_the_record_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "FOLDER", tmp_path)
+    record.write("soak", {}, [], argparse.Namespace(output=None, quick=True))
+    assert list(tmp_path.iterdir()) == []
+    record.write("soak", {}, [], argparse.Namespace(output=None, quick=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["soak.json"]
 
 
 def test_visits_repeat_with_their_seed() -> None:

@@ -1,11 +1,9 @@
-"""The fake endpoint, the scripted deployment of the verification's tests, and the command as users run it."""
+"""The fake endpoint, and the scripted deployment of the verification's tests."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,6 @@ from fake_openai import FakeOpenAi, Manners
 
 from builder.server import Server
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 def fake() -> Iterator[Callable[..., FakeOpenAi]]:
@@ -35,47 +31,6 @@ def fake() -> Iterator[Callable[..., FakeOpenAi]]:
     yield start
     for one in started:
         one.__exit__()
-
-
-def builder(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `builder measure` as a user does."""
-    return subprocess.run(
-        command(*words), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300, env=environment
-    )
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "builder", "measure", *words]
-
-
-def measured(*words: str) -> dict[str, Any]:
-    """Return the JSON of a measurement that went well."""
-    done = builder(*words, "--json")
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def children(process: int) -> list[int]:
-    """Return what a process has started."""
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
-    return [int(child) for child in listed.split()]
-
-
-def alive(process: int) -> bool:
-    """Return whether a process still runs."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds, which it must within half a minute."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import ROOT, alive, builder, children, command, measured, until
 from fake_openai import FakeOpenAi
+from measure_command import ROOT, builder, command, measured
+from processes import alive, children, until
 
 Start = Callable[..., FakeOpenAi]
 

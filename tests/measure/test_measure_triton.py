@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, alive, builder, children, command, measured, until
+from measure_command import ROOT, builder, command, measured
+from processes import alive, children, until
 
 from builder.measuring import counters
 from builder.server import Server

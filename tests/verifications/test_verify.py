@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import scripted_repository
+from processes import alive, children, until
 
 from builder.errors import UsageError, VerifyError
 from builder.golden import Golden, GoldenPrompt, first_difference, read_golden
@@ -218,7 +218,9 @@ def test_an_empty_report_has_not_passed() -> None:
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_end_from_outside_ends_the_booted_server(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -234,24 +236,15 @@ def test_an_end_from_outside_ends_the_booted_server(
         ),
     )
     try:
-        servers = _wait_for_children(process)
+        until(lambda: children(process.pid))
+        servers = children(process.pid)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == code
     assert said.startswith(("error: interrupted", f"error: ended by {number.name}"))
-    assert not any(Path(f"/proc/{server}/exe").exists() for server in servers)
-
-
-def _wait_for_children(process: subprocess.Popen[str]) -> list[int]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        if found:
-            return [int(child) for child in found]
-        time.sleep(0.02)
-    raise AssertionError("the command has started no server")
+    assert not any(alive(server) for server in servers)
 
 
 def test_verify_loads_no_torch() -> None:
