@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ import pytest
 from builder import serve
 from builder.server import Server
 from builder.servers import docker, embedded
+
+
+def pytest_configure() -> None:
+    # a run that is ended from outside still ends the servers that it booted
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
