@@ -16,8 +16,10 @@ from builder.servers import docker, embedded
 
 
 def pytest_configure() -> None:
-    # a run that is ended from outside still ends the servers that it booted
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # a run that is ended from outside still ends the servers that it booted; one in the background of a
+    # script ignores Ctrl-C, and so would the programs whose Ctrl-C is tested
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
