@@ -46,7 +46,7 @@ class Effort:
 # few requests alone are soon over and vary the most
 FULL = Effort({1: 32, 8: 10, 16: 10}, tokens=128, sweep_tokens=32, tries=2, boots=3)
 QUICK = Effort({1: 1, 8: 1, 16: 1}, tokens=24, sweep_tokens=8, tries=0, boots=1)
-QUICK_PEERS = "onnxruntime,llama_cpp"
+QUICK_PEERS = ["onnxruntime", "llama_cpp"]
 
 BARS = (
     *(Bar(f"served_over_raw_c{level}", "<=", 1.03, "raw was not tuned") for level in (1, 8, 16)),
@@ -64,7 +64,7 @@ def main() -> int:
     arguments = _arguments()
     children.end_like_a_person()
     effort = QUICK if arguments.quick else FULL
-    names = (arguments.peers or (QUICK_PEERS if arguments.quick else ",".join(lineup.PEERS))).split(",")
+    names = arguments.peers or (QUICK_PEERS if arguments.quick else list(lineup.PEERS))
     levels = tuple(effort.repeats)
     python = environment.ensure(BENCHMARKS / ".venv-peers", BENCHMARKS / "requirements.txt")
     with tempfile.TemporaryDirectory(prefix="llm-cpu-") as folder:
@@ -123,10 +123,21 @@ def _idle_memory(served: Deployment) -> dict[str, float]:
     return {"idle_memory_mb": held, "idle_memory_over_bound": held / bound}
 
 
+def _known_peers(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in lineup.PEERS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no peer is named {' or '.join(unknown)}; there are {', '.join(lineup.PEERS)}"
+        )
+    return names
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a rough answer in two minutes, without bars")
-    parser.add_argument("--peers", help=f"some of {','.join(lineup.PEERS)}; default: all")
+    every = ",".join(lineup.PEERS)
+    parser.add_argument("--peers", type=_known_peers, metavar="NAMES", help=f"some of {every}; default: all")
     parser.add_argument("--output", type=Path, help=record.WHERE)
     return parser.parse_args()
 

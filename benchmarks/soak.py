@@ -23,7 +23,7 @@ from workbench.deployment import Deployment
 from workbench.soaking import Habits, Outcome
 
 SECONDS_TO_SETTLE = 20.0
-QUICK_CHATS = 200
+CHATS, QUICK_CHATS = 5000, 200
 
 BARS = (
     Bar("errors", "==", 0),
@@ -41,7 +41,7 @@ BARS = (
 def main() -> int:
     arguments = _arguments()
     children.end_like_a_person()
-    chats = QUICK_CHATS if arguments.quick else arguments.chats
+    chats = arguments.chats or (QUICK_CHATS if arguments.quick else CHATS)
     habits = Habits(chats, arguments.concurrency, arguments.cancel_share, arguments.tokens, arguments.seed)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         repository = arguments.directory or deployment.build(Path(folder) / "repository")
@@ -82,10 +82,10 @@ def _counted(outcome: Outcome, before: dict[str, float], after: dict[str, float]
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_CHATS} chats")
-    parser.add_argument("--chats", type=int, default=5000)
-    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--chats", type=record.positive, help=f"default {CHATS}")
+    parser.add_argument("--concurrency", type=record.positive, default=32)
     parser.add_argument("--cancel-share", type=float, default=0.2, help="share of chats left in the middle")
-    parser.add_argument("--tokens", type=int, default=64, help="the longest answer")
+    parser.add_argument("--tokens", type=record.positive, default=64, help="the longest answer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--directory", type=Path, help="serve this repository instead of a fresh build")
     parser.add_argument("--output", type=Path, help=record.WHERE)

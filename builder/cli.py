@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from typing import Any
 
@@ -13,8 +14,6 @@ from builder.errors import BuilderError, Interrupted
 
 COMMANDS = ("plan", "build", "check", "serve", "verify", "measure", "chat", "deploy", "list", "doctor")
 """The files of `commands/`, in the order of the line."""
-
-_AGAIN = "run the same command again: finished stages are kept"
 
 
 class Commands(click.Group):
@@ -37,11 +36,21 @@ class Commands(click.Group):
                 _complain(error)
                 context.exit(error.exit_code)
             except KeyboardInterrupt:
-                _complain(Interrupted("interrupted", remedy=_AGAIN))
+                _complain(Interrupted("interrupted", remedy=_again(context)))
                 context.exit(Interrupted.exit_code)
+            except OSError as error:
+                if error.errno == errno.EPIPE:
+                    raise  # whoever read our output has had enough
+                _complain(BuilderError(str(error), remedy="make room or choose another place"))
+                context.exit(BuilderError.exit_code)
             finally:
                 if received:
-                    _complain(Interrupted(f"ended by {received[0].name}", remedy=_AGAIN))
+                    _complain(Interrupted(f"ended by {received[0].name}", remedy=_again(context)))
+
+
+def _again(context: click.Context) -> str:
+    built = context.invoked_subcommand == "build"
+    return "run the same command again: finished stages are kept" if built else ""
 
 
 def _complain(error: BuilderError) -> None:

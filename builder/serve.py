@@ -70,7 +70,7 @@ def boot(
                 readiness.require_answers(server, models, deadline)
             return server
         except BaseException as error:
-            if isinstance(error, BuilderError):
+            if isinstance(error, BuilderError) and not isinstance(error, Interrupted):
                 lost_race = not server.alive() and triton_log.port_was_taken(server.log())
                 if lost_race and attempt + 1 < _PORT_RACES and _has_free_choice(options):
                     server.kill()
@@ -90,7 +90,7 @@ def serve(
     ready: Callable[[Server], None],
     say: Callable[[str], None],
 ) -> int:
-    """Boot, call `ready` with the server, and serve until SIGTERM or Ctrl-C; call from the main thread.
+    """Boot, call `ready` with the server, and serve until a signal or Ctrl-C; call from the main thread.
 
     The first signal lets requests in flight finish, the second ends the server at once.
 
@@ -106,31 +106,40 @@ def serve(
     with stop:
         server = boot(repository, using=using, timeout=timeout, options=options)
         stop.serving = server
-        ready(server)
-        while server.alive() and not stop.asked:
-            time.sleep(_POLL)
-        if stop.asked:
-            say(
-                f"stopping: requests in flight have {options.exit_timeout} s to finish "
-                "(open connections count), a second Ctrl-C ends them"
-            )
-            server.stop()
-            code = server.exit_code()
-            if code:
-                say(f"Triton did not end cleanly (exit code {code}): requests may have been cut off")
-            return 1 if code else 0
-        server.keep_log()
-        code = server.exit_code()
-        server.stop()
-        last = triton_log.last_lines(server.log())
-        say(f"Triton ended by itself (exit code {code}); its last words:\n{last}")
-        if server.log_path() is not None:
-            say(f"Triton's whole log: {server.log_path()}")
-        return 1
+        try:
+            ready(server)
+            while server.alive() and not stop.asked:
+                time.sleep(_POLL)
+            return _stop(server, options, say) if stop.asked else _mourn(server, say)
+        finally:
+            server.kill()
+
+
+def _stop(server: Server, options: Options, say: Callable[[str], None]) -> int:
+    say(
+        f"stopping: requests in flight have {options.exit_timeout} s to finish "
+        "(open connections count), a second Ctrl-C ends them"
+    )
+    server.stop()
+    code = server.exit_code()
+    if code:
+        say(f"Triton did not end cleanly (exit code {code}): requests may have been cut off")
+    return 1 if code else 0
+
+
+def _mourn(server: Server, say: Callable[[str], None]) -> int:
+    server.keep_log()
+    code = server.exit_code()
+    server.stop()
+    last = triton_log.last_lines(server.log())
+    say(f"Triton ended by itself (exit code {code}); its last words:\n{last}")
+    if server.log_path() is not None:
+        say(f"Triton's whole log: {server.log_path()}")
+    return 1
 
 
 class _Signals:
-    """SIGTERM and SIGINT while it is entered: during the boot, once, and once more."""
+    """SIGTERM, SIGHUP and SIGINT while it is entered: during the boot, once, and once more."""
 
     def __init__(self) -> None:
         self.serving: Server | None = None
@@ -140,8 +149,10 @@ class _Signals:
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise ServeError("Bug: serve() must be called from the main thread, which gets the signals")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._handle)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            # under nohup a hang-up is ignored, and must stay so
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -149,6 +160,10 @@ class _Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.serving is None:
+            before = self._before.get(signal.Signals(number))
+            if callable(before) and number != signal.SIGINT:
+                # the command line's own, which ends with the signal's exit code
+                before(number, frame)
             raise Interrupted("stopped during the boot; no server is left running")
         if self.asked:
             self.serving.kill()

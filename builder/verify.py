@@ -100,6 +100,8 @@ def verify(
                 expected="a Triton server that serves this repository",
                 remedy=f"start one with `builder serve {repository}`, or correct {option}",
             )
+    if metrics is not None:
+        _require_metrics(client)
     run = _Run(client, progress, check_seconds, time.monotonic() + run_seconds)
     chosen = _chosen(only)
     started = time.monotonic()
@@ -113,6 +115,17 @@ def verify(
             if not check.whole_repository:
                 run.ask(check, name, subject)
     return Report(tuple(run.made), time.monotonic() - started)
+
+
+def _require_metrics(client: Client) -> None:
+    try:
+        client.metrics()
+    except (OSError, http.client.HTTPException, TritonError) as error:
+        raise VerifyError(
+            f"no metrics answer at http://{client.metrics_address}/metrics: {error}",
+            expected="the metrics of the same server",
+            remedy="correct --metrics-url",
+        ) from error
 
 
 def _golden(served: Repository, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,10 +42,20 @@ def run(
         return verify(repository, http, grpc, metrics, names=names or None, only=only or None, progress=step)
 
     if url:
-        return ask(*addresses(url, grpc_url, metrics_url))
+        http, grpc, metrics = addresses(url, grpc_url, metrics_url)
+        # at a port that was only guessed there may be nothing: what needs it is then skipped aloud
+        return ask(http, grpc, metrics if metrics_url or _listens(metrics) else None)
     progress("booting Triton", 0.0)
     with boot(repository, options=Options(exit_timeout=SECONDS_TO_STOP)) as server:
         return ask(server.http, server.grpc, server.metrics)
+
+
+def _listens(address: str) -> bool:
+    try:
+        with socket.create_connection((urlsplit(f"//{address}").hostname, urlsplit(f"//{address}").port), 5):
+            return True
+    except OSError:
+        return False
 
 
 def addresses(url: str, grpc_url: str | None, metrics_url: str | None) -> tuple[str, str, str]:

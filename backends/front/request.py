@@ -20,6 +20,8 @@ LARGEST_INTEGER = 2**31 - 1
 PROMPTS = ("text_input", "messages", "input_ids")
 MOST_BIAS = 1e4
 """Far beyond any logit, and far from where float32 ends."""
+_SLACK = 6
+"""How much longer than a context of the longest tokens a text may be: normalising and JSON shorten it."""
 # Triton's own; everything else in a request's parameters is a misspelt input.
 TRITON_PARAMETERS = frozenset(
     {"headers", "timeout", "priority", "sequence_id", "sequence_start", "sequence_end", "binary_data_output"}
@@ -212,6 +214,11 @@ def _prompt(values: _Values, limits: Limits, encoder: Encoder, chat: Chat) -> tu
         _require_vocabulary("input_ids", ids, limits)
         return tuple(ids), ""
     text = values.text(given[0]) or ""
+    if len(text) > limits.context * encoder.longest * _SLACK:
+        # it would be minutes until its tokens are counted, and nobody else is heard meanwhile
+        raise InvalidRequest(
+            f"{given[0]} has {len(text)} characters, the context holds {limits.context} tokens: shorten it"
+        )
     if given == ["messages"]:
         try:
             return tuple(chat.encode(text)), ""

@@ -19,6 +19,13 @@ WHERE = "where the record is written; default: records/, and with --quick nowher
 _PACKAGES = ("numpy", "nvidia-pytriton", "onnxruntime", "onnxruntime-genai", "tokenizers", "tritonclient")
 
 
+def positive(text: str) -> int:
+    """Read a count of an option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no count: a whole number of 1 or more is expected")
+    return int(text)
+
+
 def machine() -> dict[str, Any]:
     """Return what the numbers depend on: processor, cores, memory, kernel."""
     processors = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -70,8 +70,7 @@ def _running(name: str | None, url: str | None, grpc_url: str | None) -> Connect
     try:
         index = client.call("grpc", "get_model_repository_index")
         ready = [model.name for model in index.models if model.state == "READY"]
-        wanted = [name] if name is not None and name in ready else ready
-        configs = {model: client.call("grpc", "get_model_config", model).config for model in wanted}
+        configs = {model: client.call("grpc", "get_model_config", model).config for model in ready}
     except TritonError as error:
         raise ChatError(f"grpc://{grpc} does not say what it serves: {error}", remedy=remedy) from error
     front = _chosen(name, [model for model in configs if _chats(configs[model])], f"grpc://{grpc}")

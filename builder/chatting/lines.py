@@ -52,6 +52,13 @@ def typed(prompt: str, continued: str) -> Iterator[str]:
     return messages(read)
 
 
+def is_terminal() -> bool:
+    """Return whether somebody types and reads; raise UsageError when standard input is closed."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", remedy="say it with --once TEXT, or pipe it in")
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def piped() -> Iterator[str]:
     """Yield messages of standard input until its end."""
 
@@ -64,7 +71,8 @@ def piped() -> Iterator[str]:
 
 
 def whole() -> str:
-    """Return all of standard input as one message; raise UsageError when it is empty."""
+    """Return all of standard input as one message; raise UsageError when it is empty or closed."""
+    is_terminal()
     said = text(sys.stdin.buffer.read()).strip()
     if not said:
         raise UsageError("standard input is empty", expected="the message, with --once -")

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     help="Print the answer to TEXT and end; - reads it from standard input.",
 )
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="The most tokens of an answer.")
-@click.option("--temperature", type=click.FloatRange(0, 100), metavar="T", help="0, the default, is greedy.")
+@click.option(
+    "--temperature", type=options.FiniteRange(0, 100), metavar="T", help="0, the default, is greedy."
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**64 - 1), metavar="N", help="The same seed samples the same answers."
 )
@@ -82,7 +84,7 @@ def command(
         if message is not None:
             _answer_once(conversation, message, as_json)
             return
-        if sys.stdin.isatty() and sys.stdout.isatty():
+        if lines.is_terminal():
             chats.greet(found.front, found.client.grpc)
             talk(conversation, lines.typed(*chats.prompts()), chats.Screen())
         elif not talk(conversation, lines.piped(), chats.Screen()):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +17,33 @@ DEFAULT_REPOSITORY = "model_repository"
 PORT = click.IntRange(0, 65535)
 
 
+class FiniteRange(click.FloatRange):
+    """A range that no `nan` slips through: every comparison with it is false."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
+
+
 def not_empty(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Refuse an empty value: an unset variable in a script must not mean "not given"."""
     if value == "":
         raise click.BadParameter("is empty; leave the option out or give it a value")
+    return value
+
+
+def writable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse a file that could not be written, before the work whose result it is to hold."""
+    if value is None:
+        return None
+    if value.is_dir():
+        raise click.BadParameter(f"{value} is a folder; name a file")
+    if not value.parent.is_dir():
+        raise click.BadParameter(f"the folder {value.parent} does not exist; make it first")
+    if not os.access(value if value.exists() else value.parent, os.W_OK):
+        raise click.BadParameter(f"{value} may not be written by this user; choose another place")
     return value
 
 

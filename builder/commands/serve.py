@@ -14,9 +14,19 @@ from builder.commands import options
 @options.directory
 @click.option("--using", default="embedded", show_default=True, help="embedded, docker or remote.")
 @options.ports
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds until every model must answer.")
 @click.option(
-    "--exit-timeout", default=30, show_default=True, help="Seconds for requests in flight at the end."
+    "--timeout",
+    type=options.FiniteRange(0, 86_400, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds until every model must answer.",
+)
+@click.option(
+    "--exit-timeout",
+    type=click.IntRange(0, 86_400),
+    default=30,
+    show_default=True,
+    help="Seconds for requests in flight at the end.",
 )
 @click.option("--url", default="", metavar="URL", help="The running server, with --using remote.")
 @click.option("--image", metavar="IMAGE", help="Image made from docker/Dockerfile, with --using docker.")

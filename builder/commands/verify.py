@@ -21,7 +21,12 @@ from builder.commands import options
 @click.option("--only", multiple=True, metavar="CHECK", help="Run this check only (repeatable).")
 @click.option("--list", "listing", is_flag=True, help="Print the checks and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML there.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=options.writable,
+    help="Write JUnit XML there.",
+)
 def command(
     directory: Path,
     url: str | None,
@@ -45,10 +50,10 @@ def command(
         report = verifying.run(
             directory, url, grpc_url, metrics_url, names=names, only=only, progress=progress
         )
-    if junit:
-        junit.write_text(report.to_junit(), encoding="utf-8")
     if as_json:
         click.echo(report.to_json(), nl=False)
     else:
         reports.show(report)
+    if junit:
+        junit.write_text(report.to_junit(), encoding="utf-8")
     sys.exit(0 if report.passed else 1)

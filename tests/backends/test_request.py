@@ -153,6 +153,14 @@ def test_a_prompt_that_is_too_long_says_both_numbers(ask: Any) -> None:
     assert ask(input_ids=[5] * 63).sampling.max_tokens == 1
 
 
+def test_a_text_beyond_all_hope_is_refused_uncounted(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoder, "encode", lambda *_: pytest.fail("it was tokenized"))
+    monkeypatch.setattr(Chat, "encode", lambda *_: pytest.fail("it was tokenized"))
+    for name in ("text_input", "messages"):
+        with pytest.raises(InvalidRequest, match=f"{name} has 1000000 characters, the context holds 64"):
+            ask(**{name: " " * 1_000_000})
+
+
 @pytest.mark.parametrize("token", [-1, 49152])
 def test_ids_outside_the_vocabulary_are_refused(ask: Any, token: int) -> None:
     with pytest.raises(InvalidRequest, match=f"input_ids holds {token}, ids are 0 to 49151"):

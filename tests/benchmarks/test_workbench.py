@@ -339,6 +339,21 @@ def test_a_record_has_what_the_design_asks(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == "figure ratio 0.9123\n"
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", ""])
+def test_counts_are_counts(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no count"):
+        record.positive(text)
+
+
+def test_a_peer_that_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["llm_cpu.py", "--peers", "onnxruntime,nosuch"])
+    with pytest.raises(SystemExit):
+        llm_cpu.main()
+    assert "no peer is named nosuch; there are onnxruntime," in capsys.readouterr().err
+
+
 # -- the soak -------------------------------------------------------------------------------------
 
 

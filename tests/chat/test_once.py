@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -146,6 +147,7 @@ def test_nobody_reads_to_the_end(server: serve.Server) -> None:
             2,
             "holds no model 'nobody' to chat with\n  expected: one of: scripted",
         ),
+        (("scripted_ensemble", "--once", "x"), b"", 2, "expected: one of: scripted"),
         (("--json",), b"", 2, "--json prints one answer"),
         (("--once", ""), b"", 2, "is empty"),
         (("--once", "-"), b" \n", 2, "standard input is empty"),
@@ -153,10 +155,33 @@ def test_nobody_reads_to_the_end(server: serve.Server) -> None:
         (("--grpc-url", "127.0.0.1:1", "--once", "x"), b"", 1, "no server answers at grpc://127.0.0.1:1"),
         (("--grpc-url", "nowhere", "--once", "x"), b"", 2, "--grpc-url nowhere\n  expected: HOST:PORT"),
         (("--temperature", "101"), b"", 2, "--temperature"),
+        (("--temperature", "nan"), b"", 2, "nan is no finite number"),
         (("--max-tokens", "0"), b"", 2, "--max-tokens"),
     ],
 )
 def test_misuse(chat: Chat, words: tuple[str, ...], stdin: bytes, code: int, said: str) -> None:
     done = chat(*words, stdin=stdin)
     assert (done.returncode, done.stdout) == (code, b"")
+    assert said in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code", "said"),
+    [
+        ((), 0, 2, "standard input is closed"),
+        (("--once", "-"), 0, 2, "standard input is closed"),
+        (("--once", "x"), 1, 1, "No space left on device"),
+    ],
+)
+def test_streams_that_are_closed_or_full(
+    chat: Chat, words: tuple[str, ...], closed: int, code: int, said: str
+) -> None:
+    def spoil() -> None:
+        if closed == 0:
+            os.close(0)
+        else:
+            os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+
+    done = chat(*words, preexec_fn=spoil)
+    assert (done.returncode, b"Traceback" in done.stderr) == (code, False)
     assert said in done.stderr.decode()

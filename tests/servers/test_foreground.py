@@ -95,7 +95,9 @@ def everything(seen: queue.Queue[Any]) -> list[Any]:
     return list(iter(lambda: seen.get(timeout=60), None))
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=["SIGTERM", "hang-up", "Ctrl-C"]
+)
 @pytest.mark.parametrize("door", ["http", "grpc"])
 def test_a_stream_in_flight_finishes(
     repository: Repository, clean: Path, door: str, stop: signal.Signals

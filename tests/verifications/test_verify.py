@@ -14,8 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 import scripted_repository
+from click.testing import CliRunner
 from processes import alive, children, until
 
+from builder import verifying
+from builder.cli import main
 from builder.errors import UsageError, VerifyError
 from builder.golden import Golden, GoldenPrompt, first_difference, read_golden
 from builder.report import Comparison, Report
@@ -111,6 +114,26 @@ def test_a_wrong_grpc_port_is_named(scripted: Path, server: Server) -> None:
     with pytest.raises(VerifyError, match=r"no server answers at grpc://127\.0\.0\.1:1") as failure:
         verify(scripted, server.http, "127.0.0.1:1", server.metrics)
     assert "--grpc-url" in failure.value.remedy
+
+
+@pytest.mark.triton
+def test_wrong_metrics_are_named_and_guessed_ones_only_skipped(scripted: Path, server: Server) -> None:
+    with pytest.raises(VerifyError, match=r"no metrics answer at http://127\.0\.0\.1:1/metrics"):
+        verify(scripted, server.http, server.grpc, "127.0.0.1:1")
+    # two ports after the gRPC port's neighbour there is nothing
+    report = verifying.run(
+        scripted, server.http, server.grpc, only=["grpc_cancel_stops_engine"], progress=lambda *_: None
+    )
+    assert [row[3] for row in report.rows()] == ["skipped"]
+
+
+def test_a_report_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+    for place, said in (
+        (tmp_path / "none" / "x.xml", "does not exist"),
+        (tmp_path, "is a directory"),
+    ):
+        done = CliRunner().invoke(main, ["verify", str(tmp_path), "--junit", str(place)])
+        assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
 
 
 def test_a_server_that_never_answers_is_one_error(scripted: Path) -> None:

@@ -21,6 +21,9 @@ class Encoder:
         self._plain = _open(_without(self.added, description))
         self._bos = "" if bos_id is None else self._tokenizer.id_to_token(bos_id) or ""
 
+        self.longest = max(map(len, self._tokenizer.get_vocab(with_added_tokens=True)))
+        """The characters of the longest token."""
+
     @property
     def size(self) -> int:
         """Return the number of ids, added tokens included."""
