@@ -167,6 +167,14 @@ def _check_tensors(checkpoint: Checkpoint) -> None:
     # a checkpoint that is already quantized names its weights after its own method
     if checkpoint.config.get("quantization_config") is not None:
         return
+    if dimensions.layers > len(checkpoint.tensors):
+        # one flipped bit of the config would have us name billions of tensors below
+        raise SourceError(
+            f"{checkpoint.origin} is to have {dimensions.layers} layers and holds "
+            f"{len(checkpoint.tensors)} tensors",
+            expected="several tensors in each layer",
+            remedy="fetch the checkpoint again, or correct its config",
+        )
     names = family.GGUF if checkpoint.format == "gguf" else family.HUGGING_FACE
     expected = [name for _, _, name in architecture.tensor_names(names, dimensions)]
     missing = [name for name in expected if name not in checkpoint.tensors]

@@ -289,6 +289,16 @@ def test_missing_tensor(tmp_path):
     refused(path, "lacks the tensor blk.0.ffn_up.weight")
 
 
+def test_more_layers_than_tensors(tmp_path):
+    """Found by flipping bytes: two billion layers were named, one by one, until the memory was full."""
+    path = tmp_path / "model.gguf"
+    gguf_files.write(path)
+    data = path.read_bytes()
+    place = data.index(b"llama.block_count") + len("llama.block_count") + 4
+    path.write_bytes(data[:place] + b"\xff\xff\xff\x7f" + data[place + 4 :])
+    refused(path, "is to have 2147483647 layers")
+
+
 def test_missing_tokenizer(tmp_path):
     gguf_files.write(tmp_path / "model.gguf", vocabulary=None)
     refused(tmp_path / "model.gguf", "holds no tokenizer", "tokenizer.ggml.tokens")
