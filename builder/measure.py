@@ -6,7 +6,6 @@ takes Triton's own counters before and after. Who asks is a process of its own (
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from builder.errors import BuilderError, Interrupted
 from builder.measuring import counters, machine, prompts
-from builder.measuring.errors import MeasureError
+from builder.measuring.errors import MeasureError, unanswered
 from builder.measuring.generator import Generator
 from builder.measuring.place import Place
 from builder.measuring.task import Load, Task
@@ -75,26 +74,10 @@ class Measurement:
         return {"schema": SCHEMA, **fields, "runs": list(self.runs), **early}
 
 
-def read(path: Path) -> Measurement:
-    """Read a file that `--output` wrote; raise MeasureError when it is none."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.pop("schema") != SCHEMA:
-            raise ValueError("another schema")
-        fields.pop("ended_early", None)
-        return Measurement(**{**fields, "runs": tuple(fields["runs"])})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as failure:
-        raise MeasureError(
-            f"{path} is no measurement: {failure}",
-            expected=f'a file with "schema": "{SCHEMA}"',
-            remedy="builder measure --output FILE",
-        ) from failure
-
-
 def measure(place: Place, options: Options, *, command: str = "", progress: Progress) -> Measurement:
     """Run every load as often as asked and return what came of it.
 
-    When a server dies or Ctrl-C comes, what was measured before is returned with `ended_early`.
+    When a server dies, or Ctrl-C or SIGTERM comes, what was measured before is returned with `ended_early`.
     Raises MeasureError or Interrupted when that is nothing.
     """
     asked = prompts.read(options.prompts or prompts.SHIPPED)
@@ -112,8 +95,8 @@ def measure(place: Place, options: Options, *, command: str = "", progress: Prog
                 measured = _run(generator, place, load, number, options, step)
                 runs.append({"load": load.to_json(), "repeat": repeat, **measured})
                 _require_answers(runs[-1], load)
-    except KeyboardInterrupt:
-        early = Interrupted(f"interrupted: {len(runs)} of {len(plan)} runs were measured")
+    except (KeyboardInterrupt, SystemExit) as ending:
+        early = _interrupted(ending, f"interrupted: {len(runs)} of {len(plan)} runs were measured")
     except MeasureError as error:
         early = error
     if early and not runs:
@@ -126,6 +109,7 @@ def measure(place: Place, options: Options, *, command: str = "", progress: Prog
         "salt": task.salt,
         "patience_seconds": options.patience,
         "kept_up": all(load.kept_up for load in loads),
+        "seconds": options.loads[0].seconds if options.loads else 0.0,
         "repeats": options.repeats,
         "model": place.asking.model,
         "fields": dict(place.asking.fields),
@@ -142,6 +126,13 @@ def measure(place: Place, options: Options, *, command: str = "", progress: Prog
         tuple(runs),
         early,
     )
+
+
+def _interrupted(ending: KeyboardInterrupt | SystemExit, found: str) -> Interrupted:
+    early = Interrupted(found)
+    if isinstance(ending, SystemExit) and isinstance(ending.code, int):
+        early.exit_code = ending.code  # as `signals` chose it
+    return early
 
 
 def _sized(load: Load) -> Load:
@@ -175,7 +166,7 @@ def _run(
         warm = Load("closed", concurrency=min(workers, count), requests=count, kept_up=False)
         warmed = generator.run(warm, f"warm-up {number}", lambda share: None)
         if warmed["errors"] == warmed["requests"]:
-            raise _unanswered(warmed, f"the {count} requests before the run with {load.title()}")
+            raise unanswered(warmed, f"the {count} requests before the run with {load.title()}")
     before = place.batches()
     measured = generator.run(load, f"run {number}", progress)
     return {
@@ -187,22 +178,4 @@ def _run(
 
 def _require_answers(run: Mapping[str, Any], load: Load) -> None:
     if run.get("gave_up") or run["errors"] == run["requests"]:
-        raise _unanswered(run, f"the {run['requests']} requests with {load.title()}")
-
-
-def _unanswered(run: Mapping[str, Any], what: str) -> MeasureError:
-    answered = run["requests"] - run["errors"]
-    said = next(iter(run["error_messages"]), "nothing")
-    return MeasureError(
-        f"of {what}, {answered or 'none'} {'was' if answered <= 1 else 'were'} answered: {said}",
-        expected="a server that answers",
-        remedy=_remedy(said),
-    )
-
-
-def _remedy(said: str) -> str:
-    if "chat template" in said:
-        return 'ask plain texts: --prompts FILE.jsonl with lines {"prompt": "..."}'
-    if said.startswith("no response"):
-        return "look at the server's log; --patience SECONDS waits longer"
-    return "look at the server's log"
+        raise unanswered(run, f"the {run['requests']} requests with {load.title()}")

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from builder.commands import options
 
 if TYPE_CHECKING:
+    from builder.errors import BuilderError
     from builder.measure import Measurement, Options
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+PLACE = click.Path(path_type=Path)
+A_DAY = 86_400
 
 
 @click.command()
@@ -27,9 +31,17 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     metavar="URL",
     help="HTTP address of a running server; without it one is booted here.",
 )
-@click.option("--grpc-url", metavar="HOST:PORT", help="Its gRPC address; default: the port after --url's.")
 @click.option(
-    "--metrics-url", metavar="HOST:PORT", help="Its metrics address; default: two ports after --url's."
+    "--grpc-url",
+    callback=options.not_empty,
+    metavar="HOST:PORT",
+    help="Its gRPC address; default: the port after --url's.",
+)
+@click.option(
+    "--metrics-url",
+    callback=options.not_empty,
+    metavar="HOST:PORT",
+    help="Its metrics address; default: two ports after --url's.",
 )
 @click.option(
     "--directory",
@@ -62,23 +74,26 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--rate", metavar="R,...", help="Open loop: so many random arrivals per second.")
 @click.option(
-    "--requests", type=click.IntRange(1), metavar="N", help="Requests per run; default: by the load."
+    "--requests",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Requests per run; default: by the load.",
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteRange(0, A_DAY, min_open=True),
     metavar="S",
     help="Measure the requests that begin within S seconds instead.",
 )
 @click.option(
     "--warm-up",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000),
     metavar="N",
     help="Requests before each run; default: one per worker.",
 )
 @click.option(
     "--repeat",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
     metavar="N",
@@ -116,7 +131,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteRange(0, A_DAY, min_open=True),
     default=60.0,
     show_default=True,
     metavar="S",
@@ -124,11 +139,20 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--require",
+    callback=options.not_empty,
     metavar="RULES",
     help="Exit 1 unless every run holds, such as 'ttft_p95<500ms,error_rate==0'.",
 )
-@click.option("--output", type=FILE, metavar="FILE", help="Write the measurement there as JSON.")
-@click.option("--html", type=FILE, metavar="FILE", help="Write a report with plots there.")
+@click.option(
+    "--output",
+    type=PLACE,
+    callback=options.writable,
+    metavar="FILE",
+    help="Write the measurement there as JSON.",
+)
+@click.option(
+    "--html", type=PLACE, callback=options.writable, metavar="FILE", help="Write a report with plots there."
+)
 @click.option(
     "--compare", nargs=2, type=FILE, metavar="A B", help="Compare two such files; measures nothing."
 )
@@ -138,42 +162,69 @@ def command(compare: tuple[Path, Path] | None, as_json: bool, **given: Any) -> N
 
     NAME may be left out where the server has one front. With --openai it is the name in the report.
     """
-    from builder.measuring import requirements
-    from builder.printing import measurement_page, measurements
+    from builder.measuring import files, requirements
+    from builder.printing import measurements
 
     if compare:
+        _refuse_beside_compare(given)
         _compare(compare, as_json)
         return
-    rules = requirements.parse(given["require"] or "")
+    rules = requirements.parse(given["require"]) if given["require"] is not None else ()
+    for option in ("output", "html"):
+        if given[option]:
+            files.require_creatable(f"--{option}", given[option])
     measured = _measured(given)
-    text = json.dumps(measured.to_json(), indent=1, ensure_ascii=False)
-    if given["output"]:
-        given["output"].write_text(text + "\n", encoding="utf-8")
-    if given["html"]:
-        given["html"].write_text(measurement_page.page(measured), encoding="utf-8")
+    unwritten = _written(measured, given)
     if as_json:
-        click.echo(text)
+        click.echo(_text(measured))
     else:
         measurements.show(measured)
-    if measured.ended_early:
-        raise measured.ended_early
-    missed = requirements.missed(rules, measured.runs)
+    missed = () if measured.ended_early else requirements.missed(rules, measured.runs)
     if missed:
         measurements.show_missed(missed, to_stderr=as_json)
+    if failure := unwritten or measured.ended_early:
+        raise failure
+    if missed:
         sys.exit(1)
 
 
+def _text(measured: Measurement) -> str:
+    return json.dumps(measured.to_json(), indent=1, ensure_ascii=False)
+
+
+def _written(measured: Measurement, given: dict[str, Any]) -> BuilderError | None:
+    """Return what kept a file from being written: the table is shown before anyone is told."""
+    from builder.measuring import files
+    from builder.printing import measurement_page
+
+    texts = []
+    if given["output"]:
+        texts.append(("--output", given["output"], _text(measured) + "\n"))
+    if given["html"]:
+        texts.append(("--html", given["html"], measurement_page.page(measured)))
+    return files.write(texts)
+
+
+def _refuse_beside_compare(given: dict[str, Any]) -> None:
+    context = click.get_current_context()
+    for name in given:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            shown = "NAME" if name == "name" else f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"--compare measures nothing: it does not go with {shown}")
+
+
 def _compare(files: tuple[Path, Path], as_json: bool) -> None:
-    from builder import measure
     from builder.measuring import comparison
+    from builder.measuring.files import read
     from builder.printing import measurements
 
-    first, second = (measure.read(path) for path in files)
+    first, second = map(read, files)
     rows = comparison.compare(first.runs, second.runs)
     if as_json:
         options.print_json([vars(row) for row in rows])
     else:
         measurements.show_comparison(rows, *map(str, files))
+    measurements.show_differences(comparison.differences(first, second), to_stderr=as_json)
 
 
 def _measured(given: dict[str, Any]) -> Measurement:
@@ -210,6 +261,8 @@ def _measured(given: dict[str, Any]) -> Measurement:
                 output_tokens=wanted.output_tokens,
                 extra=extra,
             )
+            if given["url"] and given["door"] == "grpc":
+                place.require_grpc(grpc)
             return measure(there, wanted, command=line, progress=progress)
 
 
@@ -248,7 +301,7 @@ def _options(given: dict[str, Any]) -> Options:
 
 def _extra(text: str | None) -> dict[str, Any]:
     try:
-        found = json.loads(text or "{}")
+        found = json.loads("{}" if text is None else text)
     except ValueError:
         found = None
     if not isinstance(found, dict):

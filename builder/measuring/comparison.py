@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from builder.measure import Measurement
 from builder.measuring.errors import MeasureError
 from builder.measuring.requirements import figure
 from builder.measuring.task import Load
@@ -26,14 +27,18 @@ FIGURES = {
     "gpu_memory": False,
 }
 
+FEWEST_PAIRS = 3
+# settings that are meant to differ, or are named by other means
+_UNCOMPARED = {"salt", "repeats", "model", "fields"}
+
 
 @dataclass(frozen=True)
 class Row:
     """One figure under one load: both medians, and the second over the first of runs paired by repeat.
 
     `ratio` is the median of the pairs, `lowest` and `highest` are the ends of their spread. `verdict`
-    is better or worse only when every pair agrees, else "unclear"; a single pair says nothing about
-    chance, so its verdict is "one pair".
+    is better or worse only when every pair agrees and the medians lie further apart than the repeats
+    of either side, else "within noise". Fewer than FEWEST_PAIRS say nothing about chance.
     """
 
     load: str
@@ -83,18 +88,56 @@ def _row(
         lowest=min(ratios),
         highest=max(ratios),
         pairs=len(pairs),
-        verdict=_verdict(ratios, FIGURES[name]),
+        verdict=_verdict(pairs, ratios, FIGURES[name]),
     )
 
 
-def _verdict(ratios: list[float], more_is_better: bool) -> str:
-    if len(ratios) == 1:
-        return "one pair"
-    if min(ratios) > 1:
-        return "better" if more_is_better else "worse"
-    if max(ratios) < 1:
-        return "worse" if more_is_better else "better"
-    return "unclear"
+def _verdict(pairs: list[tuple[float, float]], ratios: list[float], more_is_better: bool) -> str:
+    if len(pairs) < FEWEST_PAIRS:
+        return "too few repeats"
+    before, after = zip(*pairs, strict=True)
+    noise = max(max(side) - min(side) for side in (before, after))
+    agree = min(ratios) > 1 or max(ratios) < 1
+    if not agree or abs(median(after) - median(before)) <= noise:
+        return "within noise"
+    return "better" if (median(after) > median(before)) is more_is_better else "worse"
+
+
+def differences(first: Measurement, second: Measurement) -> list[str]:
+    """Return the settings under which the two were not measured alike, each with both values."""
+    ours, theirs = _settings(first), _settings(second)
+    if first.door == second.door:  # each has fields of its own for the same request
+        ours, theirs = ours | _fields(first), theirs | _fields(second)
+    if not (ours["seconds"] or theirs["seconds"]):  # else their number is a result
+        counts, others = _requests(first), _requests(second)
+        ours |= {name: counts[name] for name in counts if name in others}
+        theirs |= {name: others[name] for name in others if name in counts}
+    return [
+        f"{name}: {_shown(ours.get(name))} and {_shown(theirs.get(name))}"
+        for name in {**ours, **theirs}
+        if ours.get(name) != theirs.get(name)
+    ]
+
+
+def _settings(measured: Measurement) -> dict[str, Any]:
+    found = {name: value for name, value in measured.settings.items() if name not in _UNCOMPARED}
+    found["seconds"] = found.get("seconds") or None
+    found["marks"] = bool(measured.settings.get("salt"))
+    return found
+
+
+def _fields(measured: Measurement) -> dict[str, Any]:
+    """Return what every request carried, without the output tokens, which are a setting already."""
+    tokens = measured.settings.get("output_tokens")
+    return {name: value for name, value in measured.settings.get("fields", {}).items() if value != tokens}
+
+
+def _requests(measured: Measurement) -> dict[str, Any]:
+    return {f"requests at {Load(**run['load']).title()}": run["requests"] for run in measured.runs}
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _by_load(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:

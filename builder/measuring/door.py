@@ -16,12 +16,13 @@ class Answer:
     """When tokens arrived, and how many of them; responses without any are left out.
 
     `tokens` are whole numbers unless a server only says how many there were in all. `input_tokens`
-    is None where the server does not count them.
+    is None where the server does not count them. `error` says why what was heard is no answer.
     """
 
     seconds: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
     input_tokens: float | None = None
+    error: str = ""
 
 
 class Door(Protocol):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from builder.measuring.door import Heard
-from builder.measuring.errors import Refused
+from builder.measuring.errors import Refused, quoted
 
 MOST_OF_AN_ERROR = 2000
 SECONDS_IDLE = 4.0
@@ -78,11 +78,18 @@ class Status(Refused):
 
 
 def _told(failure: Exception, url: str) -> str:
+    import aiohttp
+
+    if isinstance(failure, aiohttp.ClientResponseError) and not isinstance(failure, aiohttp.TooManyRedirects):
+        return f"the server at {url} does not speak HTTP: {quoted(failure.message)}"
     return f"{type(failure).__name__}: {failure}" if str(failure) else f"{type(failure).__name__} at {url}"
 
 
 def events(heard: Heard) -> Iterator[tuple[float, Any]]:
-    """Yield each event's JSON (None for [DONE]) with the moment at which its line was complete."""
+    """Yield each event's JSON (None for [DONE]) with the moment at which its line was complete.
+
+    What is no JSON becomes an event of its own, an error.
+    """
     rest = b""
     for seconds, arrived in heard:
         *lines, rest = (rest + arrived).split(b"\n")
@@ -115,8 +122,13 @@ def require_no_error(heard: Heard) -> None:
     end = b"".join(arrived for _, arrived in heard[-3:])
     if b'"error"' in end or b'"error"' in heard[-1][1]:
         for _, event in events(heard):
-            if isinstance(event, dict) and event.get("error"):
-                raise Refused(error_text(json.dumps(event)))
+            if said := error_of(event):
+                raise Refused(said)
+
+
+def error_of(event: Any) -> str:
+    """Return what an event says went wrong, "" for every other event."""
+    return error_text(json.dumps(event)) if isinstance(event, dict) and event.get("error") else ""
 
 
 def error_text(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from builder.errors import UsageError
-from builder.measuring.errors import MeasureError
+from builder.measuring.errors import MeasureError, quoted
 from builder.serving import rest
 
 PROMPTS = ("text_input", "messages")
@@ -37,7 +37,7 @@ def find(http_address: str, name: str | None) -> Front:
         configs = [_config(http_address, one) for one in names]
     except (OSError, http.client.HTTPException) as failure:
         raise MeasureError(
-            f"no Triton answers at http://{http_address}: {failure}",
+            f"no Triton answers at http://{http_address}: {_why(failure)}",
             expected="a running server, or no --url to have one booted",
             remedy="builder serve",
         ) from failure
@@ -48,6 +48,11 @@ def find(http_address: str, name: str | None) -> Front:
             expected=f"a NAME out of {', '.join(front.name for front in fronts) or ', '.join(names)}",
         )
     return fronts[0]
+
+
+def _why(failure: Exception) -> str:
+    speaks = not isinstance(failure, http.client.BadStatusLine) or isinstance(failure, OSError)
+    return quoted(failure) if speaks else "what listens there does not speak HTTP; is it the gRPC port?"
 
 
 def _named(http_address: str, name: str, names: list[str]) -> Front:

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from builder.errors import UsageError
-from builder.measuring import counters, front, memory
+from builder.measuring import counters, fields, front, memory
+from builder.measuring.errors import MeasureError
 from builder.measuring.task import Asking
 
 COMPLETIONS = "/chat/completions"
@@ -56,19 +57,20 @@ def triton(
     """
     found = front.find(http, name)
     wanted: dict[str, Any] = {"max_tokens": output_tokens, "min_tokens": output_tokens, "stream": True}
-    fields = {**{key: value for key, value in wanted.items() if key in found.inputs}, **extra}
-    for key in extra:
+    carried = {**{key: value for key, value in wanted.items() if key in found.inputs}, **extra}
+    for key, value in extra.items():
         if key not in found.inputs:
             near = difflib.get_close_matches(key, found.inputs, 1)
             raise UsageError(
                 f"--extra: {found.name} has no input {key}" + (f"; did you mean {near[0]}?" if near else ""),
                 expected=f"some of {', '.join(sorted(found.inputs))}",
             )
+        fields.require_fits(key, found.inputs[key], value)
     asking = Asking(
         door=door,
         address=grpc if door == "grpc" else http,
         model=found.name,
-        fields={key: value for key, value in fields.items() if value is not None},
+        fields={key: value for key, value in carried.items() if value is not None},
         inputs=found.inputs,
         outputs=found.outputs,
         batched=found.batched,
@@ -78,18 +80,30 @@ def triton(
     return Place(found.name, url, asking, host, port, http, metrics)
 
 
+def require_grpc(address: str) -> None:
+    """Raise MeasureError when no Triton answers there over gRPC: its port may be another than the next."""
+    from builder.triton_client.client import Client
+
+    if not Client(address, address, None, {}).alive("grpc"):
+        raise MeasureError(
+            f"no Triton answers over gRPC at {address}",
+            expected="the gRPC port of the server at --url",
+            remedy="--grpc-url HOST:PORT names it, --door http needs none",
+        )
+
+
 def openai(url: str, *, model: str, key: str | None, output_tokens: int, extra: Mapping[str, Any]) -> Place:
     """Return a model behind an OpenAI endpoint; `url` may end at the host, at /v1, or at the completions."""
     address = url.rstrip("/")
     host, port = _host_and_port(address)
     if not address.endswith(COMPLETIONS):
         address += COMPLETIONS if urlsplit(address).path else f"/v1{COMPLETIONS}"
-    fields = {"max_tokens": output_tokens, "temperature": 0, **extra}
+    carried = {"max_tokens": output_tokens, "temperature": 0, **extra}
     asking = Asking(
         door="openai",
         address=address,
         model=model,
-        fields={key: value for key, value in fields.items() if value is not None},
+        fields={key: value for key, value in carried.items() if value is not None},
         headers={"Authorization": f"Bearer {key}"} if key else {},
     )
     return Place(model, address, asking, host, port)

@@ -33,12 +33,13 @@ _RULE = re.compile(r"\s*(\w+)\s*(<=|>=|==|<|>)\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s
 
 @dataclass(frozen=True)
 class Requirement:
-    """`metric operator limit`; the limit is in ms, MB or a plain number, `text` is what was written."""
+    """`metric operator limit`; the limit is in ms, MB or a plain number, `text` and `unit` as written."""
 
     metric: str
     operator: str
     limit: float
     text: str
+    unit: str = ""
 
     def holds(self, run: Mapping[str, Any]) -> bool:
         """Return whether a run holds it; a figure that was not measured holds nothing."""
@@ -55,6 +56,13 @@ class Miss:
     repeat: int
     value: float | None
 
+    def measured(self) -> str:
+        """Return the value in the unit of the requirement, as a person reads it."""
+        if self.value is None:
+            return "not measured"
+        unit = self.requirement.unit
+        return f"{self.value / UNITS[unit][1]:.10g} {unit}".rstrip()
+
 
 def metrics() -> dict[str, str]:
     """Return every metric that can be required, and what it measures: time, memory or number."""
@@ -65,8 +73,6 @@ def metrics() -> dict[str, str]:
 
 def parse(text: str) -> tuple[Requirement, ...]:
     """Read requirements separated by commas; raise UsageError naming the part that is none."""
-    if not text.strip():
-        return ()
     return tuple(_parsed(part) for part in text.split(","))
 
 
@@ -91,7 +97,7 @@ def _parsed(part: str) -> Requirement:
             f"--require: {part.strip()!r} has {f'the unit {unit}' if unit else 'no unit'}",
             expected=f"{metric} in {' or '.join(name or 'no unit' for name in allowed)}",
         )
-    return Requirement(metric, sign, float(value) * UNITS[unit][1], part.strip())
+    return Requirement(metric, sign, float(value) * UNITS[unit][1], part.strip(), unit)
 
 
 def figure(run: Mapping[str, Any], metric: str) -> float | None:

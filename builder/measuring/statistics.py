@@ -66,7 +66,7 @@ def describe(run: Run, door: Door) -> dict[str, Any]:
     of requests that were not measured. Requests per second are those tokens over the tokens of a
     mean answer, so that answers which were under way count in part. All else is of measured requests.
     """
-    heard = [(record, door.read(record.heard)) for record in run.records]
+    heard = [(record, _read(record, door)) for record in run.records]
     measured = [(record, answer) for record, answer in heard if record.measured]
     answered = [(record, answer) for record, answer in measured if not record.error]
     begun = [(record, answer) for record, answer in answered if answer.seconds]
@@ -95,6 +95,13 @@ def describe(run: Run, door: Door) -> dict[str, Any]:
         "sent_late_ms": summary([record.sent - record.due for record, _ in measured if record.sent]),
         **({"gave_up": run.gave_up} if run.gave_up else {}),
     }
+
+
+def _read(record: Record, door: Door) -> Answer:
+    """Return what was heard; only now it can be seen that it is no answer, and is written down."""
+    answer = door.read(record.heard)
+    record.error = record.error or answer.error
+    return answer
 
 
 def _within(record: Record, answer: Answer, end: float) -> float:

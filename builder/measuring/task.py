@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from builder.errors import UsageError
+
+LIMITS = {"--concurrency": (1, 10_000), "--rate": (0.01, 10_000)}
+"""Less never ends, more is beyond one generator: either would be waited for in vain."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,12 @@ def _number(option: str, text: str, *, whole: bool) -> float:
         number = int(text) if whole else float(text)
     except ValueError:
         number = 0
-    if not 0 < number < math.inf:
+    least, most = LIMITS[option]
+    if not least <= number <= most:
         what = "whole numbers" if whole else "numbers"
-        raise UsageError(f"{option}: {text!r}", expected=f"{what} above 0, separated by commas")
+        raise UsageError(
+            f"{option}: {text!r}", expected=f"{what} from {least} to {most:,}, separated by commas"
+        )
     return number
 
 

@@ -109,16 +109,18 @@ def show_comparison(compared: Sequence[Row], first: str, second: str) -> None:
     )
 
 
+def show_differences(differences: Sequence[str], *, to_stderr: bool) -> None:
+    """Warn that the two were measured under other settings: the ratios may be theirs."""
+    if differences:
+        click.echo(f"warning: measured with different settings: {'; '.join(differences)}", err=to_stderr)
+
+
 def show_missed(missed: Sequence[Miss], *, to_stderr: bool) -> None:
     """Print every requirement that a run did not hold, beside data on stderr."""
-    lines = [(miss.requirement.text, miss.load, str(miss.repeat + 1), _value(miss)) for miss in missed]
+    lines = [(miss.requirement.text, miss.load, str(miss.repeat + 1), miss.measured()) for miss in missed]
     if to_stderr:
         for line in lines:
             click.echo("required {}; at {}, run {}: {}".format(*line), err=True)
     else:
         tables.show("Required, but missed", ("required", "load", "run", "measured"), lines)
     sys.stdout.flush()
-
-
-def _value(miss: Miss) -> str:
-    return "not measured" if miss.value is None else f"{miss.value:g}"

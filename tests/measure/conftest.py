@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,21 @@ def fake() -> Iterator[Callable[..., FakeOpenAi]]:
     yield start
     for one in started:
         one.__exit__()
+
+
+@pytest.fixture
+def other_protocol() -> Iterator[str]:
+    """The address of a server that greets as gRPC does, whatever it is asked."""
+
+    class Greeter(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05" * 60)
+            self.request.recv(1 << 16)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeter) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @pytest.fixture(scope="session")

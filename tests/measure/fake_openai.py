@@ -25,6 +25,9 @@ class Manners:
     fails_from: int | None = None
     at_once: int | None = None
     key: str = ""
+    refusal: str = "out of order"
+    raw: bytes | None = None
+    """The whole body of an answer, instead of all that else is said."""
     uses: int | None = None
     """So many requests are answered on a connection; the next one finds it closed."""
 
@@ -94,7 +97,7 @@ def _answer(handler: BaseHTTPRequestHandler, fake: FakeOpenAi, body: dict[str, A
         return _refuse(handler, 400, {"error": {"message": "unknown field stream_options"}})
     fails = manners.fails_from is not None and len(fake.bodies) > manners.fails_from
     if manners.status != 200 or fails:
-        return _refuse(handler, manners.status if manners.status != 200 else 503, {"error": "out of order"})
+        return _refuse(handler, manners.status if manners.status != 200 else 503, {"error": manners.refusal})
     handler.send_response(200)
     handler.send_header("Content-Type", "text/event-stream")
     handler.send_header("Transfer-Encoding", "chunked")
@@ -108,6 +111,10 @@ def _answer(handler: BaseHTTPRequestHandler, fake: FakeOpenAi, body: dict[str, A
 
 def _stream(handler: BaseHTTPRequestHandler, fake: FakeOpenAi, usage: bool) -> None:
     manners = fake.manners
+    if manners.raw is not None:
+        _send(handler, manners.raw)
+        handler.wfile.write(b"0\r\n\r\n")
+        return
     _event(handler, _delta({"role": "assistant", "content": ""}))
     for word in range(manners.words):
         if word == manners.silent_after:

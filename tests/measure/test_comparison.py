@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from builder.measuring.comparison import compare
+from builder.measure import Measurement
+from builder.measuring.comparison import compare, differences
 from builder.measuring.errors import MeasureError
 
 
@@ -27,20 +28,27 @@ def test_ratios_by_hand() -> None:
     tokens, ttft = rows["tokens_per_second"], rows["ttft_p50"]
     assert (tokens.first, tokens.second, tokens.pairs) == (100, 150, 3)
     assert (tokens.ratio, tokens.lowest, tokens.highest) == pytest.approx((1.2, 1.1, 1.5))
-    assert tokens.verdict == "better"
+    # every pair agrees, but each side's repeats lie further apart than the medians
+    assert tokens.verdict == "within noise"
     assert (ttft.ratio, ttft.lowest, ttft.highest) == pytest.approx((0.5, 0.5, 1.25))
-    assert ttft.verdict == "unclear"
+    assert ttft.verdict == "within noise"
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_few_repeats_give_no_verdict(pairs: int) -> None:
+    first, second = ([run(1, number, rate, None) for number in range(pairs)] for rate in (100, 200))
+    assert {row.verdict for row in compare(first, second)} == {"too few repeats"}
 
 
 def test_one_pair_gives_no_verdict_and_missing_figures_no_row() -> None:
     rows = compare([run(1, 0, 100, None)], [run(1, 0, 50, 3.0)])
-    assert [(row.figure, row.verdict) for row in rows] == [("tokens_per_second", "one pair")]
+    assert [(row.figure, row.verdict) for row in rows] == [("tokens_per_second", "too few repeats")]
 
 
 def test_less_is_worse_for_rates_and_better_for_times() -> None:
     rows = compare(
-        [run(1, 0, 100, 10), run(1, 1, 100, 10)],
-        [run(1, 0, 90, 9), run(1, 1, 80, 8), run(1, 2, 1, 1), run(2, 0, 1, 1)],
+        [run(1, 0, 100, 10), run(1, 1, 100, 10), run(1, 2, 101, 9.9)],
+        [run(1, 0, 90, 8), run(1, 1, 88, 8), run(1, 2, 89, 8.1), run(1, 3, 1, 1), run(2, 0, 1, 1)],
     )
     assert {row.figure: row.verdict for row in rows} == {"tokens_per_second": "worse", "ttft_p50": "better"}
 
@@ -48,3 +56,26 @@ def test_less_is_worse_for_rates_and_better_for_times() -> None:
 def test_no_common_load_is_an_error() -> None:
     with pytest.raises(MeasureError, match="no load in common"):
         compare([run(1, 0, 1, 1)], [run(2, 0, 1, 1)])
+
+
+def measurement(*, door: str = "grpc", requests: int = 8, salt: str = "a", **settings: Any) -> Measurement:
+    runs = [{**run(1, 0, 1, 1), "requests": requests}, {**run(requests, 0, 1, 1), "requests": requests}]
+    given = {"output_tokens": 32, "seconds": 0.0, "fields": {"max_tokens": 32}, **settings, "salt": salt}
+    return Measurement("m", door, "", "", "", {}, given, tuple(runs))
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (measurement(salt="b"), []),
+        (measurement(repeats=3, model="n"), []),
+        (measurement(output_tokens=64, fields={"max_tokens": 64}), ["output_tokens: 32 and 64"]),
+        (measurement(requests=16), ["requests at 1 at once: 8 and 16"]),
+        (measurement(requests=16, seconds=5.0), ["seconds: none and 5.0"]),
+        (measurement(salt=""), ["marks: true and false"]),
+        (measurement(fields={"max_tokens": 32, "top_k": 1}), ["top_k: none and 1"]),
+        (measurement(fields={"top_k": 1}, door="openai"), []),
+    ],
+)
+def test_settings_that_differ_are_named(other: Measurement, named: list[str]) -> None:
+    assert differences(measurement(), other) == named

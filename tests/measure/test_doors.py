@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import UsageError
-from builder.measuring import events, place
+from builder.measuring import events, fields, front, place
 from builder.measuring.door import Answer, Heard
 from builder.measuring.doors import http, openai
-from builder.measuring.errors import Refused
+from builder.measuring.errors import MeasureError, Refused
 from builder.measuring.task import Asking
 
 Start = Callable[..., FakeOpenAi]
@@ -97,6 +98,87 @@ def test_what_goes_wrong_is_named(fake: Start, manners: dict[str, Any], said: st
         asked(fake(**manners))
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"data: [DONE]\n\n", "the answer ended without a single token"),
+        (b"data: {not json\n\ndata: [DONE]\n\n", "an event that is no JSON: {not json"),
+        (b'data: {"choices": 5}\n\ndata: [DONE]\n\n', "an event that is none of a chat"),
+        (b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n', "without a single token"),
+        (b'data: {"usage": {"completion_tokens": 1}}\n\ndata: [DONE]\n\n', "without a single token"),
+    ],
+)
+def test_an_answer_that_says_nothing_is_an_error(fake: Start, raw: bytes, said: str) -> None:
+    [answer], _ = asked(fake(raw=raw))
+    assert said in answer.error
+
+
+def test_an_answer_may_end_at_once_where_its_token_is_counted(fake: Start) -> None:
+    end = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+    [answer], _ = asked(fake(raw=end + b'data: {"choices": [], "usage": {"completion_tokens": 1}}\n\n'))
+    assert (answer.error, answer.tokens, len(answer.seconds)) == ("", [1.0], 1)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        ("Not Found", "^http://127.0.0.1:[0-9]+ has no /v1/chat/completions endpoint"),
+        ("no model m", "HTTP 404: no model m"),
+    ],
+)
+def test_a_missing_endpoint_is_told_from_a_missing_model(fake: Start, refusal: str, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        asked(fake(status=404, refusal=refusal))
+
+
+def test_another_protocol_is_named_in_a_line(other_protocol: str) -> None:
+    there = place.openai(f"http://{other_protocol}", model="m", key=None, output_tokens=9, extra={})
+
+    async def ask() -> None:
+        door = openai.create(there.asking)
+        try:
+            await door.ask("Hello", [])
+        finally:
+            await door.close()
+
+    with pytest.raises(Refused, match="does not speak HTTP") as refused:
+        asyncio.run(ask())
+    assert len(str(refused.value)) < 400
+    with pytest.raises(MeasureError, match="does not speak HTTP") as unknown:
+        front.find(other_protocol, None)
+    assert unknown.value.found.isprintable()
+
+
+def test_a_grpc_address_where_nobody_answers_names_the_option() -> None:
+    with pytest.raises(MeasureError, match=r"gRPC at 127\.0\.0\.1:9\n(.*\n)*.*--grpc-url"):
+        place.require_grpc("127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "fits"),
+    [
+        ("FP32", "x", False),
+        ("FP32", 1, True),
+        ("FP32", True, False),
+        ("INT32", 2**31, False),
+        ("INT32", -(2**31), True),
+        ("INT32", 1.5, False),
+        ("UINT64", -1, False),
+        ("BOOL", True, True),
+        ("BOOL", "x", False),
+        ("BYTES", "x", True),
+        ("BYTES", ["x", {}], False),
+        ("INT32", None, True),
+    ],
+)
+def test_an_extra_must_fit_its_input(datatype: str, value: Any, fits: bool) -> None:
+    if fits:
+        fields.require_fits("it", datatype, value)
+        return
+    with pytest.raises(UsageError, match=re.escape(f"--extra: it cannot be {json.dumps(value)}")):
+        fields.require_fits("it", datatype, value)
+
+
 def test_a_connection_that_closed_while_idle_is_no_error(fake: Start) -> None:
     """Every second request meets a closed connection, and is asked again on a new one."""
     endpoint = fake(uses=1)
@@ -138,6 +220,12 @@ def test_urls_lead_to_the_completions(given: str, address: str) -> None:
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="not the address"):
         place.openai(url, model="m", key=None, output_tokens=1, extra={})
+
+
+def test_what_is_no_json_from_triton_is_an_error() -> None:
+    door = http.create(Asking("http", "h:1", "m", {}))
+    heard = [(1.0, b'data: {"text_output":"a"}\n\ndata: {oops\n\n'), (2.0, b'data: {"text_output":"b"}\n\n')]
+    assert "no JSON: {oops" in door.read(heard).error
 
 
 def test_tritons_events_by_hand() -> None:

@@ -107,10 +107,16 @@ def test_files_table_and_comparison(fake: Start, tmp_path: Path) -> None:
     compared = builder("--compare", str(first), str(second))
     assert compared.returncode == 0, compared.stderr
     assert "tokens_per_second" in compared.stdout
+    assert "warning" not in compared.stdout
     rows = json.loads(builder("--compare", str(first), str(second), "--json").stdout)
-    assert {row["verdict"] for row in rows if row["figure"] == "latency_p50"} == {"worse"}
+    assert {row["verdict"] for row in rows} == {"too few repeats"}
     assert all(row["lowest"] <= row["ratio"] <= row["highest"] and row["pairs"] == 2 for row in rows)
     _stands_alone(page.read_text())
+    other = json.loads(second.read_text())
+    other["settings"]["output_tokens"] = 7
+    second.write_text(json.dumps(other))
+    told = builder("--compare", str(first), str(second))
+    assert "warning: measured with different settings: output_tokens: 128 and 7" in told.stdout
 
 
 def _stands_alone(page: str) -> None:
@@ -133,6 +139,7 @@ def test_requirements_gate(fake: Start) -> None:
     bad = builder(*words, "--require", "error_rate==0, latency_p50<1ms")
     assert bad.returncode == 1
     assert "latency_p50<1ms" in bad.stdout
+    assert " ms " in bad.stdout.rpartition("latency_p50<1ms")[2]
     quiet = builder(*words, "--require", "latency_p50<1ms", "--json")
     assert quiet.returncode == 1
     assert json.loads(quiet.stdout)["runs"]
@@ -150,6 +157,7 @@ def test_requirements_gate(fake: Start) -> None:
         ({"broken_after": 1}, "not completed"),
         ({"error_after": 1}, "the engine died"),
         ({"key": "k"}, "wrong key"),
+        ({"raw": b"data: [DONE]\n\n"}, "without a single token"),
     ],
 )
 def test_a_server_that_answers_nobody(fake: Start, manners: dict[str, Any], said: str) -> None:
@@ -210,13 +218,38 @@ def test_the_key_comes_from_the_environment(fake: Start) -> None:
         (("--url", "http://127.0.0.1:9"), "--url needs a Triton"),
         (("--extra", "[1]"), "no JSON object"),
         (("--prompts", "none.jsonl"), "none.jsonl"),
-        (("--compare", "none.json", "none.json"), "none.json"),
+        (("--require", ""), "'--require': is empty"),
+        (("--extra", ""), "no JSON object"),
+        (("--seconds", "nan"), "no finite number"),
+        (("--seconds", "inf"), "not in the range"),
+        (("--patience", "nan"), "no finite number"),
+        (("--rate", "1e-9"), "from 0.01 to 10,000"),
+        (("--concurrency", "99999999"), "from 1 to 10,000"),
+        (("--output", "/nonexist/a.json"), "/nonexist does not exist"),
+        (("--output", "/proc/a.json"), "/proc/a.json cannot be written"),
+        (("--html", "/tmp"), "/tmp is a folder"),
+        (("--compare", "none.json", "none.json"), "does not go with --openai"),
     ],
 )
 def test_misuse_is_explained(words: tuple[str, ...], said: str) -> None:
     done = builder("--openai", "http://127.0.0.1:9", "--model", "m", *words)
-    assert done.returncode == (1 if words[0] == "--compare" else 2)
+    assert done.returncode == 2
     assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--require=errors==0", "--output=x.json", "--html=x.html", "smollm2"])
+def test_a_comparison_refuses_what_it_would_ignore(option: str) -> None:
+    done = builder("--compare", "a.json", "b.json", option)
+    assert done.returncode == 2
+    assert "--compare measures nothing: it does not go with" in done.stderr
+
+
+def test_a_disk_that_is_full_at_the_end_costs_only_the_file(fake: Start) -> None:
+    done = builder(*openai(fake(), "--concurrency", "1", "--requests", "2", "--output", "/dev/full"))
+    assert done.returncode == 1
+    assert "1 at once" in done.stdout
+    assert done.stderr.startswith("error: --output /dev/full could not be written: No space left")
     assert "Traceback" not in done.stderr
 
 
@@ -239,11 +272,16 @@ def test_an_end_from_outside_leaves_no_process(fake: Start, number: signal.Signa
     until(lambda: not alive(generator))
 
 
-def test_an_interruption_prints_the_runs_that_were_done(fake: Start) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_keeps_the_runs_that_were_done(
+    fake: Start, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    output = tmp_path / "part.json"
     endpoint = fake(words=20, pause=0.03)
     process = subprocess.Popen(
         command(
-            *openai(endpoint, "--concurrency", "1,2", "--requests", "2", "--warm-up", "0", "--seed", "1")
+            *openai(endpoint, "--concurrency", "1,2", "--requests", "2", "--warm-up", "0", "--seed", "1"),
+            *("--output", str(output)),
         ),
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -251,10 +289,11 @@ def test_an_interruption_prints_the_runs_that_were_done(fake: Start) -> None:
         text=True,
     )
     until(lambda: len(endpoint.bodies) >= 4)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     shown, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "1 at once" in shown
+    assert len(json.loads(output.read_text())["runs"]) == 1
     assert "1 of 2 runs were measured" in said
 
 

@@ -86,6 +86,26 @@ def test_what_the_server_has_not_is_named(triton: Server, short_prompts: Path) -
     extra = builder(*words(triton, short_prompts, "--extra", '{"max_token": 3}'))
     assert extra.returncode == 2
     assert "did you mean max_tokens" in extra.stderr
+    unfit = builder(*words(triton, short_prompts, "--extra", '{"temperature": "x"}'))
+    assert unfit.returncode == 2
+    assert 'temperature cannot be "x"' in unfit.stderr
+
+
+def test_a_wrong_port_is_named(triton: Server, short_prompts: Path) -> None:
+    no_http = builder("--url", f"http://{triton.grpc}")
+    assert no_http.returncode == 1
+    assert "does not speak HTTP" in no_http.stderr
+    no_chat = builder("--openai", f"http://{triton.http}", "--model", "m")
+    assert no_chat.returncode == 1
+    assert f"http://{triton.http} has no /v1/chat/completions endpoint" in no_chat.stderr
+    assert "--url" in no_chat.stderr
+    neither = builder("--openai", f"http://{triton.grpc}", "--model", "m")
+    assert neither.returncode == 1
+    assert "does not speak HTTP" in neither.stderr
+    assert max(map(len, neither.stderr.splitlines())) < 500
+    elsewhere = builder(*words(triton, short_prompts, "--grpc-url", "127.0.0.1:9"))
+    assert elsewhere.returncode == 1
+    assert "no Triton answers over gRPC at 127.0.0.1:9" in elsewhere.stderr
 
 
 def test_without_a_url_one_is_booted_and_ended(repository: Path, short_prompts: Path) -> None:

@@ -61,7 +61,6 @@ def test_several_are_separated_by_commas() -> None:
         ("error_rate", "==", 0.0),
         ("tokens_per_second", ">", 100.0),
     ]
-    assert requirements.parse("  ") == ()
 
 
 def test_a_miss_says_what_was_measured() -> None:
@@ -69,6 +68,22 @@ def test_a_miss_says_what_was_measured() -> None:
     assert (miss.load, miss.repeat, miss.value) == ("4 at once", 0, 600.0)
     [miss] = requirements.missed(requirements.parse("itl_p99<1s"), [RUN])
     assert miss.value is None
+    assert miss.measured() == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured"),
+    [
+        ("ttft_p99<1ms", "600 ms"),
+        ("latency_mean<1s", "2 s"),
+        ("error_rate<1%", "12.5 %"),
+        ("error_rate==0", "0.125"),
+        ("cpu_rss<0.5GB", "1 GB"),
+    ],
+)
+def test_a_miss_is_told_in_the_unit_of_its_rule(rule: str, measured: str) -> None:
+    [miss] = requirements.missed(requirements.parse(rule), [RUN])
+    assert miss.measured() == measured
 
 
 @pytest.mark.parametrize(
@@ -86,6 +101,7 @@ def test_a_miss_says_what_was_measured() -> None:
         ("ttft_p95", "is no requirement"),
         ("error_rate==0,", "'' is no requirement"),
         ("ttft_p95<5 00ms", "is no requirement"),
+        ("  ", "is no requirement"),
     ],
 )
 def test_what_is_no_requirement_is_refused(text: str, said: str) -> None:

@@ -6,7 +6,7 @@ import json
 from urllib.parse import quote
 
 from builder.measuring.door import Answer, Heard
-from builder.measuring.events import Events, events, require_no_error
+from builder.measuring.events import Events, error_of, events, require_no_error
 from builder.measuring.fields import filled
 from builder.measuring.prompts import Prompt
 from builder.measuring.task import Asking
@@ -35,6 +35,7 @@ class HttpDoor:
         for seconds, event in events(heard):
             if not isinstance(event, dict):
                 continue
+            answer.error = answer.error or error_of(event)
             answer.input_tokens = event.get("num_input_tokens", answer.input_tokens)
             if "num_output_tokens" in event:
                 count = int(event["num_output_tokens"])
