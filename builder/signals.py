@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+_SECONDS_TO_HEAR = 0.2
 
 
 @contextmanager
@@ -25,12 +27,43 @@ def as_exit() -> Iterator[list[signal.Signals]]:
         if len(received) == 1:
             raise SystemExit(128 + number)
 
-    here = threading.current_thread() is threading.main_thread()
-    ours = [number for number in _ENDING if here and signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, leave)
     try:
-        yield received
+        with _insisting(received):
+            yield received
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _insisting(received: list[signal.Signals]) -> Iterator[None]:
+    """Send a signal again until Python has heard it.
+
+    Python hears none that comes in the moment before a C library begins to wait, as `input` does at a
+    terminal: it would be heard with the next key.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    left = threading.Event()
+
+    def insist() -> None:
+        with os.fdopen(heard, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                while number[0] in _ENDING and not received and not left.wait(_SECONDS_TO_HEAR):
+                    if not received:
+                        signal.pthread_kill(threading.main_thread().ident or 0, number[0])
+
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=insist, daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        os.close(told)
