@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 
 class Stopper:
-    """Lets text through up to the first stop string; holds back only what may become one."""
+    """Lets text through up to the first stop string; holds back only what may become one.
+
+    The first is the one that is whole first, so that it is the same wherever the text was divided.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
@@ -17,10 +20,11 @@ class Stopper:
         if not self._stops:
             return text, False
         text = self._held + text
-        places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
-        if places:
+        found = [(place + len(stop), place) for stop in self._stops if (place := text.find(stop)) >= 0]
+        if found:
             self._held = ""
-            return text[: min(places)], True
+            _, place = min(found)
+            return text[:place], True
         keep = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], False
