@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from builder import signals
 from builder.errors import BuilderError
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -34,20 +35,22 @@ def run(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
-        )
+        process: subprocess.Popen[bytes] | None = None
         try:
+            with signals.held():
+                process = subprocess.Popen(
+                    list(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **(environment or {})},
+                )
             while process.poll() is None:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 if watch:
                     watch(log.read_text(encoding="utf-8", errors="replace"))
         finally:
-            if process.poll() is None:
+            if process is not None and process.poll() is None:
                 end(process)
     if process.returncode:
         raise error(

@@ -42,6 +42,31 @@ def as_exit() -> Iterator[list[signal.Signals]]:
 
 
 @contextmanager
+def held() -> Iterator[None]:
+    """Let signals be heard at the end of the block only: what was started in it must be known before.
+
+    Else one that comes while a process starts leaves the process behind, as nobody has its number yet.
+    """
+    came: list[tuple[int, FrameType | None]] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        came.append((number, frame))
+
+    here = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (*_ENDING, signal.SIGINT) if here}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, remember)
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for heard, frame in came:
+            ours[signal.Signals(heard)](heard, frame)
+
+
+@contextmanager
 def _insisting(received: list[signal.Signals]) -> Iterator[None]:
     """Send a signal again until Python has heard it.
 

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from builder import signals
 from builder.errors import ServeError
 from builder.server import Options, Server
 from builder.serving import ports, pytriton
@@ -58,7 +59,7 @@ class EmbeddedServer(Server):
         temporary = self._folder / "temporary"
         temporary.mkdir()
         command = self._command(self._folder, http, grpc, metrics)
-        with self._log_path.open("wb") as log:
+        with self._log_path.open("wb") as log, signals.held():
             # A session of its own: Ctrl-C reaches our process first, which then stops this one gracefully.
             self._process = subprocess.Popen(
                 command,

@@ -1,5 +1,6 @@
 """Signals end a command in order, and are heard wherever it waits."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -58,3 +59,22 @@ def test_nothing_is_left_behind() -> None:
         if thread.name.endswith("(insist)"):
             thread.join(10)
     assert threading.active_count() == before
+
+
+HELD = """
+import os, signal
+from builder.signals import as_exit, held
+
+with as_exit():
+    with held():
+        os.kill(os.getpid(), signal.{name})
+        print("started")
+    print("never said")
+"""
+
+
+def test_a_signal_waits_until_what_was_started_is_known() -> None:
+    for name, code in (("SIGTERM", 143), ("SIGINT", -signal.SIGINT)):
+        command = [sys.executable, "-c", HELD.format(name=name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+        assert (done.returncode, done.stdout) == (code, "started\n")
