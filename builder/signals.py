@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -34,7 +34,7 @@ def as_exit() -> Iterator[list[signal.Signals]]:
     for number in ours:
         signal.signal(number, leave)
     try:
-        with _insisting(received):
+        with _insisting(lambda number: signal.getsignal(number) is leave and not received):
             yield received
     finally:
         for number in ours:
@@ -67,11 +67,11 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
-def _insisting(received: list[signal.Signals]) -> Iterator[None]:
-    """Send a signal again until Python has heard it.
+def _insisting(is_unheard: Callable[[int], bool]) -> Iterator[None]:
+    """Send a signal again while it is unheard.
 
     Python hears none that comes in the moment before a C library begins to wait, as `input` does at a
-    terminal: it would be heard with the next key.
+    terminal: it would be heard with the next key. What has a handler of its own, as in `serve`, is left to it.
     """
     heard, told = os.pipe()
     os.set_blocking(told, False)
@@ -80,8 +80,8 @@ def _insisting(received: list[signal.Signals]) -> Iterator[None]:
     def insist() -> None:
         with os.fdopen(heard, "rb", buffering=0) as numbers:
             while number := numbers.read(1):
-                while number[0] in _ENDING and not received and not left.wait(_SECONDS_TO_HEAR):
-                    if not received:
+                while is_unheard(number[0]) and not left.wait(_SECONDS_TO_HEAR):
+                    if is_unheard(number[0]):
                         signal.pthread_kill(threading.main_thread().ident or 0, number[0])
 
     before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)

@@ -27,17 +27,19 @@ from pathlib import Path
 from builder.errors import BuilderError
 from builder.serve import serve
 from builder.server import Options
+from builder.signals import as_exit
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
 
 try:
-    code = serve(
-        Path(sys.argv[1]),
-        options=Options(log=Path(sys.argv[2]), exit_timeout=20),
-        ready=lambda server: print(server.http, server.grpc, server.pid, flush=True),
-        say=say,
-    )
+    with as_exit():  # as the command line does
+        code = serve(
+            Path(sys.argv[1]),
+            options=Options(log=Path(sys.argv[2]), exit_timeout=20),
+            ready=lambda server: print(server.http, server.grpc, server.pid, flush=True),
+            say=say,
+        )
 except BuilderError as error:
     say(error.sentence())
     code = error.exit_code
