@@ -71,7 +71,7 @@ def _insisting(is_unheard: Callable[[int], bool]) -> Iterator[None]:
     """Send a signal again while it is unheard.
 
     Python hears none that comes in the moment before a C library begins to wait, as `input` does at a
-    terminal: it would be heard with the next key. What has a handler of its own, as in `serve`, is left to it.
+    terminal: it would be heard with the next key. What has another handler, as in `serve`, is left to it.
     """
     heard, told = os.pipe()
     os.set_blocking(told, False)

@@ -15,6 +15,7 @@ from builder.verify import checks, verify
 
 Progress = Callable[[str, float], None]
 
+_SECONDS_TO_CONNECT = 5
 SECONDS_TO_STOP = 3
 """When all is verified only the requests count as in flight that Triton refused: it would wait for them."""
 
@@ -51,8 +52,9 @@ def run(
 
 
 def _listens(address: str) -> bool:
+    parts = urlsplit(f"//{address}")
     try:
-        with socket.create_connection((urlsplit(f"//{address}").hostname, urlsplit(f"//{address}").port), 5):
+        with socket.create_connection((parts.hostname, parts.port), _SECONDS_TO_CONNECT):
             return True
     except OSError:
         return False

@@ -54,9 +54,13 @@ def typed(prompt: str, continued: str) -> Iterator[str]:
 
 def is_terminal() -> bool:
     """Return whether somebody types and reads; raise UsageError when standard input is closed."""
+    _require_input()
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _require_input() -> None:
     if sys.stdin is None:
         raise UsageError("standard input is closed", remedy="say it with --once TEXT, or pipe it in")
-    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def piped() -> Iterator[str]:
@@ -72,7 +76,7 @@ def piped() -> Iterator[str]:
 
 def whole() -> str:
     """Return all of standard input as one message; raise UsageError when it is empty or closed."""
-    is_terminal()
+    _require_input()
     said = text(sys.stdin.buffer.read()).strip()
     if not said:
         raise UsageError("standard input is empty", expected="the message, with --once -")
