@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output: `data_type` in Triton's spelling without TYPE_, `dims` without the batch."""
+    """One input or output: `data_type` in Triton's spelling without TYPE_, `dims` without the batch.
+
+    Requests whose `ragged` inputs differ in size still share a batch.
+    """
 
     name: str
     data_type: str
     dims: tuple[int, ...] = (1,)
     optional: bool = False
+    ragged: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Member:
     `suffix` is appended to the deployment's name ("" is the front). `code` names the folder of
     `backends/` that the model runs; an ensemble has `steps` instead. `on_engine_device` members
     take the planned GPUs, all others run on the CPU. `why` says in one sentence why requests are
-    batched by Triton, or why not.
+    batched by Triton, or why not. `accepted` are warnings of `builder check` that are known and answered,
+    as "TRN729: the answer".
     """
 
     suffix: str
@@ -53,6 +58,7 @@ class Member:
     decoupled: bool = False
     on_engine_device: bool = False
     instances: int = 1
+    accepted: tuple[str, ...] = ()
     steps: tuple[Step, ...] = field(default=())
 
 

@@ -16,7 +16,8 @@ def text(model: ModelPlan, name: str) -> str:
     """
     from google.protobuf import text_format
 
-    return str(text_format.MessageToString(message(model, name)))
+    comments = [f"# check: ignore {warning}\n" for warning in model.member.accepted]
+    return "".join(comments) + str(text_format.MessageToString(message(model, name)))
 
 
 def message(model: ModelPlan, name: str) -> Any:
@@ -27,7 +28,7 @@ def message(model: ModelPlan, name: str) -> Any:
     config = model_config_pb2.ModelConfig(name=model.name, max_batch_size=member.max_batch_size)
     config.version_policy.latest.num_versions = 1
     for tensor in member.inputs:
-        config.input.add(**_tensor(tensor), optional=tensor.optional)
+        config.input.add(**_tensor(tensor), optional=tensor.optional, allow_ragged_batch=tensor.ragged)
     for tensor in member.outputs:
         config.output.add(**_tensor(tensor))
     if member.steps:

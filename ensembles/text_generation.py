@@ -91,8 +91,8 @@ DETOKENIZER = Member(
     why="whatever waits goes along, but no step of a stream waits for company; no queue limit, "
     "because a limit after a decoupled step would silence its stream",
     inputs=(
-        Tensor("output_ids", "INT32", (-1,)),
-        Tensor("context_ids", "INT32", (-1,), optional=True),
+        Tensor("output_ids", "INT32", (-1,), ragged=True),
+        Tensor("context_ids", "INT32", (-1,), optional=True, ragged=True),
     ),
     outputs=(Tensor("text_output", "STRING"),),
 )
@@ -104,6 +104,7 @@ ENSEMBLE = Member(
     max_batch_size=1,
     decoupled=True,
     why="an ensemble has no queue of its own: its steps batch",
+    accepted=("TRN729: clients that cancel ask the front",),
     inputs=(Tensor("text_input", "STRING"), *SAMPLING),
     outputs=(
         Tensor("text_output", "STRING"),

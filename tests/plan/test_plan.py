@@ -117,7 +117,13 @@ def test_the_plan_as_json_is_whole_and_repeatable():
     assert plain["memory"]["cache_per_token"] == 131_072
     assert all(model["why"] for model in plain["models"])
     front = plain["models"][2]
-    assert {"name": "stop_words", "data_type": "STRING", "dims": [-1], "optional": True} in front["inputs"]
+    assert {
+        "name": "stop_words",
+        "data_type": "STRING",
+        "dims": [-1],
+        "optional": True,
+        "ragged": False,
+    } in front["inputs"]
     assert front["instances"] == {"kind": "KIND_GPU", "count": 1, "gpus": [0]}
 
 
