@@ -40,6 +40,17 @@ def containers() -> dict[str, Container]:
     return {tag: Container(tag, **row) for tag, row in sorted(tomllib.loads(text).items())}
 
 
+def before(triton: str) -> Container:
+    """Return the newest container of the table that is no newer than a release, such as 26.05."""
+    return [box for tag, box in containers().items() if tag <= triton][-1]
+
+
+def python_of(triton: str) -> tuple[int, int]:
+    """Return the version of Python that a release runs Python models with."""
+    major, minor = before(triton).python.split(".")
+    return int(major), int(minor)
+
+
 def container(tag: str) -> Container:
     """Return one container; raise UsageError naming those in the table."""
     table = containers()
