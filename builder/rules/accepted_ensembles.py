@@ -1,0 +1,107 @@
+"""TRN728-TRN730: what Triton takes in an ensemble, and its clients regret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from builder import ensemble_graph
+from builder.completion import completes
+from builder.layout import Layout, Model
+from builder.rule import Fault, Host, rule
+
+
+@rule("TRN728", "warning")
+def queue_limit_after_stream(model: Model, repository: Layout, host: Host) -> Iterator[Fault]:
+    """A step after a decoupled one has no queue limit and no timeout: a response that it refuses is lost.
+
+    The stream then falls silent for ever instead of ending with an error; from 26.03 on a full queue ends it.
+    """
+    streamed: set[str] = set()
+    for place, step in enumerate(ensemble_graph.steps(model)):
+        part = repository.models.get(step.model_name)
+        if part is None or part.config is None:
+            continue
+        policy = part.config.dynamic_batching.default_queue_policy
+        after = not streamed.isdisjoint(step.input_map.values())
+        is_silent = policy.default_timeout_microseconds or (policy.max_queue_size and not host.has("26.03"))
+        if after and is_silent:
+            yield Fault(
+                (*ensemble_graph.step_path(place), "model_name"),
+                f"in ensemble {model.name}, {part.name} comes after a decoupled step and may refuse a "
+                "request by its queue's limit or timeout: the stream then falls silent for ever",
+                f"bound the load before the stream begins, and remove max_queue_size and "
+                f"default_timeout_microseconds from {part.name}",
+            )
+        if after or part.config.model_transaction_policy.decoupled:
+            streamed |= set(step.output_map.values())
+
+
+@rule("TRN729", "warning")
+def cancel_stops_at_the_ensemble(model: Model, repository: Layout) -> Iterator[Fault]:
+    """A model that looks for cancels is asked for itself: an ensemble hands none to a step that runs.
+
+    Whoever leaves an ensemble's stream leaves its step at work until it ends by itself.
+    """
+    for place, step in enumerate(ensemble_graph.steps(model)):
+        part = repository.models.get(step.model_name)
+        if part is not None and part.backend == "python" and part.code_mentions("is_cancelled"):
+            yield Fault(
+                (*ensemble_graph.step_path(place), "model_name"),
+                f"{part.name} looks for cancels, and as a step of ensemble {model.name} it gets none",
+                f"have clients that cancel ask {part.name} itself; where that is known, write "
+                f"`# check: ignore TRN729` into {model.name}'s config.pbtxt",
+            )
+
+
+@rule("TRN730", "warning")
+def step_without_batches(model: Model, config: Any, repository: Layout, host: Host) -> Iterator[Fault]:
+    """In an ensemble that batches a step batches too, or has the batch as its first, variable dimension.
+
+    Triton loads it, and refuses every batch of two or more.
+
+    Bad:
+        platform: "ensemble"
+        max_batch_size: 8
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "single" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == single/config.pbtxt
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+    Good:
+        platform: "ensemble"
+        max_batch_size: 8
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "single" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == single/config.pbtxt
+        input { name: "X" data_type: TYPE_FP32 dims: [ -1, 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ -1, 4 ] }
+    """
+    for place, step in enumerate(ensemble_graph.steps(model)):
+        part = repository.models.get(step.model_name)
+        if part is None or part.config is None or config.max_batch_size < 2:
+            continue
+        if part.config.max_batch_size or completes(part, host):
+            continue
+        inputs = [tensor for name, tensor in part.inputs().items() if name in step.input_map]
+        if any(tensor.dims and tensor.dims[0] != -1 for tensor in inputs):
+            yield Fault(
+                (*ensemble_graph.step_path(place), "model_name"),
+                f"ensemble {model.name} takes batches of {config.max_batch_size}, {part.name} takes none: "
+                "Triton refuses each of two or more",
+                f"write max_batch_size in {part.name} if its code can, or remove that of {model.name}",
+            )

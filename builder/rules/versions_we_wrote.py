@@ -1,0 +1,95 @@
+"""TRN63x: versions that `builder build` wrote are as it wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder import reading
+from builder.layout import Model
+from builder.rule import Fault, rule
+
+# What the models that `builder build` writes read from their version folder at load.
+_SETTINGS = "settings.json"
+_MANIFEST = "manifest.json"
+
+
+@rule("TRN631")
+def version_file_missing(model: Model) -> Iterator[Fault]:
+    """A version has the artifact that its settings name, and its tokenizer."""
+    for folder in _versions(model):
+        artifact, problem = _artifact(model, folder)
+        needed = ["tokenizer/tokenizer.json", *artifact]
+        problems = [f"{name} does not exist" for name in needed if not (folder / name).exists()]
+        for text in [problem, *problems] if problem else problems:
+            yield Fault(
+                (),
+                f"{model.name}/{folder.name}: {text}",
+                "build this version again with `builder build`",
+                file=folder.name,
+            )
+
+
+@rule("TRN632")
+def manifest_broken(model: Model) -> Iterator[Fault]:
+    """A manifest.json is JSON, and so are its parts."""
+    for folder in _versions(model):
+        problem = _manifest(model, folder)[1]
+        if problem:
+            yield Fault(
+                (),
+                f"{model.name}/{folder.name}/{_MANIFEST} {problem}",
+                "build this version again with `builder build`",
+                file=f"{folder.name}/{_MANIFEST}",
+            )
+
+
+@rule("TRN633")
+def artifact_changed(model: Model) -> Iterator[Fault]:
+    """An artifact's files are those that the proof was made of, by their digests."""
+    for folder in _versions(model):
+        digests = _manifest(model, folder)[0]
+        for name, digest in sorted(digests.items()):
+            path = model.file(folder.name, name)
+            if path is None:
+                message, remedy = f"{name}, which the manifest names, is not there", "copy the version again"
+            elif reading.digest(path) != digest:
+                message = (
+                    f"{name} is not the file that was proven: its SHA-256 is another than the manifest's"
+                )
+                remedy = "copy the version again, or build it again with `builder build`"
+            else:
+                continue
+            yield Fault((), f"{model.name}/{folder.name}: {message}", remedy, file=f"{folder.name}/{name}")
+
+
+def _versions(model: Model) -> Iterator[Path]:
+    """Yield the served versions that `builder build` wrote, as the front of a deployment."""
+    for version in model.served if model.backend == "python" else ():
+        folder = model.path / str(version)
+        if (folder / _SETTINGS).is_file() and (folder / "backends").is_dir():
+            yield folder
+
+
+def _artifact(model: Model, folder: Path) -> tuple[list[str], str]:
+    """Return the name of the artifact, where the settings have one, and what is wrong with them."""
+    settings, problem = reading.json_of(model.reachable(folder / _SETTINGS))
+    if problem:
+        return [], f"{_SETTINGS} {problem}"
+    name = settings.get("model", "") if isinstance(settings, dict) else None
+    if not isinstance(name, str):
+        return [], f"{_SETTINGS} does not name its model"
+    return [name] if name else [], ""
+
+
+def _manifest(model: Model, folder: Path) -> tuple[dict[str, str], str]:
+    """Return the digests of the artifact's files by name, and what is wrong with the manifest."""
+    file = model.file(folder.name, _MANIFEST)
+    if file is None:
+        return {}, ""
+    found, problem = reading.json_of(file)
+    for key in ("artifact", "sha256"):
+        found = found.get(key) if isinstance(found, dict) else None
+    if not problem and not isinstance(found, dict):
+        problem = "does not name its artifact's digests"
+    return {str(name): str(digest) for name, digest in found.items()} if not problem else {}, problem
