@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 from typing import Any
 
 import click
@@ -29,6 +30,8 @@ class Commands(click.Group):
         return command
 
     def invoke(self, context: click.Context) -> Any:
+        if os.environ.get("NO_COLOR"):  # https://no-color.org
+            context.color = False
         with signals.as_exit() as received:
             try:
                 return super().invoke(context)

@@ -11,10 +11,24 @@ from typing import Any, TypeVar
 
 import click
 
+from builder.printing import plain
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_REPOSITORY = "model_repository"
 PORT = click.IntRange(0, 65535)
+
+
+class Folder(click.Path):
+    """A path whose empty spelling, that of an unset variable, does not mean the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("is empty; leave it out or name a folder", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class FiniteRange(click.FloatRange):
@@ -47,7 +61,26 @@ def writable(context: click.Context, option: click.Parameter, value: Path | None
     return value
 
 
-directory = click.argument("directory", type=click.Path(path_type=Path), default=DEFAULT_REPOSITORY)
+def codes(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the beginnings of rules' codes, given one by one or between commas."""
+    from builder.check import rules
+
+    found = tuple(code for value in values for code in value.split(","))
+    for code in found:
+        if not code or not any(one.code.startswith(code) for one in rules()):
+            raise click.BadParameter(f"{code!r} is the beginning of no rule's code, such as TRN201 or TRN5")
+    return found
+
+
+ignore = click.option(
+    "--ignore",
+    multiple=True,
+    callback=codes,
+    metavar="CODES",
+    help="Leave out the rules of `builder check` whose codes begin so.",
+)
+
+directory = click.argument("directory", type=Folder(), default=DEFAULT_REPOSITORY)
 """The model repository, the one in this folder when none is named."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -125,5 +158,6 @@ def ports(command: Command) -> Command:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on stdout."""
-    click.echo(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str))
+    """Print a value as JSON on stdout, which is UTF-8 whatever the terminal's encoding is."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str)
+    click.echo(plain.encodable(text).encode())

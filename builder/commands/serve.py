@@ -32,6 +32,7 @@ from builder.commands import options
 @click.option("--image", metavar="IMAGE", help="Image made from docker/Dockerfile, with --using docker.")
 @click.option("--triton", metavar="TAG", help="NVIDIA's container of that tag, with --using docker.")
 @click.option("--gpus", default="", metavar="GPUS", help="GPUs for the container, such as all.")
+@options.ignore
 def command(
     directory: Path,
     using: str,
@@ -44,12 +45,14 @@ def command(
     image: str | None,
     triton: str | None,
     gpus: str,
+    ignore: tuple[str, ...],
 ) -> None:
     """Serve DIRECTORY with Triton until Ctrl-C or SIGTERM; requests in flight then finish.
 
     READY is printed when every model of the folder is loaded and a real request was answered.
     """
     from builder import serve as serving
+    from builder.check import Choice
     from builder.planning import versions
     from builder.server import Options, Server
 
@@ -71,6 +74,7 @@ def command(
         using=using,
         timeout=timeout,
         options=options,
+        refusing=Choice(ignore=ignore),
         ready=ready,
         say=lambda text: click.echo(text, err=True),
     )

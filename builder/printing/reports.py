@@ -1,12 +1,9 @@
-"""Reports of `verify` and findings of `check` for people."""
+"""Reports of `verify` for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import click
 
-from builder.check import Finding
 from builder.printing import tables
 from builder.report import Report
 
@@ -27,15 +24,3 @@ def show_checks() -> None:
 
     rows = [(check.group, check.name, check.description) for check in checks()]
     tables.show("Checks", ("group", "check", "what it asks"), rows)
-
-
-def show_findings(findings: Iterable[Finding]) -> None:
-    """Print findings with their remedies, or that there are none."""
-    rows = [
-        (finding.severity, finding.code, finding.where, finding.message, finding.remedy)
-        for finding in findings
-    ]
-    if rows:
-        tables.show("Findings", ("severity", "rule", "where", "what", "remedy"), rows)
-    else:
-        click.echo("nothing found")
