@@ -110,7 +110,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
     models = _read(repository)
     facts = [_facts(model) for model in models.models.values()]
     needed = max((_gpus(model) for model in models.models.values()), default=0)
-    processes = sum(_processes(model) for model in models.models.values())
+    processes = sum(model.processes for model in models.models.values())
     on_cpu = [fact["memory"] for fact in facts if fact.get("device") == "cpu" and "memory" in fact]
     weights = sum(size["weights"] for size in on_cpu)
     shared = SHARED_MEMORY_PER_PROCESS * (1 + processes)
@@ -135,7 +135,7 @@ def _read(repository: Path) -> layout.Layout:
     unreadable = [model for model in found.models.values() if model.config is None or not model.served]
     problems = [f"{model.name}: {model.parse_error or 'no version to serve'}" for model in unreadable]
     fatal = [finding for finding in check_layout(found) if finding.severity == "fatal"]
-    problems += [f"{finding.where}: {finding.message}" for finding in fatal]
+    problems += [f"{finding.address}: {finding.message}" for finding in fatal]
     if problems:
         raise RepositoryError(
             "\n".join(problems),
@@ -155,15 +155,6 @@ def _facts(model: layout.Model) -> dict[str, Any]:
             except (ValueError, AttributeError, TypeError) as error:
                 raise RepositoryError(f"{file} is no manifest: {error}", remedy="builder build") from error
     return {}
-
-
-def _processes(model: layout.Model) -> int:
-    """Return how many Python processes Triton starts for a model."""
-    if model.backend != "python":
-        return 0
-    groups = model.config.instance_group
-    each = sum(max(1, group.count) * max(1, len(group.gpus)) for group in groups) if groups else 1
-    return int(each * len(model.served))
 
 
 def _gpus(model: layout.Model) -> int:

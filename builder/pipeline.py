@@ -19,6 +19,7 @@ from builder.plan import Options, Plan, plan
 from builder.prove import Evidence, prove
 from builder.report import Report
 from builder.repository import Published
+from builder.rule import Host
 from builder.subjects import read
 
 Progress = Callable[[str, float], None]
@@ -68,7 +69,7 @@ def build(
             counts = _counts(published)
             if not lacking and (counts or not verifying):
                 return Built(planned, evidence, published, None, counts)
-        _require_no_findings(stage)
+        _require_no_findings(stage, planned)
         report = _verify_staged(planned, stage, progress) if verifying else None
         record = {
             "seconds": round(time.time() - started, 1),
@@ -94,8 +95,9 @@ def _counts(published: Published) -> dict[str, int] | None:
     return dict(verified["counts"]) if verified else None
 
 
-def _require_no_findings(stage: Path) -> None:
-    bad = [finding for finding in check(stage) if finding.severity != "warning"]
+def _require_no_findings(stage: Path, planned: Plan) -> None:
+    found = check(stage, host=Host(planned.container.tag, completes=False))
+    bad = [finding for finding in found if finding.severity != "warning"]
     if bad:
         lines = "\n".join(f"  {finding.where}: {finding.message}" for finding in bad)
         raise RepositoryError(

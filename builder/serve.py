@@ -11,13 +11,20 @@ from pathlib import Path
 from types import FrameType
 
 from builder import check, house, layout
+from builder.check import Choice
 from builder.errors import BuilderError, Interrupted, ServeError
+from builder.finding import Finding
+from builder.rule import Host
 from builder.server import Options, Server
 from builder.serving import readiness, triton_log
 
 _PORT_RACES = 3
 _POLL = 0.1
 _DEFAULT = Options()
+# the digests of gigabytes take longer than the boot: `builder check` reads them
+SLOW = ("TRN633",)
+_QUICK = Choice(ignore=SLOW)
+_REFUSING = Choice()
 
 
 def create(repository: Path | None, *, using: str, options: Options) -> Server:
@@ -35,6 +42,7 @@ def boot(
     metrics_port: int = 0,
     timeout: float = 60.0,
     options: Options = _DEFAULT,
+    refusing: Choice = _REFUSING,
 ) -> Server:
     """Return a server on which every model of the folder is READY and a real request was answered.
 
@@ -44,6 +52,8 @@ def boot(
         using: a file of `servers/`.
         http_port, grpc_port, metrics_port: 0 has a free one chosen; they win over `options`.
         timeout: seconds for all of it, on the wall clock.
+        refusing: the rules of `builder check` whose errors refuse the repository before anything boots;
+            what the others find is said when Triton refuses.
 
     Raises:
         ServeError: with Triton's own reason; no process is left, the log file is.
@@ -56,7 +66,7 @@ def boot(
         grpc_port=grpc_port or options.grpc_port,
         metrics_port=metrics_port or options.metrics_port,
     )
-    models, findings = _inspect(repository)
+    models, findings = _inspect(repository, using, options, refusing)
     deadline = time.monotonic() + timeout
     for attempt in range(_PORT_RACES):
         server = create(repository, using=using, options=options)
@@ -87,6 +97,7 @@ def serve(
     using: str = "embedded",
     timeout: float = 60.0,
     options: Options = _DEFAULT,
+    refusing: Choice = _REFUSING,
     ready: Callable[[Server], None],
     say: Callable[[str], None],
 ) -> int:
@@ -104,7 +115,7 @@ def serve(
     """
     stop = _Signals()
     with stop:
-        server = boot(repository, using=using, timeout=timeout, options=options)
+        server = boot(repository, using=using, timeout=timeout, options=options, refusing=refusing)
         stop.serving = server
         try:
             ready(server)
@@ -170,18 +181,21 @@ class _Signals:
         self.asked = True
 
 
-def _inspect(repository: Path | None) -> tuple[layout.Layout, list[check.Finding]]:
-    """Read and check a repository; raise ServeError for what would hang or abort Triton."""
+def _inspect(
+    repository: Path | None, using: str, options: Options, refusing: Choice
+) -> tuple[layout.Layout, list[Finding]]:
+    """Read and check a repository; raise ServeError for what Triton would refuse, hang on or abort at."""
     if repository is None:
         return layout.Layout(Path(), {}), []
     models = layout.read(repository)
-    findings = check.check_layout(models)
-    fatal = [finding for finding in findings if finding.severity == "fatal"]
-    if fatal:
+    host: Host = house.plugin("servers", using, option="--using").host(options)
+    findings = check.check_layout(models, host, _QUICK)
+    bad = [one for one in findings if one.severity != "warning" and one.code in refusing]
+    if bad:
         raise ServeError(
-            "\n".join(f"{finding.where}: {finding.message}" for finding in fatal),
-            expected="a repository that Triton can read to its end",
-            remedy="\n".join(dict.fromkeys(finding.remedy for finding in fatal)),
+            "\n".join(f"{finding.address}: {finding.code} {finding.message}" for finding in bad),
+            expected="a repository whose models Triton loads",
+            remedy="\n".join(dict.fromkeys(finding.remedy for finding in bad)),
         )
     return models, findings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from builder.deployment import ENVIRONMENT, MODELS, PORTS, tritonserver
 from builder.errors import ServeError
+from builder.rule import Host
 from builder.server import Options, Server
 from builder.serving import ports
 
@@ -38,6 +40,12 @@ def create(repository: Path | None, options: Options) -> DockerServer:
     if problem is not None:
         raise ServeError(f"the docker server cannot run here: {problem}", remedy=_INSTALL)
     return DockerServer(repository, options)
+
+
+def host(options: Options) -> Host:
+    """Return what a repository must fit to be served here: the release that the image's tag names."""
+    release = re.search(r":(\d\d\.\d\d)\b", options.image)
+    return Host(release[1], completes=False) if release else Host(completes=False)
 
 
 def command(repository: Path, options: Options, *, name: str, published: tuple[int, int, int]) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from builder import signals
 from builder.errors import ServeError
+from builder.rule import Host
 from builder.server import Options, Server
 from builder.serving import ports, pytriton
 
@@ -26,6 +27,12 @@ def available() -> str | None:
     """Return why the embedded server cannot run here with the command that mends it, else None."""
     problem = pytriton.problem()
     return None if problem is None else f"{problem[0]}; {problem[1]}"
+
+
+def host(options: Options) -> Host:
+    """Return what a repository must fit to be served here."""
+    has_gpu = Path("/dev/nvidiactl").exists()
+    return Host("24.10", None if has_gpu else 0, frozenset({"python"}), completes=False)
 
 
 def create(repository: Path | None, options: Options) -> EmbeddedServer:

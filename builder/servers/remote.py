@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.errors import ServeError, UsageError
+from builder.rule import Host
 from builder.server import Options, Server
 from builder.serving import rest
 
@@ -23,6 +24,11 @@ def create(repository: Path | None, options: Options) -> RemoteServer:
         grpc=f"{host}:{options.grpc_port or port + 1}",
         metrics=f"{host}:{options.metrics_port or port + 2}",
     )
+
+
+def host(options: Options) -> Host:
+    """Return what a repository must fit to be served here, of which nothing is known."""
+    return Host()
 
 
 class RemoteServer(Server):

@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.check import Finding
 from builder.errors import ServeError
+from builder.finding import Finding
 from builder.layout import Layout, Model
 from builder.server import Server
 from builder.serving import rest, triton_log
@@ -66,7 +66,7 @@ def require_index(server: Server, layout: Layout, findings: Sequence[Finding]) -
         if _STUB_DIED in said:
             said += "\nthe model's process died; it printed last:\n" + triton_log.printed(log)
         lines.append(f"{name}: {_readable(said)}")
-    remedies = [f"{finding.where}: {finding.remedy}" for finding in findings if finding.model in missing]
+    remedies = [f"{finding.address}: {finding.remedy}" for finding in findings if finding.model in missing]
     raise ServeError(
         f"{len(missing)} of {len(layout.models)} models did not load; Triton's reasons:\n"
         + textwrap.indent("\n".join(lines), "  "),

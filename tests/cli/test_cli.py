@@ -151,13 +151,13 @@ def test_a_refused_build_is_code_1(workshop):
 def test_check_prints_findings_and_ends_with_1(workshop):
     workshop.build()
     clean = run("check", str(workshop.output))
-    assert (clean.exit_code, clean.stdout) == (0, "nothing found\n")
+    assert (clean.exit_code, clean.stdout) == (0, "no findings\n")
     (workshop.output / "tiny_tokenizer" / "1" / "model.py").unlink()
     found = run("check", str(workshop.output))
     assert found.exit_code == 1
     assert "tiny_tokenizer" in found.stdout
     rows = json.loads(run("check", str(workshop.output), "--json").stdout)
-    assert any(row["where"].startswith("tiny_tokenizer") and row["remedy"] for row in rows)
+    assert any(row["model"] == "tiny_tokenizer" and row["remedy"] for row in rows)
 
 
 def test_list():

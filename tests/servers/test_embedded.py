@@ -28,7 +28,10 @@ class TritonPythonModel:
 """
 SLEEPS = """import time
 
-time.sleep(300)
+
+class TritonPythonModel:
+    def execute(self, requests): return []
+    time.sleep(300)
 """
 
 
@@ -84,7 +87,9 @@ def test_the_log_is_removed_after_a_clean_stop_and_still_readable(
 @pytest.mark.triton
 def test_the_log_is_kept_after_a_failure(repository: Repository, tmp_path: Path) -> None:
     folder = repository("adder")
-    (folder / "adder" / "1" / "model.py").write_text("raise RuntimeError('no')\n")
+    (folder / "adder" / "1" / "model.py").write_text(
+        "class TritonPythonModel:\n    def execute(self, requests): return []\n    raise RuntimeError('no')\n"
+    )
     with pytest.raises(ServeError) as failure:
         boot(folder)
     path = Path(failure.value.remedy.rsplit(" ", 1)[-1])

@@ -151,7 +151,10 @@ def _ignore_errors(stream: Callable[..., None], address: str, seen: queue.Queue[
 
 def test_a_signal_during_the_boot_leaves_nothing(repository: Repository, clean: Path) -> None:
     folder = repository("adder")
-    (folder / "adder" / "1" / "model.py").write_text("import time\n\ntime.sleep(300)\n")
+    code = (
+        "import time\nclass TritonPythonModel:\n    def execute(self, requests): ...\n    time.sleep(300)\n"
+    )
+    (folder / "adder" / "1" / "model.py").write_text(code)
     with foreground(folder, clean) as process:
         while not clean.exists() or "loading: adder:1" not in clean.read_text():
             time.sleep(0.05)

@@ -65,7 +65,8 @@ def write(repository: Path) -> None:
         _write_tokenizer(tokenizer, folder / "tokenizer")
         files.write_json(folder / "settings.json", ids if member.suffix else _settings(script, ids))
     front = repository / NAME / "1"
-    files.write_json(front / "manifest.json", {"name": NAME})
+    (front / "model").touch()
+    files.write_json(front / "manifest.json", {"name": NAME, "artifact": {"sha256": {}}})
     files.write_json(front / "golden.json", _golden(tokenizer, script))
 
 
