@@ -13,7 +13,19 @@ ELISION = "..."
 
 # The order in which a newcomer reads, and in which the slow test runs what the pages show.
 ORDER = (
-    *("README.md", "plan", "build", "serve", "call", "clients", "chat", "verify", "measure", "deploy"),
+    *(
+        "README.md",
+        "plan",
+        "build",
+        "check",
+        "serve",
+        "call",
+        "clients",
+        "chat",
+        "verify",
+        "measure",
+        "deploy",
+    ),
     *("prove", "errors", "extend", "house"),
 )
 
