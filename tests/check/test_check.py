@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder import layout
-from builder.check import check, rules
+from builder.check import check
 
 SERVERS = Path(__file__).parents[1] / "servers"
 CASES = sorted((SERVERS / "broken").iterdir())
@@ -24,11 +24,6 @@ def test_findings_of_the_broken_repositories(case: Path) -> None:
 
 def test_a_good_repository_has_no_findings() -> None:
     assert check(SERVERS / "good") == []
-
-
-def test_every_rule_says_what_it_is_about() -> None:
-    assert [rule.__name__ for rule in rules() if not rule.__doc__] == []
-    assert len(rules()) >= 15
 
 
 def test_every_finding_has_a_remedy() -> None:
@@ -82,7 +77,7 @@ def test_an_onnx_file_is_found_truncated_wherever_it_was_cut(tmp_path: Path) -> 
         path.write_bytes(whole[:size])
         codes = [finding.code for finding in check(tmp_path)]
         boundaries += not codes
-        assert codes in ([], ["onnx-truncated"])
+        assert codes in ([], ["TRN611"])
     # A cut exactly between two top-level fields leaves a file of whole fields; there are few of them.
     assert boundaries <= 4
 
@@ -112,6 +107,8 @@ def test_a_misread_folder_is_fatal_only_where_triton_would_serve_it(tmp_path: Pa
     assert [finding.severity for finding in check(tmp_path)] == ["warning", "warning"]
 
 
-def test_a_folder_that_is_hidden_is_no_model(tmp_path: Path) -> None:
-    (tmp_path / ".git").mkdir()
-    assert layout.read(tmp_path).models == {}
+def test_a_folder_that_is_hidden_is_a_model_at_the_top_alone(tmp_path: Path) -> None:
+    (tmp_path / ".git" / ".cache").mkdir(parents=True)
+    (tmp_path / ".writable-1").touch()
+    (model,) = layout.read(tmp_path).models.values()
+    assert (model.name, model.folders, model.is_stray) == (".git", (), True)

@@ -1,0 +1,88 @@
+"""Every rule by its own examples: ours finds the fault in the bad one alone, and Triton thinks so too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from workbench import examples
+from workbench.verdicts import Triton
+
+from builder.check import check, rules
+from builder.rule import Host, Rule
+
+RULES = {one.code: one for one in rules()}
+HOST = Host("24.10", gpus=0, backends=frozenset({"python"}), completes=False)
+WITH_EXAMPLES = [code for code, one in RULES.items() if one.bad]
+NEEDS_MORE = {
+    "TRN233": "the server is 24.10, which knows no model_metrics",
+    "TRN308": "needs the tensorrt backend",
+    "TRN611": "needs the onnxruntime backend",
+    "TRN651": "needs the onnxruntime backend",
+    "TRN652": "needs the vllm backend",
+    **dict.fromkeys(("TRN641", "TRN642", "TRN643", "TRN644"), "needs the tensorrtllm backend"),
+    "TRN646": "the code that reads the tokenizer is the user's",
+}
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    with Triton(tmp_path_factory.mktemp("triton")) as running:
+        yield running
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "repository"
+
+
+def test_codes_are_unique_and_of_one_form() -> None:
+    assert len(RULES) == len(rules()) >= 100
+    assert [code for code in RULES if not re.fullmatch(r"TRN\d{3}", code)] == []
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_a_rule_says_what_is_right(code: str) -> None:
+    one = RULES[code]
+    assert one.summary.endswith(".")
+    assert bool(one.bad) == bool(one.good)
+
+
+@pytest.mark.parametrize("code", WITH_EXAMPLES)
+def test_the_bad_example_has_the_fault(code: str, written: Path) -> None:
+    examples.write(RULES[code].bad, written)
+    found = [finding for finding in check(written, host=HOST) if finding.code == code]
+    assert found
+    assert all(finding.message and finding.remedy for finding in found)
+
+
+@pytest.mark.parametrize("code", WITH_EXAMPLES)
+def test_the_good_example_has_no_error(code: str, written: Path) -> None:
+    examples.write(RULES[code].good, written)
+    host = HOST if RULES[code].severity == "error" and code not in NEEDS_MORE else Host()
+    found = check(written, host=host)
+    assert [finding for finding in found if finding.severity != "warning" or finding.code == code] == []
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("code", [code for code in WITH_EXAMPLES if RULES[code].severity == "error"])
+def test_triton_refuses_the_bad_example_and_takes_the_good_one(
+    code: str, written: Path, tmp_path: Path, triton: Triton
+) -> None:
+    if code in NEEDS_MORE:
+        pytest.skip(NEEDS_MORE[code])
+    one = RULES[code]
+    examples.write(one.bad, written)
+    refused = {name: verdict for name, verdict in triton.judge(written).items() if not verdict.loaded}
+    assert refused
+    assert any(_says(verdict.reason, one) for verdict in refused.values()), refused
+    good = tmp_path / "good"
+    examples.write(one.good, good)
+    assert [verdict.reason for verdict in triton.judge(good).values() if not verdict.loaded] == []
+
+
+def _says(log: str, one: Rule) -> bool:
+    """Return whether a log holds the rule's reason, its first words at least."""
+    return " ".join(one.reason.split()[:3]) in log
