@@ -139,6 +139,19 @@ def _step_ends(model: Model, repository: Layout) -> Iterator[End]:
                     )
 
 
+def streams(model: Model, repository: Layout) -> bool:
+    """Return whether a model is decoupled; an ensemble is where a step of it is, at any depth."""
+    waiting, seen = [model], {model.name}
+    while waiting:
+        part = waiting.pop()
+        if part.config is not None and part.config.model_transaction_policy.decoupled:
+            return True
+        names = {step.model_name for step in steps(part)} - seen
+        seen |= names
+        waiting += [repository.models[name] for name in names if name in repository.models]
+    return False
+
+
 def reached(model: Model) -> set[str]:
     """Return the ensemble tensors that get a value once the inputs have theirs."""
     known: set[str] = set()

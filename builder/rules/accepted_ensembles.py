@@ -16,6 +16,69 @@ def queue_limit_after_stream(model: Model, repository: Layout, host: Host) -> It
     """A step after a decoupled one has no queue limit and no timeout: a response that it refuses is lost.
 
     The stream then falls silent for ever instead of ending with an error; from 26.03 on a full queue ends it.
+
+    Bad:
+        platform: "ensemble"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "speaker" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "token" }
+          }
+          step {
+            model_name: "writer" model_version: -1
+            input_map { key: "X" value: "token" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == speaker/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        model_transaction_policy { decoupled: true }
+        == speaker/1/model.py
+        class TritonPythonModel:
+            def execute(self, requests):
+                for request in requests:
+                    request.get_response_sender().send(flags=1)
+        == writer/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        dynamic_batching { default_queue_policy { max_queue_size: 4 } }
+    Good:
+        platform: "ensemble"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "speaker" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "token" }
+          }
+          step {
+            model_name: "writer" model_version: -1
+            input_map { key: "X" value: "token" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == speaker/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        model_transaction_policy { decoupled: true }
+        == speaker/1/model.py
+        class TritonPythonModel:
+            def execute(self, requests):
+                for request in requests:
+                    request.get_response_sender().send(flags=1)
+        == writer/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        dynamic_batching { }
     """
     streamed: set[str] = set()
     for place, step in enumerate(ensemble_graph.steps(model)):
@@ -42,6 +105,59 @@ def cancel_stops_at_the_ensemble(model: Model, repository: Layout) -> Iterator[F
     """A model that looks for cancels is asked for itself: an ensemble hands none to a step that runs.
 
     Whoever leaves an ensemble's stream leaves its step at work until it ends by itself.
+
+    Bad:
+        platform: "ensemble"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "patient" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "token" }
+          }
+          step {
+            model_name: "writer" model_version: -1
+            input_map { key: "X" value: "token" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == patient/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        == patient/1/model.py
+        class TritonPythonModel:
+            def execute(self, requests):
+                return [None if request.is_cancelled() else None for request in requests]
+        == writer/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+    Good:
+        platform: "ensemble"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "patient" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "token" }
+          }
+          step {
+            model_name: "writer" model_version: -1
+            input_map { key: "X" value: "token" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == patient/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        == writer/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
     """
     for place, step in enumerate(ensemble_graph.steps(model)):
         part = repository.models.get(step.model_name)

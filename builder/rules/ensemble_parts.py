@@ -359,25 +359,100 @@ def edge_shape(model: Model, repository: Layout) -> Iterator[Fault]:
 
 @rule("TRN529")
 def step_after_two_streams(model: Model, repository: Layout) -> Iterator[Fault]:
-    """What one decoupled step answers is not joined with what came by another way.
+    """What a decoupled step answers is not joined with what came another way, nor with the ensemble's inputs.
 
-    Triton: step of model 'M' receives inputs originated from different decoupled models
+    Triton: step of model 'both' receives inputs originated from different decoupled models
+    Bad:
+        platform: "ensemble"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "speaker" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "one" }
+          }
+          step {
+            model_name: "speaker" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "other" }
+          }
+          step {
+            model_name: "both" model_version: -1
+            input_map { key: "X" value: "one" }
+            input_map { key: "Z" value: "other" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == speaker/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        model_transaction_policy { decoupled: true }
+        == speaker/1/model.py
+        class TritonPythonModel:
+            def execute(self, requests):
+                for request in requests:
+                    request.get_response_sender().send(flags=1)
+        == both/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        input { name: "Z" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+    Good:
+        platform: "ensemble"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "speaker" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "one" }
+          }
+          step {
+            model_name: "quiet" model_version: -1
+            input_map { key: "X" value: "one" }
+            output_map { key: "Y" value: "other" }
+          }
+          step {
+            model_name: "both" model_version: -1
+            input_map { key: "X" value: "one" }
+            input_map { key: "Z" value: "other" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == speaker/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        model_transaction_policy { decoupled: true }
+        == speaker/1/model.py
+        class TritonPythonModel:
+            def execute(self, requests):
+                for request in requests:
+                    request.get_response_sender().send(flags=1)
+        == quiet/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        == both/config.pbtxt
+        backend: "python"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        input { name: "Z" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
     """
     origins: dict[str, int] = {}
-    waiting = list(_parts(model, repository))
-    for path, part, step in waiting:
-        found = {origins[tensor] for tensor in step.input_map.values() if tensor in origins}
+    for number, (path, part, step) in enumerate(_parts(model, repository), 1):
+        # what no stream has come by is of one origin too
+        found = {origins.get(tensor, 0) for tensor in step.input_map.values()}
         if len(found) > 1:
             yield Fault(
                 path,
                 f"step of model '{part.name}' receives inputs originated from different decoupled models",
-                "feed it from one stream only",
+                "feed it from one stream only, by which all else that it needs must come too",
             )
-        if part.config is not None and part.config.model_transaction_policy.decoupled:
-            found = {hash(path)}
-        for tensor in step.output_map.values():
-            if found:
-                origins[tensor] = next(iter(found))
+        origin = number if ensemble_graph.streams(part, repository) else max(found, default=0)
+        origins |= dict.fromkeys(step.output_map.values(), origin)
 
 
 @rule("TRN530")

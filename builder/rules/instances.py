@@ -57,6 +57,10 @@ def gpus_that_are_not_there(model: Model, config: Any, host: Host) -> Iterator[F
     """An instance group's GPUs are those of the server (`--gpus N` says how many it has).
 
     Triton: instance group m_0 of model m has kind KIND_GPU but no GPUs are available
+    Bad:
+        instance_group { kind: KIND_GPU }
+    Good:
+        instance_group { kind: KIND_CPU }
     """
     if host.gpus is None:
         return

@@ -94,11 +94,14 @@ def onnx_data_type(model: Model, config: Any) -> Iterator[Fault]:
 def onnx_shape(model: Model, config: Any) -> Iterator[Fault]:
     """A tensor has in the config the dims that it has in the graph; with max_batch_size without the batch.
 
+    Where the graph leaves a dimension open, an input may be told narrower, an output may not.
+
     Triton: model 'm', tensor 'X': the model expects 2 dimensions (shape [-1,4]) but the model configuration
         specifies 3 dimensions (an initial batch dimension because max_batch_size > 0 followed by the explicit
         tensor shape, making complete shape [-1,-1,4])
     """
     batches = config.max_batch_size > 0
+    cut = {name for tensor in config.batch_output for name in tensor.target_name}
     for kind, place, mine, theirs in _both(model, config):
         dims = list(mine.reshape.shape if mine.HasField("reshape") else mine.dims)
         if theirs.dims is None or not mine.dims:
@@ -108,14 +111,15 @@ def onnx_shape(model: Model, config: Any) -> Iterator[Fault]:
         if not wanted and told == [1]:
             # a scalar is written as [ 1 ]
             continue
-        if mine.allow_ragged_batch if kind == "input" else False:
+        if mine.name in cut or (kind == "input" and mine.allow_ragged_batch):
             continue
         hint = ""
         if len(told) == len(wanted) + 1 and batches:
             hint = " (max_batch_size is above 0: leave the batch out of dims)"
         first = 1 if batches else 0
         fits = len(told) == len(wanted) and all(
-            theirs_ in (-1, mine_) for mine_, theirs_ in zip(told[first:], wanted[first:], strict=True)
+            theirs_ == mine_ or (theirs_ == -1 and kind == "input")
+            for mine_, theirs_ in zip(told[first:], wanted[first:], strict=True)
         )
         if not fits:
             yield Fault(

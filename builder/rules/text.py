@@ -79,6 +79,11 @@ def field_too_new(model: Model, config: Any, host: Host) -> Iterator[Fault]:
     `--triton` names the release that is to serve the repository.
 
     Triton: Message type "inference.ModelConfig" has no field named "model_metrics"
+    Bad:
+        model_metrics { }
+    Good:
+        # left to the server's own metrics
+        max_batch_size: 8
     """
     for path, since in NEWER.items():
         if not host.has(since) and _is_set(config, path):

@@ -246,6 +246,15 @@ output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
         assert codes(found) == ["TRN614", "TRN614"]
         assert "write dims: [-1, 4]" in found[0].remedy
 
+    def test_an_open_dimension_of_the_graph(self, repository: Path) -> None:
+        self.model(repository, ["batch", "size"])
+        (found,) = check(repository)
+        assert (found.code, found.line) == ("TRN614", 5)
+        config = repository / "m" / "config.pbtxt"
+        cut = 'batch_output { kind: BATCH_SCATTER_WITH_INPUT_SHAPE target_name: "Y" source_input: "X" }'
+        config.write_text(config.read_text() + cut)
+        assert check(repository) == []
+
     def test_a_batch_axis_that_is_fixed(self, repository: Path) -> None:
         self.model(repository, [2, 4])
         assert set(codes(check(repository))) == {"TRN615"}
