@@ -29,6 +29,7 @@ pytestmark = pytest.mark.triton
 
 ROOT = Path(__file__).parents[2]
 NAME = "tiny"
+IDS = ("bos_id", "end_ids", "pad_id")
 PROMPT = list(range(100, 120))
 ACTIVE = "builder_engine_active_requests"
 CANCELLED = "builder_engine_cancelled_total"
@@ -56,7 +57,9 @@ def repository(
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "backends", folder / "backends", ignore=ignored)
         shutil.copytree(tokenizer_folder, folder / "tokenizer")
-        (folder / "settings.json").write_text(json.dumps(settings))
+        # as a build writes it: an engine and its artifact are the front's alone
+        told = settings if folder == home / NAME / "1" else {name: settings.get(name) for name in IDS}
+        (folder / "settings.json").write_text(json.dumps(told))
     shutil.copytree(artifact, home / NAME / "1" / "model")
     return home
 
