@@ -83,6 +83,14 @@ def step_path(place: int) -> Path:
     return ("ensemble_scheduling", "step", place)
 
 
+def parts(model: Model, repository: Layout) -> Iterator[tuple[Path, Model, Any]]:
+    """Yield (path, model, step) of every step whose model is there."""
+    for place, step in enumerate(steps(model)):
+        part = repository.models.get(step.model_name)
+        if part is not None:
+            yield step_path(place), part, step
+
+
 def wires(model: Model, repository: Layout) -> Mapping[str, Wire]:
     """Return the ensemble tensors by name; ends at models or tensors that do not exist are left out."""
     ends: dict[str, list[End]] = {}
