@@ -32,7 +32,9 @@ def available() -> str | None:
 def host(options: Options) -> Host:
     """Return what a repository must fit to be served here."""
     has_gpu = Path("/dev/nvidiactl").exists()
-    return Host("24.10", None if has_gpu else 0, frozenset({"python"}), completes=False)
+    return Host(
+        "24.10", None if has_gpu else 0, frozenset({"python", *pytriton.PYTHON_BASED}), completes=False
+    )
 
 
 def create(repository: Path | None, options: Options) -> EmbeddedServer:

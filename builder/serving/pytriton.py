@@ -5,11 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
 
+from builder import house, modules
+
 _INSTALL = 'pip install "builder[serve]"'
+PYTHON_BASED = ("onnxruntime",)
+"""The backends that pytriton's server lacks and ours stand for, each a folder of `backends/`."""
+
 _STUB = "triton_python_backend_stub"
 
 
@@ -65,9 +71,28 @@ def link_backends(folder: Path) -> Path:
     python = backends / "python"
     python.mkdir(parents=True)
     for part in (triton / "backends" / "python").iterdir():
-        (python / part.name).symlink_to(part)
+        # for a Python-based backend Triton follows links and refuses a library that lies elsewhere
+        if part.suffix == ".so":
+            shutil.copyfile(part, python / part.name)
+        else:
+            (python / part.name).symlink_to(part)
     (python / _STUB).symlink_to(triton / "python_backend_stubs" / _python_version() / _STUB)
+    for name in PYTHON_BASED:
+        _copy_python_based(name, backends / name)
     return backends
+
+
+def _copy_python_based(name: str, folder: Path) -> None:
+    """Lay out one of our backends: its model.py, with what it imports beside it."""
+    ours = house.folder("backends")
+    main = ours / name / "model.py"
+    folder.mkdir()
+    shutil.copyfile(main, folder / "model.py")
+    for file in modules.reached(ours, [main]):
+        if file != main:
+            copy = folder / modules.PACKAGE / file.relative_to(ours)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
 
 
 def environment_of_stub(temporary: Path) -> dict[str, str]:
