@@ -100,6 +100,7 @@ def artifact(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         pytest.skip("onnxruntime-genai is not installed")
     from safetensors.numpy import save_file
 
+    from builder.target import Job
     from builder.targets import onnx
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -127,9 +128,8 @@ def artifact(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     (source / "config.json").write_text(json.dumps(config))
     save_file(_weights(np.random.default_rng(0)), source / "model.safetensors", {"format": "pt"})
     model = folder / "artifact" / "model"
-    made = subprocess.run(
-        onnx.convert(source, "fp32", (), "cpu", model), capture_output=True, text=True, check=False
-    )
+    job = Job(source, "", "text_generation", "", "fp32", (), "cpu", "", (0, 0, 0), {}, model)
+    made = subprocess.run(onnx.convert(job), capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     return model
 

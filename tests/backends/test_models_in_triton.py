@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def repository(
         folder = home / f"{NAME}{member.suffix}" / "1"
         folder.mkdir(parents=True)
         plan = ModelPlan(folder.parent.name, member, instances)
-        (folder.parent / "config.pbtxt").write_text(model_config.text(plan, NAME))
+        (folder.parent / "config.pbtxt").write_text(model_config.text(plan, SimpleNamespace(name=NAME)))
         if member.steps:
             (folder / ".keep").touch()
             continue

@@ -1,0 +1,1 @@
+"""Bytes of image files in, the pixels that a model reads out."""

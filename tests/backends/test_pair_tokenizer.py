@@ -1,0 +1,146 @@
+"""A query with its documents to pairs of ids, against transformers and against arrays written out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizer_folders import TEXTS, byte_level, column, minilm, row, words
+
+from backends.pair_tokenizer.pairs import Arrays, answer
+from backends.text.limits import LimitedEncoder
+
+
+def told(max_tokens: int = 512, truncate: bool = False, **more: Any) -> dict[str, Any]:
+    return {"max_tokens": max_tokens, "truncate": truncate, "pad_id": 0, **more}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> LimitedEncoder:
+    return LimitedEncoder(minilm(), told())
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(minilm())
+
+
+def one(encoder: LimitedEncoder, query: Any, documents: Any) -> Arrays:
+    (found,) = answer(encoder, [(query, documents)])
+    assert isinstance(found, Arrays), found
+    return found
+
+
+def same_as(
+    reference: Any, encoder: LimitedEncoder, query: str, documents: list[str], **arguments: Any
+) -> None:
+    """Compare the pairs of one query with what transformers gives."""
+    found = one(encoder, column(query), row(*documents))
+    # in lists, as CrossEncoder asks it: of a single pair transformers forgets an empty document
+    queries = [query] * len(documents)
+    expected = reference(queries, documents, return_token_type_ids=True, **arguments)
+    lengths = [len(ids) for ids in expected["input_ids"]]
+    firsts = [[*types, 1].index(1) for types in expected["token_type_ids"]]
+    assert found.input_ids.tolist() == [[index for ids in expected["input_ids"] for index in ids]]
+    assert found.tokens.tolist() == [lengths]
+    assert found.widths.tolist() == [lengths]  # one row has no padding
+    assert found.first_tokens.tolist() == [firsts]
+
+
+def test_pairs_are_those_of_transformers(encoder: LimitedEncoder, reference: Any) -> None:
+    for query in TEXTS[:4]:
+        same_as(reference, encoder, query, TEXTS)
+
+
+@pytest.mark.parametrize("max_tokens", [4, 9, 20])
+def test_truncation_takes_from_the_longer_text_as_transformers_does(reference: Any, max_tokens: int) -> None:
+    truncating = LimitedEncoder(minilm(), told(max_tokens, truncate=True))
+    for query in ("fox", TEXTS[0], TEXTS[0] * 9):
+        same_as(reference, truncating, query, [*TEXTS, TEXTS[1] * 20], truncation=True, max_length=max_tokens)
+
+
+@settings(deadline=None, max_examples=100)
+@given(query=st.text(max_size=40), documents=st.lists(st.text(max_size=60), min_size=1, max_size=4))
+def test_any_pair_has_the_ids_of_transformers(
+    encoder: LimitedEncoder, reference: Any, query: str, documents: list[str]
+) -> None:
+    same_as(reference, encoder, query, documents)
+
+
+def test_a_family_of_one_type_counts_all_tokens_as_the_first_text(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = byte_level(tmp_path)
+    encoder = LimitedEncoder(folder, told())
+    same_as(AutoTokenizer.from_pretrained(folder), encoder, "hello", ["hello world", "", "lo"])
+    found = one(encoder, column("hello"), row("hello world", ""))
+    assert found.first_tokens.tolist() == found.tokens.tolist()
+
+
+def test_pairs_of_several_queries_by_hand(tmp_path: Path) -> None:
+    encoder = LimitedEncoder(words(tmp_path, ["a", "b", "c", "#"], special="#"), told(pad_id=9))
+    documents = np.concatenate([row("b b", "c"), row("c", "")])
+    found = one(encoder, column("a", "b a"), documents)
+    assert found.input_ids.tolist() == [
+        [3, 0, 3, 1, 1, 3, 3, 0, 3, 2, 3],
+        [3, 1, 0, 3, 2, 3, 3, 1, 0, 3, 3],
+    ]
+    assert found.tokens.tolist() == [[6, 5], [6, 5]]
+    assert found.widths.tolist() == [[6, 5], [6, 5]]
+    assert found.first_tokens.tolist() == [[3, 3], [4, 4]]
+
+
+def test_the_last_document_of_a_row_owns_its_padding(tmp_path: Path) -> None:
+    encoder = LimitedEncoder(words(tmp_path, ["a", "b", "#"], special="#"), told(pad_id=9))
+    found = one(encoder, column("a", "a"), np.concatenate([row("b", "b b b"), row("b", "")]))
+    assert found.input_ids.tolist() == [
+        [2, 0, 2, 1, 2, 2, 0, 2, 1, 1, 1, 2],
+        [2, 0, 2, 1, 2, 2, 0, 2, 2, 9, 9, 9],
+    ]
+    assert found.tokens.tolist() == [[5, 7], [5, 4]]
+    assert found.widths.tolist() == [[5, 7], [5, 7]]
+    assert found.widths.sum(axis=1).tolist() == [12, 12]
+    for array in found:
+        assert array.dtype == np.int32
+
+
+def test_requests_share_a_batch_without_meeting(encoder: LimitedEncoder) -> None:
+    asked = [(column("q"), row(*TEXTS)), (column("another query"), row("x")), (column(""), row("", "y"))]
+    for alone, together in zip(asked, answer(encoder, asked), strict=True):
+        for mine, theirs in zip(one(encoder, *alone), together, strict=True):  # type: ignore[arg-type]
+            np.testing.assert_array_equal(mine, theirs, strict=True)
+
+
+def test_bad_requests_fail_alone_and_name_the_document(encoder: LimitedEncoder) -> None:
+    long = "word " * 600
+    asked = [
+        (column("fine"), row("fine")),
+        (column("fine"), row("fine", long, "fine")),
+        (column("fine", "fine"), np.concatenate([row("a", "b"), row("c", long)])),
+        (column("fine"), row()),
+        (column(b"\xff"), row("fine")),
+        (column("fine"), row("fine", b"caf\xe9")),
+        (column("also fine"), row("fine")),
+    ]
+    answers = answer(encoder, asked)
+    remedy = "shorten the text, or build with a recipe that says truncate = true"
+    assert [str(found) for found in answers if isinstance(found, ValueError)] == [
+        f"query with document 2 of 3: 604 tokens, the model reads at most 512; {remedy}",
+        f"row 2 of 2, query with document 2 of 2: 604 tokens, the model reads at most 512; {remedy}",
+        "documents: 0 documents, a query needs at least 1; send the texts to rank",
+        "query is not valid UTF-8: byte 0 is 0xff, invalid start byte; send text encoded as UTF-8",
+        "documents, document 2 of 2 is not valid UTF-8: byte 3 is 0xe9, unexpected end of data; send text "
+        "encoded as UTF-8",
+    ]
+    assert [isinstance(found, Arrays) for found in answers] == [True, *[False] * 5, True]
+
+
+def test_both_texts_are_lowered(tmp_path: Path) -> None:
+    encoder = LimitedEncoder(words(tmp_path, ["[UNK]", "ab", "AB"]), told(lower_case=True))
+    assert one(encoder, column("AB"), row("aB")).input_ids.tolist() == [[1, 1]]
