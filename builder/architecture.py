@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from builder import house
+from builder import house, weights
 from builder.errors import SourceError
+from builder.weights import Shape, Weight
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,86 @@ class Dimensions:
         return self.layers * layer + heads * embedding + self.hidden_size
 
 
+@dataclass(frozen=True)
+class EncoderDimensions:
+    """The numbers that decide memory and shapes of a transformer that reads a whole text at once.
+
+    All are counts; `context_length` is the most tokens a text may have, `parameters` every weight that the
+    pipeline of the config's class uses, its head included. `score_tables` counts the tensors of heads x
+    tokens^2 that attention keeps at once, `gated` says that the feed-forward network multiplies two halves.
+    """
+
+    vocabulary_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    context_length: int
+    parameters: int
+    score_tables: int = 2
+    gated: bool = False
+
+    def activation_elements(self, tokens: int) -> int:
+        """Return how many numbers are alive at the widest point of one text of so many tokens.
+
+        Attention holds the layer's input, query, key and value, 4 x tokens x hidden, and its scores with
+        their softmax, 2 x heads x tokens^2; the feed-forward network holds its input and the intermediate
+        values before and after the activation, tokens x (hidden + 2 x intermediate), a gated one a third
+        time. The wider of the two decides.
+        """
+        copies = 3 if self.gated else 2
+        feed_forward = tokens * (self.hidden_size + copies * self.intermediate_size)
+        return max(4 * tokens * self.hidden_size + self.score_tables * self.heads * tokens**2, feed_forward)
+
+
+@dataclass(frozen=True)
+class VisionDimensions:
+    """The numbers that decide memory and shapes of an image classifier.
+
+    `image_size` is (height, width) in pixels, `channels` its colours; `layers` counts blocks of all
+    stages; `hidden_size` is what the head reads; `parameters` every weight, the head's included;
+    `widest` the numbers alive at the widest point of one image.
+    """
+
+    image_size: tuple[int, int]
+    channels: int
+    hidden_size: int
+    layers: int
+    parameters: int
+    widest: int
+
+    @property
+    def context_length(self) -> int:
+        """Return 1: an image is no sequence of tokens to whoever sends it."""
+        return 1
+
+    def activation_elements(self, tokens: int) -> int:
+        """Return how many numbers are alive at the widest point of one image; `tokens` has no meaning."""
+        return self.widest
+
+
+AnyDimensions = Dimensions | EncoderDimensions | VisionDimensions
+
+
 class Architecture(Protocol):
-    """What each file in `architectures/` offers; the file is named by the `model_type`."""
+    """What each file in `architectures/` offers; the file is named by the `model_type`, with _ for -."""
 
     HUGGING_FACE_CLASS: str
-    """The `architectures[0]` of config.json, such as `LlamaForCausalLM`."""
+    """The usual `architectures[0]` of config.json, such as `LlamaForCausalLM` or `BertModel`."""
+
+    PIPELINES: tuple[str, ...]
+    """The files of `ensembles/` that a model of the family can serve."""
+
+    EXPORTER: str
+    """The file of `exporting/` that writes its graph; empty where a target brings a converter."""
+
+    def dimensions(self, config: Mapping[str, Any]) -> AnyDimensions:
+        """Read the dimensions from a Hugging Face config; raise SourceError naming what is missing."""
+        ...
+
+
+class Decoder(Architecture, Protocol):
+    """A family that generates text."""
 
     HUGGING_FACE: Mapping[str, str]
     """Role -> tensor name in a Hugging Face checkpoint; `{layer}` stands for the layer number."""
@@ -73,27 +149,52 @@ class Architecture(Protocol):
     GGUF_PERMUTED: frozenset[str]
     """Roles whose rows llama.cpp reorders for its rotary embedding (query and key of llama)."""
 
-    def dimensions(self, config: Mapping[str, Any]) -> Dimensions:
-        """Read the dimensions from a Hugging Face config; raise SourceError naming what is missing."""
+    def dimensions(self, config: Mapping[str, Any]) -> Dimensions: ...
+
+
+class SinglePass(Architecture, Protocol):
+    """A family that answers after one pass over its input."""
+
+    PREFIX: str
+    """What stands before the body's tensors, with a dot between, in a checkpoint that has a head."""
+
+    def weights(self, config: Mapping[str, Any]) -> tuple[Weight, ...]:
+        """Return every weight that a checkpoint of this config must hold."""
         ...
+
+    def dimensions(self, config: Mapping[str, Any]) -> EncoderDimensions | VisionDimensions: ...
 
 
 def names() -> list[str]:
-    """Return the model types that have a file in `architectures/`."""
+    """Return the names of the files in `architectures/`: model types, with _ for -."""
     return house.plugin_names("architectures")
 
 
 def load(model_type: str) -> Architecture:
     """Return the architecture of a `model_type`; raise SourceError listing those that exist."""
     known = names()
-    if model_type not in known:
-        near = difflib.get_close_matches(model_type, known, n=1)
+    name = model_type.replace("-", "_")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
         raise SourceError(
             f"model_type {model_type!r} has no file in builder/architectures/",
-            expected=f"one of {', '.join(known)}",
+            expected=f"one of {_listed(known)}",
             remedy=f"did you mean {near[0]!r}?" if near else "use a checkpoint of one of these families",
         )
-    return cast(Architecture, importlib.import_module(f"builder.architectures.{model_type}"))
+    return cast(Architecture, importlib.import_module(f"builder.architectures.{name}"))
+
+
+def generates_text(family: Architecture) -> bool:
+    """Say whether a family is a `Decoder`; every other is a `SinglePass`."""
+    return "text_generation" in family.PIPELINES
+
+
+def _listed(known: Iterable[str]) -> str:
+    # by what they are for: one long list hides that a family exists for another kind of model
+    families = [(name, load(name)) for name in known]
+    decoders = [name for name, family in families if generates_text(family)]
+    others = [name for name, family in families if not generates_text(family)]
+    return f"{', '.join(decoders)}; for one pass: {', '.join(others)}"
 
 
 def require_fields(config: Mapping[str, Any], fields: Iterable[str], *, where: str = "config.json") -> None:
@@ -105,6 +206,48 @@ def require_fields(config: Mapping[str, Any], fields: Iterable[str], *, where: s
             expected="every field that decides the model's shape",
             remedy="take config.json from the model's own repository again",
         )
+
+
+def count(config: Mapping[str, Any], name: str, default: int | None = None, *, least: int = 1) -> int:
+    """Return a whole number of a config; raise SourceError where it is none, or below `least`."""
+    value = config.get(name)
+    if value is None:
+        value = default
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SourceError(
+            f"config.json: {name} is {value!r}",
+            expected=f"a whole number of at least {least}",
+            remedy="take config.json from the model's own repository again",
+        )
+    return value
+
+
+def expected_tensors(
+    family: Architecture, config: Mapping[str, Any], format: str, held: Iterable[str]
+) -> dict[str, Shape | None]:
+    """Return tensor name -> shape of all that a checkpoint must hold; None where a shape is not stated.
+
+    Args:
+        family: the architecture of the config's `model_type`.
+        config: a Hugging Face config, or one translated from GGUF.
+        format: `gguf`, or any other for Hugging Face's names.
+        held: the names that the checkpoint has, which tell one spelling of an encoder from another.
+
+    Raises:
+        SourceError: a GGUF of a family that is not read from one.
+    """
+    if generates_text(family):
+        decoder = cast(Decoder, family)
+        names = decoder.GGUF if format == "gguf" else decoder.HUGGING_FACE
+        return {name: None for _, _, name in tensor_names(names, decoder.dimensions(config))}
+    if format == "gguf":
+        raise SourceError(
+            f"a GGUF file of a {config.get('model_type')}",
+            expected="safetensors: only models that generate text are read from GGUF",
+            remedy="pass the Hugging Face checkpoint of this model instead",
+        )
+    single = cast(SinglePass, family)
+    return {**weights.shapes(single.weights(config), single.PREFIX, held)}
 
 
 def tensor_names(

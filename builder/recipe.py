@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import architecture, house
-from builder.architecture import Dimensions
+from builder import architecture, encoder, house
+from builder.architecture import AnyDimensions
 from builder.errors import UsageError
 
 REQUIRED = ("description", "licence", "checkpoint", "defaults", "config")
 OPTIONAL = ("revision", "chat")
-DEFAULTS = ("target", "quantize", "precision")
+DEFAULTS = ("target", "quantize", "precision", "pipeline", "max_tokens", "truncate")
+KINDS: Mapping[str, type] = {"chat": bool, "truncate": bool, "max_tokens": int, "config": dict}
+"""The fields that are no text."""
+GENERATION = "text_generation"
 NULL = "null"
 """Stands for null in a recipe's config: TOML has none, and an absent field may mean a default."""
 
@@ -25,7 +28,9 @@ class Recipe:
     """A named model: where its checkpoint is, what it is by default built into, what it measures.
 
     `quantize` is None where the weights stay in `precision`; `config` holds the published fields of
-    Hugging Face's config.json.
+    Hugging Face's config.json. `pipeline` is the file of ensembles/ that it serves. `max_tokens` is the
+    most tokens a text may have, None for all that the model has positions for; `truncate` says that a
+    longer one is cut instead of refused.
     """
 
     name: str
@@ -38,13 +43,21 @@ class Recipe:
     quantize: str | None = None
     precision: str = "fp32"
     chat: bool = True
+    pipeline: str = GENERATION
+    max_tokens: int | None = None
+    truncate: bool = False
     path: Path = field(default=Path(), compare=False)
 
     @property
     def model_type(self) -> str:
         return str(self.config["model_type"])
 
-    def dimensions(self) -> Dimensions:
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return what the model's answers are called, by number; empty where its config names none."""
+        return encoder.labels(self.config) if self.config.get("id2label") else ()
+
+    def dimensions(self) -> AnyDimensions:
         """Return the published dimensions; raise SourceError naming what the config lacks."""
         architecture.require_fields(self.config, ["model_type"], where=f"{self.path}: [config]")
         return architecture.load(self.model_type).dimensions(self.config)
@@ -75,10 +88,29 @@ def load(name_or_path: str | Path) -> Recipe:
     _check_names(path, defaults, ("target",), DEFAULTS[1:], section="defaults.")
     fields = table | defaults
     for name, value in fields.items():
-        kind = {"chat": bool, "config": dict}.get(name, str)
-        if not isinstance(value, kind):
+        kind = KINDS.get(name, str)
+        if type(value) is not kind:
             raise UsageError(f"{path}: {name} is {value!r}", expected=f"a {kind.__name__}")
+    _check_pipeline(path, fields)
+    fields.setdefault("chat", fields.get("pipeline", GENERATION) == GENERATION)
     return Recipe(name=path.stem, path=path, **fields)
+
+
+def _check_pipeline(path: Path, fields: Mapping[str, Any]) -> None:
+    wanted, model_type = fields.get("pipeline", GENERATION), fields["config"].get("model_type")
+    if fields.get("max_tokens", 1) < 1:
+        raise UsageError(f"{path}: max_tokens is {fields['max_tokens']}", expected="at least 1")
+    # an unknown family is told by `dimensions`, which needs it
+    if not isinstance(model_type, str) or model_type.replace("-", "_") not in architecture.names():
+        return
+    offered = architecture.load(model_type).PIPELINES
+    if wanted not in offered:
+        near = difflib.get_close_matches(wanted, offered, n=1)
+        raise UsageError(
+            f"{path}: pipeline is {wanted!r}, which no {model_type} serves",
+            expected=f"one of {', '.join(offered)}",
+            remedy=f"did you mean {near[0]!r}?" if near else "",
+        )
 
 
 def _find(reference: str) -> Path:

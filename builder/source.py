@@ -112,12 +112,18 @@ def digest(checkpoint: Checkpoint, progress: Progress | None = None) -> dict[str
         if known is None:
             known = _hash(file, done, total, progress)
             memory.learn(file, known)
-        digests[file.name] = known
+        digests[name_of(checkpoint, file)] = known
         done += sizes[file]
         if progress:
             progress(done, total)
     memory.save()
     return digests
+
+
+def name_of(checkpoint: Checkpoint, file: Path) -> str:
+    """Return a file's name within its checkpoint: modules lie in folders and are all called alike."""
+    inside = checkpoint.path.is_dir() and file.is_relative_to(checkpoint.path)
+    return str(file.relative_to(checkpoint.path)) if inside else file.name
 
 
 def fingerprint(files: Iterable[Path], headers: Iterable[bytes]) -> str:
@@ -175,9 +181,9 @@ def _check_tensors(checkpoint: Checkpoint) -> None:
             expected="several tensors in each layer",
             remedy="fetch the checkpoint again, or correct its config",
         )
-    names = family.GGUF if checkpoint.format == "gguf" else family.HUGGING_FACE
-    expected = [name for _, _, name in architecture.tensor_names(names, dimensions)]
-    missing = [name for name in expected if name not in checkpoint.tensors]
+    expected = architecture.expected_tensors(family, checkpoint.config, checkpoint.format, checkpoint.tensors)
+    held = checkpoint.tensors
+    missing = [name for name in expected if name not in held]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise SourceError(
@@ -185,6 +191,13 @@ def _check_tensors(checkpoint: Checkpoint) -> None:
             expected=f"{len(expected)} tensors of a {checkpoint.model_type} with {dimensions.layers} layers",
             remedy="fetch the checkpoint again, or correct its config",
         )
+    for name, shape in expected.items():
+        if shape is not None and held[name].shape != shape:
+            raise SourceError(
+                f"{checkpoint.origin} holds {name} of shape {list(held[name].shape)}",
+                expected=f"{list(shape)}, by its config",
+                remedy="fetch the checkpoint again, or correct its config",
+            )
 
 
 class _Memory:

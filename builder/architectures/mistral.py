@@ -10,6 +10,8 @@ from builder.architecture import Dimensions
 from builder.errors import SourceError
 
 HUGGING_FACE_CLASS: str = "MistralForCausalLM"
+PIPELINES: tuple[str, ...] = ("text_generation",)
+EXPORTER: str = ""
 
 HUGGING_FACE: Mapping[str, str] = decoder.HUGGING_FACE
 GGUF: Mapping[str, str] = decoder.GGUF

@@ -9,6 +9,8 @@ from builder import decoder
 from builder.architecture import Dimensions
 
 HUGGING_FACE_CLASS: str = "Qwen2ForCausalLM"
+PIPELINES: tuple[str, ...] = ("text_generation",)
+EXPORTER: str = ""
 
 HUGGING_FACE: Mapping[str, str] = {**decoder.HUGGING_FACE, **decoder.HUGGING_FACE_ATTENTION_BIAS}
 GGUF: Mapping[str, str] = {**decoder.GGUF, **decoder.GGUF_ATTENTION_BIAS}

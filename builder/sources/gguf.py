@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import architecture
-from builder.architecture import Architecture
+from builder.architecture import Decoder
 from builder.errors import SourceError
 from builder.gguf import config
 from builder.gguf.header import Header, has_magic, read_header
@@ -30,6 +30,12 @@ def read(reference: str, revision: str | None) -> Checkpoint:
     header = read_header(path)
     translated = config.config(header)
     family = architecture.load(translated["model_type"])
+    if not architecture.generates_text(family):
+        raise SourceError(
+            f"{path} holds a {translated['model_type']}",
+            expected="a model that generates text: those are what GGUF is read for here",
+            remedy="pass the Hugging Face checkpoint of this model instead",
+        )
     _require_tokenizer(header)
     return Checkpoint(
         format="gguf",
@@ -47,7 +53,7 @@ def read(reference: str, revision: str | None) -> Checkpoint:
 
 
 def materialise(
-    checkpoint: Checkpoint, family: Architecture, folder: Path, progress: Progress | None = None
+    checkpoint: Checkpoint, family: Decoder, folder: Path, progress: Progress | None = None
 ) -> None:
     """Write a GGUF checkpoint as a Hugging Face folder in float32, with its tokenizer.
 

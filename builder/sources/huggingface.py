@@ -14,8 +14,27 @@ from builder.source import Checkpoint, Progress
 from builder.sources import safetensors
 
 PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-DESCRIPTIONS = ["config.json", "generation_config.json", safetensors.INDEX, *safetensors.TOKENIZER_FILES]
-FILE_SUFFIXES = (".gguf", ".safetensors", ".json", *safetensors.PICKLES)
+DESCRIPTIONS = [
+    *("config.json", "generation_config.json", safetensors.INDEX, safetensors.PREPROCESSOR),
+    *safetensors.MODULES,
+    *safetensors.TOKENIZER_FILES,
+]
+FILE_SUFFIXES = (
+    *(
+        ".gguf",
+        ".safetensors",
+        ".json",
+        ".onnx",
+        ".pt2",
+        ".pkl",
+        ".pickle",
+        ".joblib",
+        ".skops",
+        ".ubj",
+        ".txt",
+    ),
+    *safetensors.PICKLES,
+)
 
 
 def recognises(reference: str) -> bool:
@@ -51,7 +70,7 @@ def fetch(checkpoint: Checkpoint, progress: Progress | None = None) -> Checkpoin
     total = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
     if progress:
         progress(0, total)
-    names = [file.name for file in checkpoint.files]
+    names = [source.name_of(checkpoint, file) for file in checkpoint.files]
     folder = _snapshot(checkpoint.origin, checkpoint.revision, local=False, patterns=names)
     assert folder is not None
     if progress:
@@ -71,7 +90,7 @@ def _described(reference: str, folder: Path) -> Checkpoint:
     from huggingface_hub import get_safetensors_metadata
 
     config = safetensors.read_config(folder)
-    tokenizer_files = safetensors.find_tokenizer(folder)
+    tokenizer_files = safetensors.find_tokenizer(folder, config)
     try:
         metadata = get_safetensors_metadata(reference, revision=folder.name)
     except Exception as error:
@@ -82,7 +101,7 @@ def _described(reference: str, folder: Path) -> Checkpoint:
             begin, end = entry.data_offsets
             tensors[name] = source.TensorInfo(name, tuple(entry.shape), str(entry.dtype), end - begin)
     weights = [folder / name for name in metadata.files_metadata]
-    present = [folder / name for name in DESCRIPTIONS if (folder / name).is_file()]
+    present = [*safetensors.find_descriptions(folder), *tokenizer_files.values()]
     described = Checkpoint(
         format="safetensors",
         origin=reference,

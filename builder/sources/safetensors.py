@@ -27,6 +27,9 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "tokenizer.model",
 )
+MODULES = ("modules.json", "sentence_bert_config.json", "*_Pooling/config.json", "*_Dense/*")
+"""What sentence-transformers writes beside a checkpoint."""
+PREPROCESSOR = "preprocessor_config.json"
 MOST_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 
@@ -55,9 +58,8 @@ def read(reference: str, revision: str | None) -> Checkpoint:
     folder = path if path.is_dir() else path.parent
     weights, tensors, headers = _weights(folder, path)
     config = read_config(folder)
-    tokenizer_files = find_tokenizer(folder)
-    described = [folder / name for name in ("config.json", "generation_config.json", INDEX)]
-    files = (*weights, *(file for file in described if file.is_file()), *tokenizer_files.values())
+    tokenizer_files = find_tokenizer(folder, config)
+    files = (*weights, *find_descriptions(folder), *tokenizer_files.values())
     return Checkpoint(
         format="safetensors",
         origin=reference,
@@ -192,8 +194,19 @@ def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return ids | (read_json(path) if path.is_file() else {})
 
 
-def find_tokenizer(folder: Path) -> dict[str, Path]:
-    """Return the tokenizer's files by name; raise SourceError where tokenizer.json is missing."""
+def find_descriptions(folder: Path) -> list[Path]:
+    """Return the files beside the weights that say what the model is and how it is used."""
+    patterns = ("config.json", "generation_config.json", INDEX, PREPROCESSOR, *MODULES)
+    return [file for pattern in patterns for file in sorted(folder.glob(pattern)) if file.is_file()]
+
+
+def find_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the tokenizer's files by name, none for a model of images.
+
+    Raises SourceError where tokenizer.json is missing.
+    """
+    if architecture.load(str(config["model_type"])).PIPELINES == ("image_classification",):
+        return {}
     files = {name: folder / name for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer.json" in files:
         read_json(files["tokenizer.json"])

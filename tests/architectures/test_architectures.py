@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder import architecture
+from builder import architecture, house
 from builder.errors import SourceError
 
 SMALL = {
@@ -14,6 +14,7 @@ SMALL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
 }
+DECODERS = [name for name in architecture.names() if architecture.generates_text(architecture.load(name))]
 VARIANTS = [
     ("llama", {}),
     ("llama", {"tie_word_embeddings": True}),
@@ -29,13 +30,28 @@ VARIANTS = [
 
 
 def test_the_families():
-    assert architecture.names() == ["llama", "mistral", "qwen2", "qwen3"]
+    assert DECODERS == ["llama", "mistral", "qwen2", "qwen3"]
+    others = set(architecture.names()) - set(DECODERS)
+    assert others >= {"bert", "distilbert", "roberta", "xlm_roberta", "mpnet", "deberta_v2", "modernbert"}
+    assert others >= {"vit", "resnet", "convnext"}
 
 
 @pytest.mark.parametrize("name", architecture.names())
-def test_every_file_keeps_the_protocol(name):
+def test_every_family_names_its_pipelines_and_its_exporter(name):
+    family = architecture.load(name)
+    pipelines = {path.stem for path in house.folder("ensembles").glob("*.py")}
+    assert set(family.PIPELINES) <= pipelines
+    assert bool(family.EXPORTER) != architecture.generates_text(family)
+    if family.EXPORTER:
+        assert family.EXPORTER in house.plugin_names("exporting")
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_decoder_keeps_the_protocol(name):
     family = architecture.load(name)
     assert family.HUGGING_FACE_CLASS.endswith("ForCausalLM")
+    assert family.PIPELINES == ("text_generation",)
+    assert family.EXPORTER == ""
     assert family.HUGGING_FACE.keys() == family.GGUF.keys()
     assert family.GGUF_PERMUTED.issubset(family.GGUF)
     assert family.dimensions(SMALL).vocabulary_size == 96
@@ -127,5 +143,13 @@ def test_head_size_defaults():
 def test_unknown_family():
     with pytest.raises(SourceError) as caught:
         architecture.load("lama")
-    assert "llama, mistral, qwen2, qwen3" in caught.value.expected
+    assert "llama, mistral, qwen2, qwen3; for one pass: bert, " in caught.value.expected
     assert "'llama'" in caught.value.remedy
+
+
+@pytest.mark.parametrize("model_type", ["xlm-roberta", "xlm_roberta"])
+def test_a_hyphen_is_an_underscore_in_the_file_name(model_type):
+    assert architecture.load(model_type).HUGGING_FACE_CLASS == "XLMRobertaModel"
+    with pytest.raises(SourceError) as caught:
+        architecture.load("deberta-v4")
+    assert "'deberta_v2'" in caught.value.remedy

@@ -1,0 +1,13 @@
+"""Trees of LightGBM: columns in, prediction and probabilities out."""
+
+from __future__ import annotations
+
+from builder import graph
+
+HUGGING_FACE_CLASS: str = graph.HUGGING_FACE_CLASS
+PIPELINES: tuple[str, ...] = ("tabular",)
+EXPORTER: str = "lightgbm"
+PREFIX: str = graph.PREFIX
+
+weights = graph.weights
+dimensions = graph.dimensions

@@ -1,0 +1,1 @@
+"""Models of tables by scikit-learn, XGBoost and LightGBM: what columns they take, what they answer."""

@@ -1,0 +1,149 @@
+"""The columns of a fitted scikit-learn estimator, and of what type each is.
+
+scikit-learn remembers the names of columns, not their types. They show in what was fitted first on each:
+an encoder knows its categories; whatever else reads a column reads it as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from builder.graph import Unsuitable
+from builder.tabular import describing
+from builder.tabular.describing import Range
+
+MOST_CATEGORIES = 100
+_FILLERS = ("SimpleImputer", "MissingIndicator")
+
+
+def read(estimator: Any) -> list[dict[str, Any]]:
+    """Return the inputs of an estimator: one for each column with a name, or with text; else `features`.
+
+    Columns that nothing reads are left out.
+    """
+    count = int(estimator.n_features_in_)
+    names = getattr(estimator, "feature_names_in_", None)
+    found: dict[int, dict[str, Any]] = {}
+    _visit(head(estimator), list(range(count)), found)
+    if names is None and all(one["data_type"] == "FP32" for one in found.values()):
+        return describing.features([_range(found.get(place)) for place in range(count)])
+    return [
+        {**found[place], "name": f"column_{place}" if names is None else str(names[place])}
+        for place in sorted(found)
+    ]
+
+
+def used(estimator: Any) -> list[int]:
+    """Return the places of the columns that the first step reads, as `read` lists them."""
+    found: dict[int, dict[str, Any]] = {}
+    _visit(head(estimator), list(range(int(estimator.n_features_in_))), found)
+    return sorted(found)
+
+
+def head(estimator: Any) -> Any:
+    """Return what sees the columns first: the estimator, or the pipeline that a search found best."""
+    return getattr(estimator, "best_estimator_", estimator)
+
+
+def first_step(estimator: Any) -> Any:
+    """Return the first step of a pipeline, however deep; any other estimator is its own."""
+    step = head(estimator)
+    while hasattr(step, "steps"):
+        step = step.steps[0][1]
+    return step
+
+
+def splits_columns(step: Any) -> bool:
+    """Say whether a step is a fitted ColumnTransformer."""
+    return hasattr(step, "_transformer_to_input_indices")
+
+
+def _visit(step: Any, places: Sequence[int], found: dict[int, dict[str, Any]]) -> None:
+    if isinstance(step, str):
+        if step != "drop":
+            _note(found, places, "FP32")
+    elif hasattr(step, "steps"):
+        for _, inner in step.steps:
+            _visit(inner, places, found)
+            if type(inner).__name__ not in _FILLERS and not isinstance(inner, str):
+                break
+    elif splits_columns(step):
+        for name, inner, _ in step.transformers_:
+            _visit(inner, [places[one] for one in step._transformer_to_input_indices[name]], found)
+    elif hasattr(step, "transformer_list"):
+        for _, inner in step.transformer_list:
+            _visit(inner, places, found)
+    elif hasattr(step, "vocabulary_"):
+        raise Unsuitable(
+            f"a {type(step).__name__} splits text into words",
+            expected="columns of categories or numbers",
+            remedy="serve it by a Python model: ONNX splits some texts otherwise, above all with accents",
+        )
+    elif hasattr(step, "categories_"):
+        for place, categories in zip(places, step.categories_, strict=True):
+            _note_categories(found, place, list(categories))
+    else:
+        _note(found, places, "FP32", ranges(step, len(places)))
+
+
+def _note_categories(found: dict[int, dict[str, Any]], place: int, categories: list[Any]) -> None:
+    plain = [one.item() if hasattr(one, "item") else one for one in categories]
+    # what stands for an absent value is None or nan, which is not itself
+    plain = [one for one in plain if one is not None and one == one]
+    kinds = {type(one) for one in plain}
+    if not kinds <= {str} and not kinds <= {int, float, bool}:
+        raise Unsuitable(
+            f"column {place} holds {', '.join(sorted(kind.__name__ for kind in kinds))}",
+            expected="categories that are all text, or all numbers",
+            remedy="turn the column into text before the model is fitted: table[NAME].astype(str)",
+        )
+    data_type = "STRING" if kinds == {str} else "INT64" if kinds == {int} else "FP32"
+    found[place] = describing.column("", data_type, None, plain[:MOST_CATEGORIES])
+
+
+def _note(
+    found: dict[int, dict[str, Any]],
+    places: Sequence[int],
+    data_type: str,
+    between: Sequence[Range | None] | None = None,
+) -> None:
+    for place, one in zip(places, between or [None] * len(places), strict=True):
+        # an encoder knows more of a column than whoever reads it beside
+        if place not in found or ("categories" not in found[place] and "ranges" not in found[place]):
+            found[place] = describing.column("", data_type, one)
+
+
+def _range(entry: dict[str, Any] | None) -> Range | None:
+    if not entry or "ranges" not in entry:
+        return None
+    low, high = entry["ranges"][0]
+    return (low, high)
+
+
+def ranges(step: Any, count: int) -> list[Range | None]:
+    """Return what most values of each column lay between in training, where the step remembers it."""
+    if hasattr(step, "data_min_"):
+        pairs = zip(step.data_min_, step.data_max_, strict=True)
+        return [(float(low), float(high)) for low, high in pairs]
+    centres: Any = getattr(step, "mean_", getattr(step, "center_", None))
+    spreads: Any = getattr(step, "scale_", None)
+    if not all(getattr(one, "shape", None) == (count,) for one in (centres, spreads)):
+        return _thresholds(step, count)
+    return [
+        (float(centre - 2 * spread), float(centre + 2 * spread))
+        for centre, spread in zip(centres, spreads, strict=True)
+    ]
+
+
+def _thresholds(step: Any, count: int) -> list[Range | None]:
+    trees = [step] if hasattr(step, "tree_") else list(getattr(step, "estimators_", []))
+    found: list[Range | None] = [None] * count
+    for one in getattr(trees, "flat", trees):
+        if not hasattr(one, "tree_") or one.tree_.n_features != count:
+            continue
+        for feature, threshold in zip(one.tree_.feature, one.tree_.threshold, strict=True):
+            if feature >= 0:
+                low, high = found[feature] or (threshold, threshold)
+                found[feature] = (float(min(low, threshold)), float(max(high, threshold)))
+    return found

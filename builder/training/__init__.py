@@ -1,0 +1,1 @@
+"""Models that are trained where they are needed, from data that a library carries: one file per recipe."""
