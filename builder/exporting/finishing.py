@@ -1,0 +1,44 @@
+"""From a graph as torch exports it to the file that is served: fusible, quantized, labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.exporting import fusible, graph_file, labels, precision
+
+LABELLED = ("classification", "image_classification")
+"""Pipelines whose answer is one label of a whole input."""
+
+
+def finish(model: Any, asked: Mapping[str, Any]) -> None:
+    """Write an onnx ModelProto as the request asks.
+
+    Read are `out`, `output`, `pipeline`, `precision` and `labels`; further `device`, cpu or gpu, and
+    `onnxruntime`, the version that will serve, which by default are the CPU and the version that is here.
+
+    Raises:
+        ConversionError: the labels do not fit, nothing can be quantized, or the graph breaks a rule of ONNX.
+    """
+    import onnxruntime
+
+    runtime = asked.get("onnxruntime") or onnxruntime.__version__
+    fusible.prepare(model, asked.get("device", "cpu"), runtime)
+    precision.after_export(model, asked["precision"])
+    if asked["pipeline"] in LABELLED:
+        labels.add(model, asked["output"], asked["labels"])
+    _forget_traces(model)
+    graph_file.write(model, Path(asked["out"]), _bytes(model))
+
+
+def _forget_traces(model: Any) -> None:
+    """Drop where in which source file each node came from: it differs between machines."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def _bytes(model: Any) -> int:
+    return sum(len(weight.raw_data) for weight in model.graph.initializer)

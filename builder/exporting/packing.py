@@ -1,0 +1,151 @@
+"""Rows of different lengths in one run of a text encoder, without computing on padding.
+
+Triton hands the token ids of a whole batch over flat, one row after the other, with the tokens and the
+width of each row: the width counts the padding that a request of several rows carries. The graph keeps
+only real tokens, [1, tokens of all rows], from the embeddings to the last layer; attention alone, and
+what comes after the last layer, see [rows, longest]. So a text costs what it costs alone, whatever it
+shares its batch with; the idea is that of https://arxiv.org/abs/2210.03052 (ByteTransformer).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ATTENTION = "builder_packed"
+"""The name under which transformers finds `attention`."""
+
+_NOTHING = -3e4
+"""Far below any score, and still a float16 when a score is added."""
+_current: list[Packing] = []
+
+
+class Packing:
+    """Where every token of a batch lies: flat as it came, packed, and in rows.
+
+    Args:
+        tokens: int32 [rows], the tokens of each row.
+        widths: int32 [rows], how many ids of the flat input each row takes, its padding counted.
+        most: the most tokens that a row may have.
+    """
+
+    def __init__(self, tokens: Tensor, widths: Tensor, most: int) -> None:
+        lengths = tokens.long()
+        self.longest = lengths.max().item()
+        torch._check(self.longest >= 1)
+        torch._check(self.longest <= most)
+        self.place = torch.arange(self.longest)[None]
+        """[1, longest]: the place of a token in its row."""
+        self.is_token = self.place < lengths[:, None]
+        """[rows, longest]: what is no padding."""
+        self._to_packed = self.is_token.flatten().nonzero().squeeze(1)
+        self.places = (self._to_packed % lengths.max())[None]
+        """[1, tokens]: the place of every token in its row."""
+        starts = lengths.cumsum(0) - lengths
+        self._to_rows = torch.where(self.is_token, starts[:, None] + self.place, 0)
+        begins = widths.long().cumsum(0) - widths.long()
+        self._flat = self.packed((begins[:, None] + self.place).flatten())
+        self._masks: dict[int | None, Tensor] = {}
+
+    def ids(self, flat: Tensor) -> Tensor:
+        """Return the ids as they came, int32 [ids], packed: int64 [1, tokens]."""
+        return flat.index_select(0, self._flat).long()[None]
+
+    def laid_out(self, ids: Tensor, pad: int) -> Tensor:
+        """Return packed ids in rows, int64 [rows, longest], padded with `pad`."""
+        return torch.where(
+            self.is_token, ids[0].index_select(0, self._to_rows.flatten()).view_as(self._to_rows), pad
+        )
+
+    def packed(self, rows: Tensor) -> Tensor:
+        """Return [rows * longest, ...] as [tokens, ...]."""
+        return rows.index_select(0, self._to_packed)
+
+    def unpacked(self, tokens: Tensor) -> Tensor:
+        """Return [tokens, size] as [rows, longest, size]; padding repeats the first token."""
+        return nn.functional.embedding(self._to_rows, tokens)
+
+    def mask(self, sliding_window: int | None, dtype: torch.dtype) -> Tensor:
+        """Return what is added to attention scores, [rows, 1, 1 or longest, longest]."""
+        if sliding_window not in self._masks:
+            seen = self.is_token[:, None, None, :]
+            if sliding_window:
+                seen = seen & ((self.place.T - self.place).abs() < sliding_window)
+            self._masks[sliding_window] = torch.where(seen, 0.0, _NOTHING).to(dtype)
+        return self._masks[sliding_window]
+
+
+@contextmanager
+def used(packing: Packing) -> Iterator[None]:
+    """Let the layers of a model that was made `packable` work on this packing."""
+    _current.append(packing)
+    try:
+        yield
+    finally:
+        _current.pop()
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attend within each row: from query, key, value [1, heads, tokens, size] to [1, tokens, heads, size].
+
+    Scaled dot-product attention (https://arxiv.org/abs/1706.03762, 3.2.1); with `sliding_window` a token
+    sees those that are less than so many places away.
+    """
+    packing = _current[-1]
+    heads, size = query.shape[1], query.shape[3]
+
+    def rows(packed: Tensor) -> Tensor:
+        flat = packing.unpacked(packed.transpose(1, 2).reshape(-1, heads * size))
+        return flat.unflatten(2, (heads, size)).transpose(1, 2)
+
+    scores = rows(query) @ rows(key).transpose(-1, -2) * (scaling if scaling is not None else size**-0.5)
+    mixed = torch.softmax(scores + packing.mask(sliding_window, scores.dtype), dim=-1) @ rows(value)
+    flat = packing.packed(mixed.transpose(1, 2).reshape(-1, heads * size))
+    return flat.view(1, -1, heads, size), None
+
+
+def make_packable(model: Any) -> bool:
+    """Let the layers of a transformers model work packed; return False for a family that cannot.
+
+    A family can whose attention is transformers' own interface and which is told the positions of its
+    tokens; the others keep to [rows, longest].
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    layers = _layers(model)
+    is_told_positions = "position_ids" in inspect.signature(model.forward).parameters
+    if not getattr(type(model), "_supports_attention_backend", False) or not is_told_positions or not layers:
+        return False
+    AttentionInterface.register(ATTENTION, attention)
+    AttentionMaskInterface.register(ATTENTION, lambda *arguments, **options: None)
+    model.set_attn_implementation(ATTENTION)
+    layers[-1].register_forward_hook(_unpack)
+    return True
+
+
+def _layers(model: Any) -> list[nn.Module]:
+    number = model.config.num_hidden_layers
+    lists = (part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == number)
+    return list(next(lists, []))
+
+
+def _unpack(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+    packing = _current[-1]
+    if isinstance(output, tuple):
+        return (packing.unpacked(output[0].squeeze(0)), *output[1:])
+    return packing.unpacked(output.squeeze(0))

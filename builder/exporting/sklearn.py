@@ -1,0 +1,152 @@
+"""A scikit-learn estimator as one ONNX graph; run as `python -m builder.exporting.sklearn REQUEST.json`.
+
+The graph computes in float32 where scikit-learn computes in float64: probabilities agree to about 1e-6, and
+a row that lies on the very boundary of two classes, or on the threshold of a tree, may fall to either side.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from builder import trust
+from builder.errors import ConversionError
+from builder.exporting import graph_file, tables
+from builder.sources import tabular as source
+from builder.tabular import columns, reading
+
+# the domain of trees and encoders, as ONNX Runtime has known it since 1.9
+ML_OPSET = 3
+
+
+def export(path: Path, folder: Path) -> None:
+    """Write the estimator as `model.onnx`, its inputs and outputs as the plan said.
+
+    Raises:
+        SourceError: the file cannot be read, or holds no model that a graph can give the answers of.
+        ConversionError: skl2onnx has no counterpart of a step.
+    """
+    with trust.granted():
+        config, model = source.read(str(path), None).config, reading.load(path)
+    split = columns.splits_columns(columns.first_step(model))
+    merged = not split or config["inputs"][0]["name"] == "features"
+    graph = convert(columns.head(model), config, merged)
+    graph_file.write(tables.finish(graph, config, merged=merged), folder)
+
+
+def convert(model: Any, config: Mapping[str, Any], merged: bool) -> Any:
+    """Return skl2onnx's graph: one input for each column, or one for all when `merged`."""
+    import skl2onnx
+
+    _learn_trees()
+    inputs = config["inputs"]
+    kinds = sorted({one["data_type"] for one in inputs})
+    if merged and len(kinds) > 1:
+        raise ConversionError(
+            f"{type(columns.first_step(model)).__name__} reads columns of {', '.join(kinds)}",
+            expected="columns of one type",
+            remedy="give each type a step of its own in a ColumnTransformer",
+        )
+    prepared = model if merged else _by_place(model)
+    types = [("columns", _type(kinds[0], model.n_features_in_))] if merged else _types(inputs)
+    try:
+        return skl2onnx.convert_sklearn(
+            prepared, initial_types=types, target_opset={"": graph_file.OPSET, "ai.onnx.ml": ML_OPSET}
+        )
+    except Exception as error:
+        # its converters raise whatever they meet
+        raise ConversionError(
+            f"skl2onnx cannot convert this {type(model).__name__}: {type(error).__name__}: {error}",
+            expected="steps and options that skl2onnx has (https://onnx.ai/sklearn-onnx/supported.html)",
+            remedy="replace the step that the message names, or serve it by a Python model",
+        ) from error
+
+
+def _learn_trees() -> None:
+    """Teach skl2onnx the estimators of other libraries, of those that the model itself has imported."""
+    import skl2onnx
+    from skl2onnx.common import shape_calculator
+
+    options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+    classes = shape_calculator.calculate_linear_classifier_output_shapes
+    numbers = shape_calculator.calculate_linear_regressor_output_shapes
+    if "xgboost" in sys.modules:
+        import xgboost
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+
+        for kind, shape in ((xgboost.XGBClassifier, classes), (xgboost.XGBRegressor, numbers)):
+            more = options if shape is classes else None
+            skl2onnx.update_registered_converter(
+                kind, f"XGBoost{kind.__name__}", shape, convert_xgboost, options=more
+            )
+    if "lightgbm" in sys.modules:
+        import lightgbm
+        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+        for kind, shape in ((lightgbm.LGBMClassifier, classes), (lightgbm.LGBMRegressor, numbers)):
+            more = options if shape is classes else {"split": None}
+            skl2onnx.update_registered_converter(
+                kind, f"LightGbm{kind.__name__}", shape, convert_lightgbm, options=more
+            )
+
+
+def _types(inputs: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    # names of our own: skl2onnx writes names with other signs than letters differently
+    return [(f"column_{place}", _type(one["data_type"], 1)) for place, one in enumerate(inputs)]
+
+
+def _type(data_type: str, width: int) -> Any:
+    from skl2onnx.common import data_types
+
+    kinds = {
+        "FP32": data_types.FloatTensorType,
+        "INT64": data_types.Int64TensorType,
+        "STRING": data_types.StringTensorType,
+    }
+    return kinds[data_type]([None, width])
+
+
+def _by_place(model: Any) -> Any:
+    """Return a copy whose first ColumnTransformer finds its columns by their place among the inputs.
+
+    Steps that fill in absent text are left out: a request's text is never absent.
+    """
+    prepared = copy.deepcopy(model)
+    place_of = {column: place for place, column in enumerate(columns.used(prepared))}
+    kinds = [one["data_type"] for one in columns.read(prepared)]
+    step = columns.first_step(prepared)
+    found = []
+    for name, inner, _ in step.transformers_:
+        if isinstance(inner, str) and inner == "drop":
+            continue
+        places = [place_of[one] for one in step._transformer_to_input_indices[name]]
+        if any(kinds[place] == "STRING" for place in places):
+            inner = _without_fillers(inner)
+        found.append((name, inner, places))
+    step.transformers_ = found
+    return prepared
+
+
+def _without_fillers(step: Any) -> Any:
+    if not hasattr(step, "steps"):
+        return step
+    kept = [
+        (name, inner)
+        for name, inner in step.steps
+        if type(inner).__name__ != "SimpleImputer" or inner.add_indicator
+    ]
+    return type(step)(kept) if kept else "passthrough"
+
+
+def main(request: Path) -> None:
+    """Read {source, out}; write the graph. All else of the request has no meaning for it."""
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    export(Path(asked["source"]), Path(asked["out"]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
