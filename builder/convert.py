@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import shutil
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import architecture, child, files, house, source
+from builder import architecture, artifact_key, child, files, house, modules, settings, source
 from builder.errors import ConversionError
 from builder.plan import Plan
 from builder.source import Checkpoint
+from builder.target import Job
 
 Progress = Callable[[str, float], None]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-# What decides an artifact's bytes besides the checkpoint; their versions are part of its key.
-TOOLS = ("onnxruntime-genai", "onnx-ir", "gguf", "torch", "transformers", "numpy", "tokenizers")
 
 
 @dataclass(frozen=True)
 class Artifact:
     """What the engine loads (`model`), its `tokenizer`, and the `source` as a Hugging Face folder.
 
-    `key` is the sha256 of checkpoint digests, converter, arguments and tool versions; `generation`
-    holds the ids that begin, end and pad a text.
+    `key` is the sha256 of checkpoint digests, converter, arguments and tool versions; `settings` are what
+    the deployment's Python models are told, `config` is the checkpoint's. Models without text have an empty
+    `tokenizer`.
     """
 
     key: str
@@ -39,7 +38,8 @@ class Artifact:
     digests: dict[str, str]
     source_digests: dict[str, str]
     tools: dict[str, str]
-    generation: dict[str, Any]
+    settings: dict[str, Any]
+    config: dict[str, Any]
 
 
 def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
@@ -58,8 +58,8 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
             checkpoint, lambda done, total: progress("hashing the checkpoint", done / max(1, total))
         )
         folder = _hugging_face_folder(checkpoint, digests, progress)
-        identity = _identity(plan, digests)
-        key = _key(identity)
+        identity = artifact_key.identity(plan, digests)
+        key = artifact_key.key(identity)
         home = house.cache_folder() / "artifacts" / key
         if not _intact(home):
             shutil.rmtree(home, ignore_errors=True)
@@ -73,7 +73,8 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
         digests=record["files"],
         source_digests=digests,
         tools=record["identity"]["tools"],
-        generation=record["generation"],
+        settings=settings.read(plan, folder),
+        config=dict(checkpoint.config),
     )
 
 
@@ -84,19 +85,15 @@ def require_libraries(plan: Plan) -> None:
         able = [
             name
             for name in house.plugin_names("targets")
-            if house.plugin("targets", name, option="--target").BUILDS
+            for other in [house.plugin("targets", name, option="--target")]
+            if other.BUILDS and plan.pipeline in other.PIPELINES
         ]
         raise ConversionError(
             f"target {plan.target} can be planned, but this version does not build it yet",
             remedy=f"build with --target {' or '.join(able)}",
         )
-    missing = sorted(
-        {
-            requirement
-            for module, requirement in target.REQUIREMENTS.items()
-            if importlib.util.find_spec(module) is None
-        }
-    )
+    needed = {**target.REQUIREMENTS, **_extras(plan.model_type)}
+    missing = sorted({extra for module, extra in needed.items() if importlib.util.find_spec(module) is None})
     if missing:
         raise ConversionError(
             f"target {plan.target} needs {', '.join(missing)}, which is not installed",
@@ -104,38 +101,24 @@ def require_libraries(plan: Plan) -> None:
         )
 
 
-def _tools() -> dict[str, str]:
-    found = {}
-    for name in TOOLS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _identity(plan: Plan, digests: dict[str, str]) -> dict[str, Any]:
-    return {
-        "source": digests,
-        "target": plan.target,
-        "quantize": plan.quantize,
-        "device": plan.device,
-        "arguments": list(plan.converter_arguments),
-        "tools": _tools(),
+def _extras(model_type: str) -> dict[str, str]:
+    """Return module -> the extra that brings it, for all that the family's exporter imports."""
+    extras = tomllib.loads((house.folder("data") / "extras.toml").read_text(encoding="utf-8"))
+    names = {
+        name.split(".")[0]
+        for file in artifact_key.exporter_files(model_type)
+        for name in modules.imports(file)
     }
-
-
-def _key(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(files.dump(identity).encode()).hexdigest()
+    return {name: f"builder[{extra}]" for name, extra in extras.items() if name in names}
 
 
 def _hugging_face_folder(checkpoint: Checkpoint, digests: dict[str, str], progress: Progress) -> Path:
-    """Return the checkpoint as a Hugging Face folder: as it is, or written out in float32."""
-    if checkpoint.path.is_dir() and checkpoint.format != "gguf":
-        return checkpoint.path
+    """Return the checkpoint as its exporter reads it: as it is, or written out in float32."""
     module = house.plugin("sources", checkpoint.format, option="source")
-    versions = {name: version for name, version in _tools().items() if name in ("gguf", "tokenizers")}
-    final = house.cache_folder() / "sources" / _key({"source": digests, "tools": versions})
+    if not hasattr(module, "materialise"):
+        return checkpoint.path
+    versions = artifact_key.tools(("gguf", "tokenizers"))
+    final = house.cache_folder() / "sources" / artifact_key.key({"source": digests, "tools": versions})
     if not final.is_dir():
         with files.staged(final) as folder:
             module.materialise(
@@ -162,15 +145,23 @@ def _stamps(home: Path) -> dict[str, list[int]]:
     return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
 
 
+def _require_something(stage: Path, log: Path) -> None:
+    if not any((stage / "model").iterdir()):
+        raise ConversionError(
+            "the converter ended well and wrote nothing",
+            expected="the artifact's files",
+            remedy=f"read its log at {log}",
+        )
+
+
 def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progress: Progress) -> None:
     target = house.plugin("targets", plan.target, option="--target")
     log = house.cache_folder() / "logs" / f"convert-{home.name[:16]}.log"
     doing = f"converting to {plan.target} {plan.quantize}"
+    told = settings.read(plan, folder)
     progress(doing, 0.0)
     with files.staged(home) as stage:
-        command = target.convert(
-            folder, plan.quantize, plan.converter_arguments, plan.device, stage / "model"
-        )
+        command = target.convert(_job(plan, folder, told, stage / "model"))
         child.run(
             command,
             log,
@@ -183,7 +174,10 @@ def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progr
                 "GIT_DIR": str(stage / "no-git"),
             },
         )
-        _move_tokenizer(folder, stage)
+        _require_something(stage, log)
+        (stage / "tokenizer").mkdir()
+        if any(model.member.tokenizes for model in plan.models):
+            _move_tokenizer(folder, stage)
         record = {
             "identity": identity,
             "files": {
@@ -192,17 +186,31 @@ def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progr
                     f"tokenizer/{name}": digest for name, digest in files.digests(stage / "tokenizer").items()
                 },
             },
-            "generation": _generation(folder),
             "stamps": _stamps(stage),
         }
         files.write_json(stage / "artifact.json", record)
     progress(doing, 1.0)
 
 
+def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path) -> Job:
+    return Job(
+        checkpoint=source_folder,
+        exporter=architecture.load(plan.model_type).EXPORTER,
+        pipeline=plan.pipeline,
+        main=plan.main,
+        quantization=plan.quantize,
+        arguments=plan.converter_arguments,
+        device=plan.device,
+        runtime=artifact_key.runtime(plan),
+        image=plan.facts.image,
+        settings=told,
+        out=out,
+    )
+
+
 def _move_tokenizer(folder: Path, stage: Path) -> None:
     """Keep one tokenizer, the source's own, and none inside the artifact: it would be a second truth."""
     tokenizer = stage / "tokenizer"
-    tokenizer.mkdir()
     for name in TOKENIZER_FILES:
         (stage / "model" / name).unlink(missing_ok=True)
         if (folder / name).is_file():
@@ -219,14 +227,6 @@ def _move_tokenizer(folder: Path, stage: Path) -> None:
         template = settings.get("chat_template")
         if isinstance(template, str):
             (tokenizer / "chat_template.jinja").write_text(template, encoding="utf-8")
-
-
-def _generation(folder: Path) -> dict[str, Any]:
-    """Return bos_id, end_ids and pad_id; generation_config.json wins over config.json."""
-    both = {**_json(folder / "config.json"), **_json(folder / "generation_config.json")}
-    end = both.get("eos_token_id")
-    ends = end if isinstance(end, list) else [] if end is None else [end]
-    return {"bos_id": both.get("bos_token_id"), "end_ids": ends, "pad_id": both.get("pad_token_id")}
 
 
 def _json(path: Path) -> dict[str, Any]:

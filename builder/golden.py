@@ -52,6 +52,15 @@ class Golden:
         return sorted(fit, key=order)[:count]
 
 
+def kind(path: Path) -> str:
+    """Return the kind of pipeline that a golden.json was recorded of; without a word it is a generation."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get("kind", "generation"))
+    except (OSError, ValueError, AttributeError):
+        # whoever reads it whole says what is wrong with it
+        return "generation"
+
+
 def read_golden(path: Path) -> Golden:
     """Read golden.json; raise VerifyError when it is absent or not of a format known here."""
     try:

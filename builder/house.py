@@ -29,8 +29,8 @@ def cache_folder() -> Path:
 
 
 def plugin_names(package: str) -> list[str]:
-    """Return the option values that the files of `builder/<package>/` offer."""
-    return sorted(module.name for module in pkgutil.iter_modules([str(_PACKAGE / package)]))
+    """Return the option values that the files of `builder/<package>/` offer; dots part folders."""
+    return sorted(module.name for module in pkgutil.iter_modules([str(_PACKAGE / package.replace(".", "/"))]))
 
 
 def plugin(package: str, name: str, *, option: str) -> ModuleType:

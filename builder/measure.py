@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuilderError, Interrupted
-from builder.measuring import counters, machine, prompts
+from builder.measuring import counters, machine
+from builder.measuring.asks import GOLDEN, TEXT
 from builder.measuring.errors import MeasureError, unanswered
 from builder.measuring.generator import Generator
 from builder.measuring.place import Place
@@ -25,6 +26,8 @@ SCHEMA = "builder.measurement/1"
 FEWEST = 16
 ROUNDS = 4
 SECONDS_OF_ARRIVALS = 30
+SECONDS_OF_PASSES = 5.0
+"""Of a model that answers once: as many requests as fit, they may take a millisecond or a second."""
 
 Progress = Callable[[str, float], None]
 
@@ -37,9 +40,11 @@ class Options:
         loads: one run each; those without `requests` and `seconds` get a number that suits them.
         repeats: how often all of them are run, one after the other, so that runs can be paired.
         warm_up: requests before every run, None for one per worker.
-        prompts: a file of JSON lines, None for the shipped set.
+        output_tokens: of every answer of a model that streams.
+        prompts: a file of JSON lines, None for what suits the model.
         seed: fixes order, arrivals and marks; None: order and arrivals of seed 0, marks never seen before.
-        marked: whether each prompt begins with a mark of its own, so that no cache knows it.
+        marked: whether each prompt begins with a mark of its own, so that no cache knows it. Golden answers
+            are asked as they stand: a mark could make a text too long that the model was proven with.
         patience: seconds without a response after which a request is given up.
     """
 
@@ -80,11 +85,9 @@ def measure(place: Place, options: Options, *, command: str = "", progress: Prog
     When a server dies, or Ctrl-C or SIGTERM comes, what was measured before is returned with `ended_early`.
     Raises MeasureError or Interrupted when that is nothing.
     """
-    asked = prompts.read(options.prompts or prompts.SHIPPED)
-    loads = [_sized(load) for load in options.loads]
-    salt = str(options.seed) if options.seed is not None else secrets.token_hex(8)
-    seed = options.seed or 0
-    task = Task(place.asking, asked, seed, salt if options.marked else "", options.patience)
+    asked, origin = place.prompts(options.prompts)
+    loads = [_sized(load, place.asking.streams) for load in options.loads]
+    task = Task(place.asking, asked, options.seed or 0, _salt(place, options, origin), options.patience)
     runs: list[Mapping[str, Any]] = []
     early: BuilderError | None = None
     plan = [(repeat, load) for repeat in range(options.repeats) for load in loads]
@@ -101,31 +104,43 @@ def measure(place: Place, options: Options, *, command: str = "", progress: Prog
         early = error
     if early and not runs:
         raise early
-    settings = {
-        "output_tokens": options.output_tokens,
-        "warm_up": "one per worker" if options.warm_up is None else options.warm_up,
-        "prompts": str(options.prompts or "shipped"),
-        "seed": options.seed,
-        "salt": task.salt,
-        "patience_seconds": options.patience,
-        "kept_up": all(load.kept_up for load in loads),
-        "seconds": options.loads[0].seconds if options.loads else 0.0,
-        "repeats": options.repeats,
-        "model": place.asking.model,
-        "fields": dict(place.asking.fields),
-    }
-    date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return Measurement(
         place.name,
         place.asking.door,
         place.url,
         command,
-        date,
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         machine.describe(),
-        settings,
+        _settings(task, options, loads, origin),
         tuple(runs),
         early,
     )
+
+
+def _salt(place: Place, options: Options, origin: str) -> str:
+    """Return what makes the marks of this measurement its own, "" when requests get none."""
+    takes = place.asking.streams or (origin != GOLDEN and TEXT in place.asking.inputs)
+    if not (options.marked and takes):
+        return ""
+    return str(options.seed) if options.seed is not None else secrets.token_hex(8)
+
+
+def _settings(task: Task, options: Options, loads: list[Load], origin: str) -> dict[str, Any]:
+    streams = task.asking.streams
+    warm_up = "one per worker" if streams else f"one per worker, at least {FEWEST}"
+    return {
+        **({"output_tokens": options.output_tokens} if streams else {}),
+        "warm_up": warm_up if options.warm_up is None else options.warm_up,
+        "prompts": origin,
+        "seed": options.seed,
+        "salt": task.salt,
+        "patience_seconds": options.patience,
+        "kept_up": all(load.kept_up for load in loads),
+        "seconds": loads[0].seconds if loads else 0.0,
+        "repeats": options.repeats,
+        "model": task.asking.model,
+        "fields": dict(task.asking.fields),
+    }
 
 
 def _interrupted(ending: KeyboardInterrupt | SystemExit, found: str) -> Interrupted:
@@ -135,9 +150,11 @@ def _interrupted(ending: KeyboardInterrupt | SystemExit, found: str) -> Interrup
     return early
 
 
-def _sized(load: Load) -> Load:
+def _sized(load: Load, streams: bool) -> Load:
     if load.requests or load.seconds:
         return load
+    if load.kind == "closed" and not streams:
+        return replace(load, seconds=SECONDS_OF_PASSES)
     wanted = (
         ROUNDS * load.concurrency if load.kind == "closed" else math.ceil(SECONDS_OF_ARRIVALS * load.rate)
     )
@@ -161,7 +178,8 @@ def _run(
 ) -> dict[str, Any]:
     progress(0.0)
     workers = load.concurrency or 1
-    count = max(workers, 2) if options.warm_up is None else options.warm_up
+    least = 2 if place.asking.streams else FEWEST
+    count = max(workers, least) if options.warm_up is None else options.warm_up
     if count:
         warm = Load("closed", concurrency=min(workers, count), requests=count, kept_up=False)
         warmed = generator.run(warm, f"warm-up {number}", lambda share: None)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from builder.ensemble import Step, Tensor
-from builder.plan import ModelPlan
+from builder.plan import ModelPlan, Plan
+
+LABELS = "labels.txt"
+"""The file beside config.pbtxt that names the elements of a labelled output, one in a line."""
 
 
-def text(model: ModelPlan, name: str) -> str:
-    """Return the text of config.pbtxt; `name` is the deployment, for the steps of an ensemble.
+def text(model: ModelPlan, plan: Plan) -> str:
+    """Return the text of one model's config.pbtxt.
 
     What may differ between versions is not here but in the version folder: on a reload Triton
     applies this file to every version.
@@ -17,10 +20,10 @@ def text(model: ModelPlan, name: str) -> str:
     from google.protobuf import text_format
 
     comments = [f"# check: ignore {warning}\n" for warning in model.member.accepted]
-    return "".join(comments) + str(text_format.MessageToString(message(model, name)))
+    return "".join(comments) + str(text_format.MessageToString(message(model, plan)))
 
 
-def message(model: ModelPlan, name: str) -> Any:
+def message(model: ModelPlan, plan: Plan) -> Any:
     """Return the inference.ModelConfig of one model."""
     from tritonclient.grpc import model_config_pb2
 
@@ -30,13 +33,21 @@ def message(model: ModelPlan, name: str) -> Any:
     for tensor in member.inputs:
         config.input.add(**_tensor(tensor), optional=tensor.optional, allow_ragged_batch=tensor.ragged)
     for tensor in member.outputs:
-        config.output.add(**_tensor(tensor))
+        config.output.add(**_tensor(tensor), label_filename=LABELS if tensor.labelled else "")
+        if tensor.scattered_like:
+            config.batch_output.add(
+                kind="BATCH_SCATTER_WITH_INPUT_SHAPE",
+                target_name=[tensor.name],
+                source_input=[tensor.scattered_like],
+            )
     if member.steps:
         config.platform = "ensemble"
         for step in member.steps:
-            _add_step(config, step, name)
+            _add_step(config, step, plan.name)
         return config
-    config.backend = "python"
+    config.backend = member.backend
+    if member.backend != "python":
+        _add_options(config, plan)
     if member.decoupled:
         config.model_transaction_policy.decoupled = True
     if model.instances:
@@ -48,6 +59,25 @@ def message(model: ModelPlan, name: str) -> Any:
         if member.batching.max_queue_size:
             config.dynamic_batching.default_queue_policy.max_queue_size = member.batching.max_queue_size
     return config
+
+
+def _add_options(config: Any, plan: Plan) -> None:
+    """Say what a backend of Triton's own is told: its parameters, and who computes parts of the graph."""
+    for name, value in plan.engine_arguments.items():
+        config.parameters[name].string_value = str(value)
+    accelerators = config.optimization.execution_accelerators
+    for name in plan.accelerators:
+        if plan.device == "gpu":
+            accelerators.gpu_execution_accelerator.add(name=name, parameters=_accelerated(name, plan))
+        else:
+            accelerators.cpu_execution_accelerator.add(name=name)
+
+
+def _accelerated(name: str, plan: Plan) -> dict[str, str]:
+    if name != "tensorrt":
+        return {}
+    precision = {"fp16": "FP16", "bf16": "BF16"}.get(plan.quantize, "FP32")
+    return {"precision_mode": precision}
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which files of `backends/` a Python model needs: those it reaches by import, found without importing."""
+"""Which files of a package others need: those they reach by import, found without importing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 PACKAGE = "backends"
 
 
-def reached(backends: Path, roots: Iterable[Path]) -> list[Path]:
-    """Return `roots` and every module of the package they import, with its __init__ files, sorted."""
+def reached(folder: Path, roots: Iterable[Path], package: str = PACKAGE) -> list[Path]:
+    """Return `roots` and every module of the package in `folder` they import, with __init__ files, sorted."""
     waiting = list(roots)
     found: set[Path] = set()
     while waiting:
@@ -18,17 +18,18 @@ def reached(backends: Path, roots: Iterable[Path]) -> list[Path]:
         if file in found:
             continue
         found.add(file)
-        waiting += _packages(backends, file)
-        waiting += [module for name in _imports(file) for module in _files(backends, name)]
+        waiting += _packages(folder, file)
+        waiting += [module for name in imports(file) for module in _files(folder, name, package)]
     return sorted(found)
 
 
-def _packages(backends: Path, file: Path) -> list[Path]:
-    folders = [backends / part for part in file.relative_to(backends).parents]
-    return [folder / "__init__.py" for folder in folders if (folder / "__init__.py").is_file()]
+def _packages(folder: Path, file: Path) -> list[Path]:
+    folders = [folder / part for part in file.relative_to(folder).parents]
+    return [one / "__init__.py" for one in folders if (one / "__init__.py").is_file()]
 
 
-def _imports(file: Path) -> Iterator[str]:
+def imports(file: Path) -> Iterator[str]:
+    """Yield every module that a file imports, in functions too; a name taken from one counts as one."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -37,10 +38,9 @@ def _imports(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _files(backends: Path, name: str) -> list[Path]:
-    parts = name.split(".")
-    if parts[0] != PACKAGE:
+def _files(folder: Path, name: str, package: str) -> list[Path]:
+    if not f"{name}.".startswith(f"{package}."):
         return []
-    place = backends.joinpath(*parts[1:])
+    place = folder.joinpath(*name.removeprefix(package).split(".")[1:])
     candidates = (place.with_suffix(".py"), place / "__init__.py")
-    return [file for file in candidates if file.is_file() and place != backends]
+    return [file for file in candidates if file.is_file() and place != folder]

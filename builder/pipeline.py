@@ -11,16 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import repository, source, verifying
+from builder import publishing, repository, source, verifying
 from builder.check import check
 from builder.convert import convert, require_libraries
 from builder.errors import RepositoryError, UsageError, VerifyError
 from builder.plan import Options, Plan, plan
 from builder.prove import Evidence, prove
+from builder.publishing import Published
 from builder.report import Report
-from builder.repository import Published
 from builder.rule import Host
-from builder.subjects import read
+from builder.subjects import read, refined
 
 Progress = Callable[[str, float], None]
 
@@ -54,16 +54,18 @@ def build(
     subject, found = read(name, checkpoint, served_name)
     planned = plan(subject, options)
     require_libraries(planned)
-    found = found or source.open_checkpoint(subject.origin)
+    if found is None:
+        found = source.open_checkpoint(subject.origin)
+        planned = plan(refined(subject, found), options)
     if output.exists() and not output.is_dir():
         raise RepositoryError(f"{output} is not a folder", expected="a model repository, or nothing yet")
     artifact = convert(planned, found, progress)
     evidence = prove(planned, artifact, progress)
     with repository.staging(output) as stage:
-        version = repository.next_version(planned, output)
+        version = publishing.next_version(planned, output)
         repository.write(planned, found, artifact, evidence, stage, version)
-        same = repository.published(planned, output, stage, version)
-        lacking = repository.missing(planned, output, stage, version, same) if same is not None else []
+        same = publishing.published(planned, output, stage, version)
+        lacking = publishing.missing(planned, output, stage, version, same) if same is not None else []
         if same is not None:
             published = Published(output, planned.name, same, fresh=False)
             counts = _counts(published)
@@ -77,11 +79,11 @@ def build(
             "verified": json.loads(report.to_json()) if report else None,
         }
         if same is not None:
-            repository.restore(lacking, output)
-            repository.note(published, record)
+            publishing.restore(lacking, output)
+            publishing.note(published, record)
         else:
-            repository.note(Published(stage, planned.name, version, fresh=True), record)
-            published = repository.publish(planned, stage, output, version)
+            publishing.note(Published(stage, planned.name, version, fresh=True), record)
+            published = publishing.publish(planned, stage, output, version)
     return Built(planned, evidence, published, report, _counts(published))
 
 

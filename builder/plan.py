@@ -7,53 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
 
 from builder import house
-from builder.architecture import Dimensions
-from builder.ensemble import Member, Pipeline, Tensor
-from builder.errors import PlanError, UsageError
-from builder.planning import memory, placement, profile, versions
+from builder.ensemble import Facts, Member, Pipeline, Tensor
+from builder.errors import UsageError
+from builder.planning import generation, placement, versions
+from builder.planning.asked import Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Quantization, Support
+from builder.target import Target
 
-CPU_CONCURRENCY = 16
-CPU_QUANTIZATION = "int4"
-SPANNING_TARGET = "vllm"
+__all__ = ["Options", "Plan", "Subject", "plan"]
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asked for; None leaves the choice to the plan."""
-
-    target: str | None = None
-    quantize: str | None = None
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
-    gpu: str | None = None
-    max_context: int | None = None
-    concurrency: int | None = None
-    triton: str = versions.DEFAULT_TAG
-    profiles: tuple[str, ...] = ()
-    """ENGINE=FILE, measurements that replace the shipped ones of these engines."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The model to plan for: what a recipe or a checkpoint says, whichever is at hand."""
-
-    name: str
-    origin: str
-    model_type: str
-    dimensions: Dimensions
-    target: str
-    precision: str
-    weights_at_hand: bool
-    quantize: str | None = None
-    """What its recipe wants on a CPU; None leaves it to the plan."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +53,17 @@ class ModelPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build would do; printing it and building it are the same value."""
+    """What a build would do; printing it and building it are the same value.
+
+    `kind`, `samples` and `main` are the pipeline's; `facts` are what its tensors were named
+    by; `accelerators` are what ONNX Runtime hands parts of the graph to, the first before the others.
+    """
 
     name: str
     origin: str
     model_type: str
     weights_at_hand: bool
-    dimensions: Dimensions
+    dimensions: Sizes
     target: str
     quantize: str
     device: str
@@ -104,6 +77,12 @@ class Plan:
     engine_arguments: Mapping[str, Any]
     converter_arguments: tuple[str, ...]
     pipeline: str
+    kind: str
+    samples: str
+    main: str
+    truncates: bool
+    accelerators: tuple[str, ...]
+    facts: Facts
     models: tuple[ModelPlan, ...]
 
     @property
@@ -113,11 +92,16 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON would hold it, deterministic."""
         plain = asdict(self)
+        if self.kind == "generation":
+            # they mean nothing to a model that generates
+            for name in ("kind", "facts", "truncates", "accelerators", "samples", "main"):
+                del plain[name]
+            del plain["memory"]["activations"]
         plain["models"] = [
             {
                 "name": model.name,
-                "inputs": [asdict(tensor) for tensor in model.inputs],
-                "outputs": [asdict(tensor) for tensor in model.outputs],
+                "inputs": [_plain(tensor) for tensor in model.inputs],
+                "outputs": [_plain(tensor) for tensor in model.outputs],
                 "max_batch_size": model.member.max_batch_size,
                 "dynamic_batching": model.member.batching is not None,
                 "why": model.member.why,
@@ -126,6 +110,13 @@ class Plan:
             for model in self.models
         ]
         return plain
+
+
+def _plain(tensor: Tensor) -> dict[str, Any]:
+    """Return a tensor without what few of them are, where it is not."""
+    plain = asdict(tensor)
+    rare = ("labelled", "scattered_like")
+    return {name: value for name, value in plain.items() if value or name not in rare}
 
 
 def plan(subject: Subject, options: Options) -> Plan:
@@ -146,20 +137,17 @@ def plan(subject: Subject, options: Options) -> Plan:
     if min(split.tensor, split.pipeline) < 1:
         raise UsageError(f"--tp {split.tensor} --pp {split.pipeline}", expected="both at least 1")
     device = "gpu" if card else "cpu"
-    name = options.target or (SPANNING_TARGET if split.gpus > 1 else subject.target)
-    target = house.plugin("targets", name, option="--target")
-    quantize = options.quantize or _precision(subject, card)
+    pipeline = _pipeline(subject)
+    kind = cast(Kind, house.plugin("planning", pipeline.kind, option="kind"))
+    spans = pipeline.kind == "generation" and split.gpus > 1
+    name = options.target or (generation.SPANNING_TARGET if spans else subject.target)
+    target = _target(name, subject)
+    quantize = options.quantize or kind.precision(subject, card)
     quantization: Quantization = house.plugin("quantizations", quantize, option="--quantize").QUANTIZATION
-    support = _support(quantize, quantization, name, device)
+    support = _support(quantize, quantization, name, device, pipeline.precisions)
     if card and quantize == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
-    context = _context(subject.dimensions, options.max_context)
-    if options.concurrency is not None and options.concurrency < 1:
-        raise UsageError(f"--concurrency {options.concurrency}", expected="at least 1")
-    filled = _place(subject, quantization, split, card, context, options, target.SPANS_GPUS, name)
-    concurrency = options.concurrency or (max(1, min(filled.sequences, 256)) if card else CPU_CONCURRENCY)
-    engine = profile.choose(target.ENGINES[device], concurrency, _measured(options))
-    pipeline: Pipeline = house.load_file(house.folder("ensembles") / f"{target.PIPELINE}.py").PIPELINE
+    decided = kind.decide(Question(subject, options, name, target, quantization, card, split))
     return Plan(
         name=subject.name,
         origin=subject.origin,
@@ -171,40 +159,77 @@ def plan(subject: Subject, options: Options) -> Plan:
         device=device,
         gpu=card,
         split=split,
-        memory=filled,
-        concurrency=concurrency,
+        memory=decided.memory,
+        concurrency=decided.concurrency,
         container=versions.container(options.triton),
-        engine=engine.engine,
-        engine_why=engine.why,
-        engine_arguments=target.engine_arguments(device, subject.dimensions),
+        engine=decided.engine,
+        engine_why=decided.engine_why,
+        engine_arguments=decided.engine_arguments,
         converter_arguments=support.arguments,
-        pipeline=target.PIPELINE,
-        models=tuple(_model(subject.name, member, device, split) for member in pipeline.members),
+        pipeline=subject.pipeline,
+        kind=pipeline.kind,
+        samples=pipeline.samples,
+        main=pipeline.main,
+        truncates=subject.truncates,
+        accelerators=_accelerators(options.accelerate, target, device),
+        facts=subject.facts,
+        models=tuple(
+            _model(subject.name, _sized(member, pipeline.kind, decided.concurrency), device, split)
+            for member in pipeline.members
+        ),
     )
 
 
-def _measured(options: Options) -> list[profile.Row]:
-    """Return the user's own rows, and the shipped ones of engines that they did not measure."""
-    own = [row for option in options.profiles for row in profile.read(option)]
-    replaced = {row.engine for row in own}
-    return [*own, *(row for row in profile.shipped() if row.engine not in replaced)]
+def _pipeline(subject: Subject) -> Pipeline:
+    path = house.folder("ensembles") / f"{subject.pipeline}.py"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("[!_]*.py"))
+        raise UsageError(
+            f"pipeline {subject.pipeline!r} does not exist", expected=f"one of {', '.join(known)}"
+        )
+    pipeline: Pipeline = house.load_file(path).pipeline(subject.facts)
+    return pipeline
 
 
-def _precision(subject: Subject, card: Gpu | None) -> str:
-    if card is None:
-        return subject.quantize or CPU_QUANTIZATION
-    # no target offers float32 on a GPU
-    half = "bf16" if card.bfloat16 else "fp16"
-    return half if subject.precision in ("fp32", "bf16") else subject.precision
+def _target(name: str, subject: Subject) -> Target:
+    target = cast(Target, house.plugin("targets", name, option="--target"))
+    if subject.pipeline not in target.PIPELINES:
+        able = [
+            other
+            for other in house.plugin_names("targets")
+            if subject.pipeline in house.plugin("targets", other, option="--target").PIPELINES
+        ]
+        raise UsageError(
+            f"target {name} does not serve {subject.pipeline}, which {subject.name} is for",
+            expected=f"--target {' or '.join(able)}",
+        )
+    return target
 
 
-def _support(quantize: str, quantization: Quantization, target: str, device: str) -> Support:
+def _accelerators(asked: str | None, target: Target, device: str) -> tuple[str, ...]:
+    """Return the execution accelerators that were asked for, in their order."""
+    names = tuple(name for name in (asked or "").split(",") if name)
+    offered = target.ACCELERATORS.get(device, ())
+    unknown = [name for name in names if name not in offered]
+    if unknown:
+        raise UsageError(
+            f"--accelerate {', '.join(unknown)} does not exist for this target on a {device.upper()}",
+            expected=f"one of {', '.join(offered)}"
+            if offered
+            else "none: the target takes no accelerator there",
+        )
+    return names
+
+
+def _support(
+    quantize: str, quantization: Quantization, target: str, device: str, precisions: tuple[str, ...]
+) -> Support:
     support = quantization.targets.get(target)
-    if support and device in support.devices:
+    if support and device in support.devices and quantize in (precisions or (quantize,)):
         return support
     offered = [
         other
-        for other in house.plugin_names("quantizations")
+        for other in precisions or house.plugin_names("quantizations")
         if device in _devices(house.plugin("quantizations", other, option="--quantize").QUANTIZATION, target)
     ]
     reason = f": {support.refused[device]}" if support and device in support.refused else ""
@@ -221,74 +246,11 @@ def _devices(quantization: Quantization, target: str) -> frozenset[str]:
     return support.devices if support else frozenset()
 
 
-def _context(dimensions: Dimensions, asked: int | None) -> int:
-    if asked is None:
-        return dimensions.context_length
-    if not 1 <= asked <= dimensions.context_length:
-        raise UsageError(
-            f"--max-context {asked}",
-            expected=f"1 to {dimensions.context_length} tokens, what the model was trained for",
-        )
-    return asked
-
-
-def _place(
-    subject: Subject,
-    quantization: Quantization,
-    split: Split,
-    card: Gpu | None,
-    context: int,
-    options: Options,
-    spans: bool,
-    target: str,
-) -> Memory:
-    dimensions = subject.dimensions
-    if card is None:
-        if split.gpus > 1:
-            raise UsageError(
-                f"--tp {split.tensor} --pp {split.pipeline} without --gpu", remedy="name the GPU with --gpu"
-            )
-        weights = memory.weight_bytes(dimensions, quantization)
-        per_token = memory.cache_bytes_per_token(dimensions, quantization.cache_bytes)
-        return memory.on_cpu(weights, per_token, context, options.concurrency or CPU_CONCURRENCY)
-    # without --target, --tp 2 chooses one that spans GPUs
-    free = options.target is None and SPANNING_TARGET in quantization.targets
-    most = placement.MOST_GPUS if spans or free else 1
-    wanted = options.concurrency or 1
-    choices = placement.alternatives(dimensions, quantization, split, card, context, wanted, most)
-    remedy = "use " + ", or ".join(f"`{choice}`" for choice in choices) if choices else _no_choice(subject)
-    obstacle = placement.obstacle(dimensions, split)
-    if obstacle:
-        raise PlanError(f"{subject.name}: {obstacle}", remedy=remedy)
-    if split.gpus > most:
-        raise PlanError(
-            f"{subject.name}: target {target} runs on {most} GPU{'s' * (most > 1)} of one host, "
-            f"--tp {split.tensor} --pp {split.pipeline} asks for {split.gpus}",
-            remedy=remedy,
-        )
-    filled = placement.fill(dimensions, quantization, split, card, context, options.concurrency)
-    if filled.sequences < wanted:
-        raise PlanError(_shortage(subject, split, card, filled, wanted), remedy=remedy)
-    return filled
-
-
-def _no_choice(subject: Subject) -> str:
-    return (
-        f"no GPU in the table holds {subject.name} so; "
-        "try --quantize with fewer bits or a shorter --max-context"
-    )
-
-
-def _shortage(subject: Subject, split: Split, card: Gpu, filled: Memory, wanted: int) -> str:
-    gib = memory.GIB
-    need = filled.weights + filled.runtime + wanted * filled.context * filled.cache_per_token
-    return (
-        f"{subject.name} does not fit {split.gpus} x {card.title}: each has "
-        f"{card.memory / gib:.1f} GiB, of which {float(memory.USABLE):.0%} may be used; weights take "
-        f"{filled.weights / gib:.1f} GiB, the runtime {filled.runtime / gib:.1f} GiB, and {wanted} x "
-        f"{filled.context} tokens of KV cache "
-        f"{wanted * filled.context * filled.cache_per_token / gib:.1f} GiB: {need / gib:.1f} GiB in all"
-    )
+def _sized(member: Member, kind: str, rows: int) -> Member:
+    """Return the member with no larger batches than were asked for; a model that generates has its own."""
+    if kind == "generation":
+        return member
+    return replace(member, max_batch_size=min(member.max_batch_size, rows))
 
 
 def _model(name: str, member: Member, device: str, split: Split) -> ModelPlan:

@@ -2,160 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
-from builder import child, files, house
+from builder import house
 from builder.convert import Artifact
-from builder.errors import ProofError
 from builder.plan import Plan
-from builder.proving import prompts
-from builder.quantization import Budget, Quantization
-from builder.target import Target
 
 Progress = Callable[[str, float], None]
 
-_QUIET = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was proven. `divergence` in nats; `agreement` and `ties` out of `tokens`.
-
-    `golden` is the file with prompts and answers that `verify` asks the live endpoint for;
-    `worst` names the prompts with the largest divergence, worst first.
-    """
-
-    golden: Path
-    prompts: int
-    tokens: int
-    agreed: int
-    ties: int
-    divergence: float
-    divergence_p99: float
-    worst: tuple[str, ...]
-    reference: str
+class Evidence(Protocol):
+    """What was proven; each kind of pipeline has its own, in `proving/`."""
 
     @property
-    def agreement(self) -> float:
-        return (self.agreed + self.ties) / max(1, self.tokens)
+    def golden(self) -> Path:
+        """The file with inputs and answers that `verify` asks the live endpoint for."""
+        ...
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return it for people: what was looked at, and the figure."""
+        ...
 
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest keeps; the golden file by its digest."""
-        plain = {name: value for name, value in asdict(self).items() if name != "golden"}
-        digest = hashlib.sha256(self.golden.read_bytes()).hexdigest()
-        return {**plain, "agreement": round(self.agreement, 6), "golden_sha256": digest}
+        ...
 
 
 def prove(plan: Plan, artifact: Artifact, progress: Progress) -> Evidence:
-    """Run artifact and source on the golden prompts; results are kept beside the artifact.
+    """Run artifact and source on the same inputs; results are kept beside the artifact.
 
     Raises:
-        ProofError: the artifact does not run, or lost more than its quantization's budget.
+        ProofError: the artifact does not run, or lost more than its quantization may.
     """
-    with files.translated(ProofError, "writing the proof"):
-        home = artifact.model.parent / f"proof-{_identity(plan)[:16]}"
-        if not (home / "proof.json").is_file():
-            _measure(plan, artifact, home, progress)
-        rows = json.loads((home / "proof.json").read_text(encoding="utf-8"))
-    evidence = _summarise(rows, home / "golden.json", artifact)
-    quantization: Quantization = house.plugin(
-        "quantizations", plan.quantize, option="--quantize"
-    ).QUANTIZATION
-    judge(evidence, quantization.budget, plan)
-    return evidence
-
-
-def judge(evidence: Evidence, budget: Budget, plan: Plan) -> None:
-    """Raise ProofError when the evidence lies beyond the budget."""
-    missed = []
-    if not evidence.tokens:
-        missed.append("no golden prompt was answered with a single token")
-    # not a number, as a broken artifact may give, is beyond every budget
-    if not evidence.divergence <= budget.divergence:
-        missed.append(f"mean divergence {evidence.divergence:.4f} nats, at most {budget.divergence:g}")
-    if evidence.agreement < budget.agreement:
-        missed.append(f"agreement {evidence.agreement:.1%}, at least {budget.agreement:.1%}")
-    if missed:
-        raise ProofError(
-            f"{plan.name} as {plan.target} {plan.quantize} does not answer like its source: "
-            f"{'; '.join(missed)}; worst prompts: {', '.join(evidence.worst)}",
-            remedy="choose a --quantize with more bits; nothing was published",
-        )
-
-
-def _identity(plan: Plan) -> str:
-    recipe = Path(prompts.__file__).parent
-    tools = [recipe / name for name in ("golden.py", "reference.py", f"{_witness(plan)}.py")]
-    content = [file.read_bytes() for file in (*tools, recipe.parent / "data" / "golden.toml")]
-    return hashlib.sha256(b"\0".join([plan.name.encode(), *content])).hexdigest()
-
-
-def _witness(plan: Plan) -> str:
-    target: Target = house.plugin("targets", plan.target, option="--target")
-    return target.WITNESS
-
-
-def _measure(plan: Plan, artifact: Artifact, home: Path, progress: Progress) -> None:
-    logs = house.cache_folder() / "logs"
-    with files.staged(home) as stage:
-        work = stage / "work"
-        request = stage / "request.json"
-        asked = {
-            "name": plan.name,
-            "model": str(artifact.model),
-            "tokenizer": str(artifact.tokenizer),
-            "witness": _witness(plan),
-            "provider": plan.engine_arguments["provider"],
-            "ends": artifact.generation["end_ids"],
-            "out": str(work),
-        }
-        _run("golden", asked, request, logs / f"golden-{artifact.key[:16]}.log", progress)
-        asked = {
-            "source": str(artifact.source),
-            "golden": str(work / "golden.json"),
-            "logits": str(work / "logits"),
-            "out": str(stage / "proof.json"),
-        }
-        _run("reference", asked, request, logs / f"reference-{artifact.key[:16]}.log", progress)
-        (work / "golden.json").rename(stage / "golden.json")
-        request.unlink()
-        for logits in (work / "logits").iterdir():
-            logits.unlink()
-        (work / "logits").rmdir()
-        work.rmdir()
-
-
-def _run(what: str, asked: dict[str, Any], request: Path, log: Path, progress: Progress) -> None:
-    doing = {"golden": "answering the golden prompts", "reference": "comparing with the source"}[what]
-    files.write_json(request, asked)
-
-    def watch(text: str) -> None:
-        steps = re.findall(r" (\d+)/(\d+)", text)
-        progress(doing, int(steps[-1][0]) / int(steps[-1][1]) if steps else 0.0)
-
-    command = [sys.executable, "-m", f"builder.proving.{what}", str(request)]
-    child.run(command, log, ProofError, watch=watch, environment=_QUIET)
-    progress(doing, 1.0)
-
-
-def _summarise(rows: list[dict[str, Any]], golden: Path, artifact: Artifact) -> Evidence:
-    every = sorted(value for row in rows for value in row["divergence"])
-    worst = sorted(rows, key=lambda row: -sum(row["divergence"]) / max(1, row["tokens"]))
-    return Evidence(
-        golden=golden,
-        prompts=len(rows),
-        tokens=sum(row["tokens"] for row in rows),
-        agreed=sum(row["agreed"] for row in rows),
-        ties=sum(row["ties"] for row in rows),
-        divergence=round(sum(every) / max(1, len(every)), 6),
-        divergence_p99=round(every[int(0.99 * (len(every) - 1))], 6) if every else 0.0,
-        worst=tuple(row["id"] for row in worst[:3]),
-        reference=f"transformers {artifact.tools.get('transformers', '?')} float32",
-    )
+    kind = house.plugin("proving", plan.kind, option="kind")
+    return cast(Evidence, kind.prove(plan, artifact, progress))

@@ -33,12 +33,24 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """How far the outputs of a model that answers in one pass may lie from its source's in float32.
+
+    `cosine` is the least there may be between the two outputs for an input; `error` the largest difference of
+    a number, infinite where only the direction counts.
+    """
+
+    cosine: float
+    error: float = float("inf")
+
+
+@dataclass(frozen=True)
 class Quantization:
     """One way to store weights.
 
     `weight_bits` counts a weight of a matrix with its share of scales; `embedding_bits` one of the
     embedding table; `cache_bytes` one element of the KV cache. `shares_tied` is true when a tied
-    head costs nothing beside its embedding.
+    head costs nothing beside its embedding. `budget` judges models that generate, `tolerance` all others.
     """
 
     title: str
@@ -47,4 +59,5 @@ class Quantization:
     cache_bytes: int
     shares_tied: bool
     budget: Budget
+    tolerance: Tolerance
     targets: Mapping[str, Support]

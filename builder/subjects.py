@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from builder import architecture, recipe, source
+from builder import architecture, encoder, facts, house, recipe, source
 from builder.errors import SourceError
 from builder.plan import Subject
 from builder.source import Checkpoint
@@ -26,13 +26,26 @@ def read(name: str, checkpoint: str | None, served_name: str | None) -> tuple[Su
         if not checkpoint:
             found = _at_hand(subject.origin)
             subject = replace(subject, name=served_name or subject.name)
-            return replace(subject, weights_at_hand=found is not None), found
+            return (refined(subject, found), found) if found else (subject, None)
         wanted: Subject | None = subject
     else:
         wanted = None
     found = source.open_checkpoint(str(checkpoint))
     subject = _from_checkpoint(served_name or (wanted.name if wanted else name), found, wanted)
     return subject, found
+
+
+def refined(subject: Subject, found: Checkpoint) -> Subject:
+    """Return a recipe's subject with what only its checkpoint says: labels, image sizes, longest texts."""
+    known = replace(subject, weights_at_hand=True)
+    folder = found.path if found.path.is_dir() else None
+    if subject.pipeline == "text_generation" or folder is None:
+        return known
+    return replace(
+        known,
+        facts=facts.read(subject.pipeline, found.config, folder),
+        max_tokens=subject.max_tokens or _most_tokens(subject.pipeline, folder),
+    )
 
 
 def _from_recipe(known: recipe.Recipe) -> Subject:
@@ -45,28 +58,65 @@ def _from_recipe(known: recipe.Recipe) -> Subject:
         precision=known.precision,
         weights_at_hand=False,
         quantize=known.quantize,
+        pipeline=known.pipeline,
+        facts=facts.read(known.pipeline, known.config, None),
+        max_tokens=known.max_tokens,
+        truncates=known.truncate,
     )
 
 
 def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Subject:
-    dimensions = architecture.load(found.model_type).dimensions(found.config)
+    family = architecture.load(found.model_type)
+    folder = found.path if found.path.is_dir() else None
+    pipeline = wanted.pipeline if wanted else _pipeline(family.PIPELINES, found, folder)
+    if pipeline not in family.PIPELINES:
+        raise SourceError(
+            f"{found.origin} is a {found.model_type}, which does no {pipeline}",
+            expected=f"a model for {pipeline}, as the recipe says",
+            remedy="pass a checkpoint of that kind, or build it under a name that is no recipe",
+        )
     dtype = str(found.config.get("dtype") or found.config.get("torch_dtype") or "bfloat16")
     precision = {"float32": "fp32", "float16": "fp16"}.get(dtype, "bf16")
     return Subject(
         name=name,
         origin=found.origin,
         model_type=found.model_type,
-        dimensions=dimensions,
-        target=wanted.target if wanted else "onnx",
+        dimensions=family.dimensions(found.config),
+        target=wanted.target if wanted else _target(pipeline),
         precision=wanted.precision if wanted else precision,
         weights_at_hand=True,
         quantize=wanted.quantize if wanted else None,
+        pipeline=pipeline,
+        facts=facts.read(pipeline, found.config, folder),
+        max_tokens=(wanted.max_tokens if wanted else None) or _most_tokens(pipeline, folder),
+        truncates=wanted.truncates if wanted else False,
     )
+
+
+def _most_tokens(pipeline: str, folder: Path | None) -> int | None:
+    return None if folder is None or pipeline == "text_generation" else facts.most_tokens(folder)
+
+
+def _pipeline(offered: tuple[str, ...], found: Checkpoint, folder: Path | None) -> str:
+    """Return what a checkpoint is for, where its family serves for several things."""
+    if len(offered) == 1:
+        return offered[0]
+    modules = folder is not None and (folder / "modules.json").is_file()
+    return encoder.pipeline(found.config, modules)
+
+
+def _target(pipeline: str) -> str:
+    """Return the first target that builds such models."""
+    for name in house.plugin_names("targets"):
+        target = house.plugin("targets", name, option="--target")
+        if pipeline in target.PIPELINES and target.BUILDS:
+            return name
+    raise SourceError(f"no target builds models for {pipeline}")
 
 
 def _at_hand(reference: str) -> Checkpoint | None:
     """Return the recipe's checkpoint if that costs no network: it lies in an installed package or folder."""
-    if not reference.startswith("package:") and not Path(reference).exists():
+    if not reference.startswith(("package:", "trained:")) and not Path(reference).exists():
         return None
     try:
         return source.open_checkpoint(reference)

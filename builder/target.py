@@ -3,38 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from builder.architecture import Dimensions
+
+@dataclass(frozen=True)
+class Job:
+    """One conversion.
+
+    `checkpoint` is a Hugging Face folder, or the file that holds the model; `exporter` the file of
+    `exporting/` that knows its family, "" where the target brings its own converter. `runtime` is the version
+    of ONNX Runtime that will run it, "" for the one that is installed; `image` are channels, height and width
+    of what a model of images takes. `settings` are what the deployment's models will be told; `out` is the
+    folder to fill, `main` the graph's first output.
+    """
+
+    checkpoint: Path
+    exporter: str
+    pipeline: str
+    main: str
+    quantization: str
+    arguments: tuple[str, ...]
+    device: str
+    runtime: str
+    image: tuple[int, int, int]
+    settings: Mapping[str, Any]
+    out: Path
 
 
 class Target(Protocol):
     """A way to run a model: what it can do, and how a checkpoint becomes its artifact."""
 
     TITLE: str
-    PIPELINE: str
-    """The file of `ensembles/` that the deployment follows."""
+    PIPELINES: tuple[str, ...]
+    """The files of `ensembles/` that it serves."""
     ENGINES: Mapping[str, tuple[str, ...]]
-    """Device (cpu, gpu) -> the files of `backends/engine/` that its front can host there, the usual first."""
+    """Device (cpu, gpu) -> the files of `backends/engine/` that its front can host there, the usual first;
+    of a target that Triton itself runs, the name of the backend."""
+    ACCELERATORS: Mapping[str, tuple[str, ...]]
+    """Device -> the values of `--accelerate`."""
     WITNESS: str
     """The file of `proving/` that runs the artifact by its own library, nothing of ours between."""
     SPANS_GPUS: bool
     BUILDS: bool
     """False while a target can be planned, but not yet built, by this version."""
+    TOOLS: tuple[str, ...]
+    """The distributions that decide an artifact's bytes besides the checkpoint."""
     REQUIREMENTS: Mapping[str, str]
     """Importable module -> the pip requirement that brings it, for building and serving."""
 
-    def engine_arguments(self, device: str, dimensions: Dimensions) -> dict[str, Any]:
-        """Return what settings.json tells the engine."""
+    def engine_arguments(self, device: str, dimensions: Any) -> dict[str, Any]:
+        """Return what the engine is told: in settings.json, or as parameters of config.pbtxt."""
         ...
 
-    def convert(
-        self, checkpoint: Path, quantization: str, arguments: tuple[str, ...], device: str, out: Path
-    ) -> list[str]:
-        """Return the command that turns a Hugging Face folder into the artifact in the folder `out`."""
+    def convert(self, job: Job) -> list[str]:
+        """Return the command that fills `job.out` with the artifact."""
         ...
 
-    def progress(self, log: str, dimensions: Dimensions) -> float:
+    def progress(self, log: str, dimensions: Any) -> float:
         """Read from the converter's log which share is done, 0 to 1."""
         ...

@@ -20,9 +20,10 @@ from typing import Any
 
 from builder import house
 from builder.errors import UsageError, VerifyError
-from builder.golden import read_golden
+from builder.golden import kind, read_golden
 from builder.report import Comparison, Report
 from builder.served import Repository, read_repository
+from builder.single_pass import SinglePass
 from builder.subject import Mismatch, Skipped, Subject, Whole, shortened
 from builder.triton_client import Client, TritonError
 
@@ -30,16 +31,17 @@ CHECK_SECONDS = 60.0
 RUN_SECONDS = 600.0
 
 Progress = Callable[[Comparison], None]
+Given = Whole | Subject | SinglePass
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question; `run` is given the repository or one front and returns what it saw."""
+    """One question; `run` is given the repository or one front, as `scope` says, and returns what it saw."""
 
     name: str
     group: str
     description: str
-    whole_repository: bool
+    scope: str
     patience: float
     run: Callable[[Any], str]
 
@@ -61,7 +63,7 @@ def _checks_of(module: ModuleType) -> Iterator[Check]:
                 name=name,
                 group=module.__name__.rpartition(".")[2],
                 description=(inspect.getdoc(function) or "").partition("\n")[0],
-                whole_repository=module.SCOPE == "repository",
+                scope=module.SCOPE,
                 patience=getattr(module, "PATIENCE", 1.0),
                 run=function,
             )
@@ -107,12 +109,12 @@ def verify(
     started = time.monotonic()
     ground = Whole(served, client)
     for check in chosen:
-        if check.whole_repository:
+        if check.scope == "repository":
             run.ask(check, "", ground)
     for name in _fronts(served, names):
-        subject = Subject(name, served.version_folder(name), read_golden(_golden(served, name)), client)
+        scope, subject = _subject(served, name, client)
         for check in chosen:
-            if not check.whole_repository:
+            if check.scope == scope:
                 run.ask(check, name, subject)
     return Report(tuple(run.made), time.monotonic() - started)
 
@@ -128,8 +130,13 @@ def _require_metrics(client: Client) -> None:
         ) from error
 
 
-def _golden(served: Repository, name: str) -> Path:
-    return served.version_folder(name) / "golden.json"
+def _subject(served: Repository, name: str, client: Client) -> tuple[str, Subject | SinglePass]:
+    """Return which checks a front is asked, and what they are given."""
+    folder = served.version_folder(name)
+    path = folder / "golden.json"
+    if kind(path) == "single_pass":
+        return "single_pass", SinglePass(name, folder, client)
+    return "generation", Subject(name, folder, read_golden(path), client)
 
 
 def _chosen(only: Iterable[str] | None) -> list[Check]:
@@ -172,7 +179,7 @@ class _Run:
         self._deadline = deadline
         self._over: str | None = None
 
-    def ask(self, check: Check, model: str, given: Whole | Subject) -> None:
+    def ask(self, check: Check, model: str, given: Given) -> None:
         started = time.monotonic()
         passed, detail, skipped = self._outcome(check, given)
         comparison = Comparison(
@@ -189,7 +196,7 @@ class _Run:
         if self._progress is not None:
             self._progress(comparison)
 
-    def _outcome(self, check: Check, given: Whole | Subject) -> tuple[bool, str, str | None]:
+    def _outcome(self, check: Check, given: Given) -> tuple[bool, str, str | None]:
         if self._over is not None:
             return False, f"not asked: {self._over}", None
         left = self._deadline - time.monotonic()
@@ -205,7 +212,7 @@ class _Run:
         except Exception as error:  # a check that crashes is a check that failed
             return False, self._why(check, error), None
 
-    def _timed(self, check: Check, given: Whole | Subject, seconds: float) -> str:
+    def _timed(self, check: Check, given: Given, seconds: float) -> str:
         """Run a check in a thread of its own, because a call into a dead server may never return."""
         outcome: list[str | BaseException] = []
 

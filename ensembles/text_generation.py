@@ -7,7 +7,7 @@ stands beside it for clients of that shape.
 
 from __future__ import annotations
 
-from builder.ensemble import Batching, Member, Pipeline, Step, Tensor
+from builder.ensemble import Batching, Facts, Member, Pipeline, Step, Tensor
 
 CONTEXT = Tensor("context_ids", "INT32", (-1,))
 
@@ -32,6 +32,7 @@ SAMPLING = tuple(
 FRONT = Member(
     suffix="",
     code="front",
+    tokenizes=True,
     max_batch_size=1,
     decoupled=True,
     on_engine_device=True,
@@ -76,8 +77,9 @@ FRONT = Member(
 TOKENIZER = Member(
     suffix="_tokenizer",
     code="tokenizer",
+    tokenizes=True,
     max_batch_size=64,
-    batching=Batching(max_queue_delay_microseconds=200, max_queue_size=4096),
+    batching=Batching(max_queue_delay_microseconds=200, max_queue_size=0),
     why="one encode_batch over all waiting texts costs little more than one text",
     inputs=(Tensor("text_input", "STRING"),),
     outputs=(Tensor("input_ids", "INT32", (-1,)), Tensor("input_lengths", "INT32")),
@@ -86,6 +88,7 @@ TOKENIZER = Member(
 DETOKENIZER = Member(
     suffix="_detokenizer",
     code="detokenizer",
+    tokenizes=True,
     max_batch_size=64,
     batching=Batching(max_queue_delay_microseconds=0, max_queue_size=0),
     why="whatever waits goes along, but no step of a stream waits for company; no queue limit, "
@@ -132,4 +135,10 @@ ENSEMBLE = Member(
 PIPELINE = Pipeline(
     description="text or chat messages in, streamed text out",
     members=(TOKENIZER, DETOKENIZER, FRONT, ENSEMBLE),
+    kind="generation",
 )
+
+
+def pipeline(facts: Facts) -> Pipeline:
+    """Return the same for every model: its tensors hold text and token ids."""
+    return PIPELINE

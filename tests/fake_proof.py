@@ -1,4 +1,4 @@
-"""Stands for the interpreter that runs `-m builder.proving.golden|reference REQUEST`."""
+"""Stands for the interpreter that runs `-m builder.proving.golden|reference|parity REQUEST`."""
 
 import json
 import os
@@ -25,6 +25,16 @@ if what == "golden":
         "output_text": "three four", "finish_reason": "length", "max_tokens": 2, "gaps": [1.0, 2.0],
     }  # fmt: skip
     golden = {"format": 1, "model": request["name"], "epsilon": 0.05, "prompts": [prompt]}
+    (out / "golden.json").write_text(json.dumps(golden))
+elif what == "parity":
+    print("compared 1/2", flush=True)
+    out = Path(request["out"])
+    far = 0.5 if how == "far" else 0.0
+    row = {"id": "one", "cosine": 1.0 - far, "error": far, "drift": 0.0, "where": "3 together, with padding"}
+    proof = {"rows": [row], "rank_correlation": None, "reference": "the source", "layouts": ["side by side"]}
+    (out / "proof.json").write_text(json.dumps(proof))
+    kept = {name: request[name] for name in ("pipeline", "tolerance", "batched", "max_batch_size")}
+    golden = {"format": 1, "kind": "single_pass", "model": request["name"], "asks": [], "refuses": [], **kept}
     (out / "golden.json").write_text(json.dumps(golden))
 else:
     far = 9.0 if how == "far" else 0.0

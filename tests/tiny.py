@@ -16,6 +16,7 @@ import pytest
 
 from builder import child, pipeline
 from builder.plan import Options
+from builder.target import Job
 from builder.targets import onnx
 
 HERE = Path(__file__).parent
@@ -109,7 +110,7 @@ class Workshop:
         witness = folder / "witness"
         witness.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{HERE / 'fake_proof.py'}' \"$@\"\n")
         witness.chmod(0o755)
-        prove = importlib.import_module("builder.prove")
+        prove = importlib.import_module("builder.proving.child")
         monkeypatch.setattr(prove, "sys", SimpleNamespace(executable=str(witness)))
 
     def use_cache(self, folder: Path) -> None:
@@ -127,13 +128,19 @@ class Workshop:
 
     def build(self, output: Path | None = None, **arguments: Any) -> pipeline.Built:
         """Run the whole line but the boot; options of the plan and of `pipeline.build` by name."""
-        known = {"max_context", "quantize", "concurrency"}
+        known = {"max_context", "quantize", "concurrency", "accelerate"}
         options = Options(**{name: arguments.pop(name) for name in known & arguments.keys()})
         arguments = {"checkpoint": str(self.checkpoint), "verifying": False, **arguments}
         return pipeline.build("tiny", output or self.output, options, **arguments)
 
-    def _command(self, source: Path, precision: str, arguments: Any, device: str, out: Path) -> list[str]:
-        return [sys.executable, str(HERE / "fake_converter.py"), str(source), str(out), precision]
+    def _command(self, job: Job) -> list[str]:
+        return [
+            sys.executable,
+            str(HERE / "fake_converter.py"),
+            str(job.checkpoint),
+            str(job.out),
+            job.quantization,
+        ]
 
 
 @pytest.fixture

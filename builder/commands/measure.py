@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,154 +13,25 @@ import click
 from click.core import ParameterSource
 
 from builder.commands import options
+from builder.commands.measure_options import measuring
 
 if TYPE_CHECKING:
     from builder.errors import BuilderError
     from builder.measure import Measurement, Options
-
-FILE = click.Path(path_type=Path, dir_okay=False)
-PLACE = click.Path(path_type=Path)
-A_DAY = 86_400
+    from builder.measuring.place import Place
+    from builder.measuring.requirements import Requirement
 
 
 @click.command()
+@click.argument("word", required=False, metavar="[DIRECTORY]")
 @click.argument("name", required=False)
-@click.option(
-    "--url",
-    callback=options.not_empty,
-    metavar="URL",
-    help="HTTP address of a running server; without it one is booted here.",
-)
-@click.option(
-    "--grpc-url",
-    callback=options.not_empty,
-    metavar="HOST:PORT",
-    help="Its gRPC address; default: the port after --url's.",
-)
-@click.option(
-    "--metrics-url",
-    callback=options.not_empty,
-    metavar="HOST:PORT",
-    help="Its metrics address; default: two ports after --url's.",
-)
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path),
-    default=options.DEFAULT_REPOSITORY,
-    show_default=True,
-    help="Model repository to boot.",
-)
-@click.option(
-    "--door",
-    type=click.Choice(["grpc", "http"]),
-    default="grpc",
-    show_default=True,
-    help="How Triton is asked.",
-)
-@click.option(
-    "--openai", callback=options.not_empty, metavar="URL", help="Measure an OpenAI chat endpoint instead."
-)
-@click.option(
-    "--model", callback=options.not_empty, metavar="M", help="The model it is asked for; default: NAME."
-)
-@click.option(
-    "--api-key-env",
-    callback=options.not_empty,
-    metavar="VAR",
-    help="Environment variable that holds its key.",
-)
-@click.option(
-    "--concurrency", metavar="N,...", help="Closed loop: so many requests at once; 1,4,16 without --rate."
-)
-@click.option("--rate", metavar="R,...", help="Open loop: so many random arrivals per second.")
-@click.option(
-    "--requests",
-    type=click.IntRange(1, 1_000_000),
-    metavar="N",
-    help="Requests per run; default: by the load.",
-)
-@click.option(
-    "--seconds",
-    type=options.FiniteRange(0, A_DAY, min_open=True),
-    metavar="S",
-    help="Measure the requests that begin within S seconds instead.",
-)
-@click.option(
-    "--warm-up",
-    type=click.IntRange(0, 1_000_000),
-    metavar="N",
-    help="Requests before each run; default: one per worker.",
-)
-@click.option(
-    "--repeat",
-    type=click.IntRange(1, 1000),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Run every load N times.",
-)
-@click.option(
-    "--prompts",
-    type=FILE,
-    metavar="FILE",
-    help='JSON lines of {"messages": [...]} or {"prompt": "..."}; default: a shipped set.',
-)
-@click.option(
-    "--output-tokens",
-    type=click.IntRange(1),
-    default=128,
-    show_default=True,
-    metavar="N",
-    help="Tokens of every answer.",
-)
-@click.option(
-    "--extra", metavar="JSON", help="Object merged into every request, such as '{\"ignore_eos\": true}'."
-)
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="The very same requests each time.")
-@click.option(
-    "--marks/--no-marks",
-    default=True,
-    show_default=True,
-    help="Begin each prompt with a mark of its own, unknown to any cache.",
-)
-@click.option(
-    "--keep-up/--no-keep-up",
-    default=True,
-    show_default=True,
-    help="Go on asking, unmeasured, until the last of --requests has ended.",
-)
-@click.option(
-    "--patience",
-    type=options.FiniteRange(0, A_DAY, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Give a request up after S seconds without a response.",
-)
-@click.option(
-    "--require",
-    callback=options.not_empty,
-    metavar="RULES",
-    help="Exit 1 unless every run holds, such as 'ttft_p95<500ms,error_rate==0'.",
-)
-@click.option(
-    "--output",
-    type=PLACE,
-    callback=options.writable,
-    metavar="FILE",
-    help="Write the measurement there as JSON.",
-)
-@click.option(
-    "--html", type=PLACE, callback=options.writable, metavar="FILE", help="Write a report with plots there."
-)
-@click.option(
-    "--compare", nargs=2, type=FILE, metavar="A B", help="Compare two such files; measures nothing."
-)
+@measuring
 @options.as_json
 def command(compare: tuple[Path, Path] | None, as_json: bool, **given: Any) -> None:
     """Measure how fast the model NAME answers: throughput, time to first token, latency, memory.
 
     NAME may be left out where the server has one front. With --openai it is the name in the report.
+    DIRECTORY is the model repository to boot, or what the server at --url serves.
     """
     from builder.measuring import files, requirements
     from builder.printing import measurements
@@ -173,7 +44,7 @@ def command(compare: tuple[Path, Path] | None, as_json: bool, **given: Any) -> N
     for option in ("output", "html"):
         if given[option]:
             files.require_creatable(f"--{option}", given[option])
-    measured = _measured(given)
+    measured = _measured(given, rules)
     unwritten = _written(measured, given)
     if as_json:
         click.echo(_text(measured))
@@ -205,11 +76,14 @@ def _written(measured: Measurement, given: dict[str, Any]) -> BuilderError | Non
     return files.write(texts)
 
 
+def _is_given(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
 def _refuse_beside_compare(given: dict[str, Any]) -> None:
-    context = click.get_current_context()
     for name in given:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            shown = "NAME" if name == "name" else f"--{name.replace('_', '-')}"
+        if _is_given(name):
+            shown = "NAME" if name in ("word", "name") else f"--{name.replace('_', '-')}"
             raise click.UsageError(f"--compare measures nothing: it does not go with {shown}")
 
 
@@ -227,7 +101,7 @@ def _compare(files: tuple[Path, Path], as_json: bool) -> None:
     measurements.show_differences(comparison.differences(first, second), to_stderr=as_json)
 
 
-def _measured(given: dict[str, Any]) -> Measurement:
+def _measured(given: dict[str, Any], rules: Sequence[Requirement]) -> Measurement:
     from builder.measure import measure
     from builder.measuring import place
     from builder.measuring.running import running
@@ -235,19 +109,20 @@ def _measured(given: dict[str, Any]) -> Measurement:
 
     _refuse_idle_options(given)
     wanted = _options(given)
-    extra = _extra(given["extra"])
     line = shlex.join(["builder", *sys.argv[1:]])
     with Progress() as progress:
         if given["openai"]:
             there = place.openai(
                 given["openai"],
-                model=_model(given),
-                key=_key(given["api_key_env"]),
+                model=_openai_model(given),
+                key=given["api_key_env"],
                 output_tokens=wanted.output_tokens,
-                extra=extra,
+                extra=given["extra"],
             )
             return measure(there, wanted, command=line, progress=progress)
-        with running(given["directory"], given["url"], given["grpc_url"], given["metrics_url"], progress) as (
+        folder, name = _folder_and_name(given["word"], given["name"])
+        directory = folder or given["directory"]
+        with running(directory, given["url"], given["grpc_url"], given["metrics_url"], progress) as (
             http,
             grpc,
             metrics,
@@ -257,13 +132,39 @@ def _measured(given: dict[str, Any]) -> Measurement:
                 grpc,
                 metrics,
                 door=given["door"],
-                name=given["name"],
+                name=name,
                 output_tokens=wanted.output_tokens,
-                extra=extra,
+                extra=given["extra"],
+                # what stands in the usual place need not be what a server elsewhere serves
+                repository=directory if folder or not given["url"] or _is_given("directory") else None,
             )
+            _refuse_what_it_tells_nothing_of(there, rules)
             if given["url"] and given["door"] == "grpc":
                 place.require_grpc(grpc)
             return measure(there, wanted, command=line, progress=progress)
+
+
+def _folder_and_name(word: str | None, name: str | None) -> tuple[Path | None, str | None]:
+    """Return [DIRECTORY] [NAME]; a single word is the name unless it is a folder that holds models."""
+    if word is None:
+        return None, None
+    folder = Path(word)
+    if any(folder.glob("*/config.pbtxt")):
+        if _is_given("directory"):
+            raise click.UsageError(f"{folder} and --directory exclude each other")
+        return folder, name
+    if name is not None or len(folder.parts) > 1:
+        raise click.UsageError(f"{word} holds no model: expected a folder with one folder per model in it")
+    return None, word
+
+
+def _refuse_what_it_tells_nothing_of(there: Place, rules: Sequence[Requirement]) -> None:
+    """Refuse what asks for tokens of a model that answers once, before anything is measured."""
+    from builder.measuring import requirements
+
+    if not there.asking.streams and _is_given("output_tokens"):
+        raise click.UsageError(f"--output-tokens: {there.name} does not stream text, it answers once")
+    requirements.require_known(rules, there.kind, there.name)
 
 
 def _refuse_idle_options(given: dict[str, Any]) -> None:
@@ -299,24 +200,10 @@ def _options(given: dict[str, Any]) -> Options:
     )
 
 
-def _extra(text: str | None) -> dict[str, Any]:
-    try:
-        found = json.loads("{}" if text is None else text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise click.BadParameter(f"{text!r} is no JSON object", param_hint="--extra")
-    return found
-
-
-def _model(given: dict[str, Any]) -> str:
-    name: str | None = given["model"] or given["name"]
+def _openai_model(given: dict[str, Any]) -> str:
+    if given["name"]:
+        raise click.UsageError("--openai takes one NAME")
+    name: str | None = given["model"] or given["word"]
     if not name:
         raise click.UsageError("--openai needs --model")
     return name
-
-
-def _key(variable: str | None) -> str | None:
-    if variable is not None and not os.environ.get(variable):
-        raise click.BadParameter(f"the environment has no {variable}", param_hint="--api-key-env")
-    return os.environ[variable] if variable else None

@@ -61,6 +61,13 @@ def writable(context: click.Context, option: click.Parameter, value: Path | None
     return value
 
 
+def trusted(context: click.Context, option: click.Parameter, value: bool) -> None:
+    """Let the command read files that run the code they hold, as long as it lasts."""
+    from builder import trust
+
+    context.with_resource(trust.granted(value))
+
+
 def codes(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Return the beginnings of rules' codes, given one by one or between commas."""
     from builder.check import rules
@@ -119,6 +126,19 @@ def planning(command: Command) -> Command:
         ),
         click.option("--triton", metavar="TAG", help="Container to plan for, such as 26.08."),
         click.option(
+            "--accelerate",
+            callback=not_empty,
+            metavar="NAMES",
+            help="What ONNX Runtime hands the graph to, such as tensorrt (comma-separated).",
+        ),
+        click.option(
+            "--trust-pickle",
+            is_flag=True,
+            expose_value=False,
+            callback=trusted,
+            help="Read a checkpoint that is a pickle, which runs whatever code it holds.",
+        ),
+        click.option(
             "--name", "served_name", callback=not_empty, metavar="NAME", help="Name to serve it under."
         ),
     ]
@@ -141,6 +161,7 @@ def planned(values: dict[str, Any]) -> Any:
         concurrency=values["concurrency"],
         triton=values["triton"] or DEFAULT_TAG,
         profiles=values["profiles"],
+        accelerate=values["accelerate"],
     )
 
 

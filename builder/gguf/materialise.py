@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.architecture import Architecture, Dimensions, tensor_names
+from builder.architecture import Decoder, Dimensions, tensor_names
 from builder.errors import SourceError
 from builder.gguf import tokenizer
 from builder.gguf.header import Header, read_header
@@ -43,7 +43,7 @@ class _Move:
 
 
 def materialise(
-    checkpoint: Checkpoint, family: Architecture, folder: Path, progress: Progress | None = None
+    checkpoint: Checkpoint, family: Decoder, folder: Path, progress: Progress | None = None
 ) -> None:
     """Write config, weights, tokenizer and chat template; see `builder.sources.gguf.materialise`."""
     header = read_header(checkpoint.path)
@@ -65,7 +65,7 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
         (folder / "chat_template.jinja").write_text(checkpoint.chat_template, encoding="utf-8")
 
 
-def _moves(checkpoint: Checkpoint, family: Architecture) -> list[_Move]:
+def _moves(checkpoint: Checkpoint, family: Decoder) -> list[_Move]:
     dimensions = family.dimensions(checkpoint.config)
     targets = {(role, layer): name for role, layer, name in tensor_names(family.HUGGING_FACE, dimensions)}
     moves = [
@@ -87,7 +87,7 @@ def _moves(checkpoint: Checkpoint, family: Architecture) -> list[_Move]:
     return moves
 
 
-def _rotary_heads(family: Architecture, role: str, dimensions: Dimensions) -> int:
+def _rotary_heads(family: Decoder, role: str, dimensions: Dimensions) -> int:
     if role not in family.GGUF_PERMUTED:
         return 0
     return dimensions.heads if role.startswith("query") else dimensions.key_value_heads

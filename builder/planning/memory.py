@@ -22,7 +22,8 @@ class Memory:
     """What one device holds; all in bytes except `tokens` and `sequences`.
 
     `total` is None on a CPU, where the plan states needs and sets no limit. `tokens` is the KV
-    cache's capacity, `sequences` how many of `context` tokens each fit into it.
+    cache's capacity, `sequences` how many of `context` tokens each fit into it. `activations` is what one
+    batch of a model without a cache takes while it is computed.
     """
 
     total: int | None
@@ -33,10 +34,11 @@ class Memory:
     context: int
     tokens: int
     sequences: int
+    activations: int = 0
 
     @property
     def used(self) -> int:
-        return self.weights + self.cache + self.runtime
+        return self.weights + self.cache + self.runtime + self.activations
 
 
 def weight_bytes(dimensions: Dimensions, quantization: Quantization) -> int:

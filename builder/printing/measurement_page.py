@@ -8,11 +8,13 @@ from statistics import median
 from typing import Any
 
 from builder.measure import Measurement
+from builder.measuring import kinds
 from builder.measuring.requirements import figure
 from builder.measuring.task import Load
 from builder.printing import measurements, plots
 
 AXES = {"closed": ("concurrency", "requests at once"), "open": ("rate", "arrivals per second")}
+RATES = {"tokens_per_second": "tokens/s", "requests_per_second": "requests/s"}
 TIMES = {"ttft": "Time to first token", "itl": "Time between tokens", "latency": "Latency"}
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --paper: #ffffff; --grid: #d8d8d8; }
@@ -46,8 +48,8 @@ def page(measured: Measurement) -> str:
             f"<h1>{_text(title)}</h1>",
             f"<p>{_text(measured.url)}, {_text(measured.date)}</p>{early}",
             f"<p><code>{_text(measured.command)}</code></p>",
-            "<h2>Runs</h2><p>Times are p50 / p95 / p99.</p>",
-            _table(measurements.COLUMNS, measurements.rows(measured)),
+            f"<h2>Runs</h2><p>Times are {measurements.shares(measured)}.</p>",
+            _table(measurements.columns(measured), measurements.rows(measured)),
             *(f"<p>{_text(line)}</p>" for line in measurements.remarks(measured)),
             '<h2>Plots</h2><div class="plots">',
             *_plots(measured.runs),
@@ -60,17 +62,18 @@ def page(measured: Measurement) -> str:
 
 
 def _plots(runs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    told = kinds.of(runs[0])
     for kind, (field, label) in AXES.items():
         chosen = [run for run in runs if run["load"]["kind"] == kind]
         if not chosen:
             continue
-        yield from _drawn(
-            "Throughput", label, "tokens/s", {"tokens/s": _points(chosen, field, "tokens_per_second")}
-        )
-        for time, title in TIMES.items():
-            series = {share: _points(chosen, field, f"{time}_{share}") for share in measurements.SHARES}
-            yield from _drawn(title, label, "ms", series)
-    yield from _drawn("Time to first token: how many waited at most", "ms", "% of requests", _curves(runs))
+        rate = RATES[told.rate]
+        yield from _drawn("Throughput", label, rate, {rate: _points(chosen, field, told.rate)})
+        for time in told.times:
+            series = {share: _points(chosen, field, f"{time}_{share}") for share in told.shares}
+            yield from _drawn(TIMES[time], label, "ms", series)
+    waited = f"{TIMES[told.curve]}: how many waited at most"
+    yield from _drawn(waited, "ms", "% of requests", _curves(runs, f"{told.curve}_ms"))
 
 
 def _drawn(title: str, x_label: str, y_label: str, series: Mapping[str, plots.Points]) -> Iterable[str]:
@@ -89,11 +92,11 @@ def _points(runs: Sequence[Mapping[str, Any]], field: str, name: str) -> plots.P
     return [(load, median(found)) for load, found in values.items()]
 
 
-def _curves(runs: Sequence[Mapping[str, Any]]) -> dict[str, plots.Points]:
+def _curves(runs: Sequence[Mapping[str, Any]], time: str) -> dict[str, plots.Points]:
     found: dict[str, plots.Points] = {}
     for run in runs:
         title = Load(**run["load"]).title()
-        values = run["distribution"]["ttft_ms"]
+        values = run["distribution"][time]
         if title not in found and values:  # the first repeat stands for all
             found[title] = [(value, 100 * place / len(values)) for place, value in enumerate(values, 1)]
     return found

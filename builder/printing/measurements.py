@@ -8,48 +8,66 @@ from collections.abc import Mapping, Sequence
 import click
 
 from builder.measure import Measurement
+from builder.measuring import kinds
 from builder.measuring.comparison import Row
 from builder.measuring.requirements import Miss
 from builder.measuring.task import Load
 from builder.printing import tables
 
-SHARES = ("p50", "p95", "p99")
-COLUMNS = ("load", "requests", "errors", "requests/s", "tokens/s", "TTFT ms", "ITL ms", "latency ms")
+TIMES = {"ttft": "TTFT ms", "itl": "ITL ms", "latency": "latency ms"}
 
 
 def show(measured: Measurement) -> None:
     """Print one row per run, then errors, batch sizes and memory."""
-    tables.show(
-        f"{measured.name} over {measured.door}, {measured.settings['output_tokens']} tokens an answer; "
-        f"times are {' / '.join(SHARES)}",
-        COLUMNS,
-        rows(measured),
-    )
+    tokens = measured.settings.get("output_tokens")
+    asked = f"{measured.name} over {measured.door}" + (f", {tokens} tokens an answer" if tokens else "")
+    tables.show(f"{asked}; times are {shares(measured)}", columns(measured), rows(measured))
     for line in remarks(measured):
         click.echo(line)
 
 
+def shares(measured: Measurement) -> str:
+    """Return which statistics of a time its cell holds."""
+    return " / ".join(_kind(measured).shares)
+
+
+def columns(measured: Measurement) -> tuple[str, ...]:
+    """Return the headings of the table, those of figures that its runs have."""
+    kind = _kind(measured)
+    tokens = ("tokens/s",) if "tokens_per_second" in kind.numbers else ()
+    return "load", "requests", "errors", "requests/s", *tokens, *(TIMES[time] for time in kind.times)
+
+
 def rows(measured: Measurement) -> list[tuple[str, ...]]:
-    """Return the cells of COLUMNS of every run."""
+    """Return the cells of every run beneath `columns`."""
     several = measured.settings["repeats"] > 1
+    kind = _kind(measured)
     return [
         (
             Load(**run["load"]).title() + (f", {run['repeat'] + 1}" if several else ""),
             str(run["requests"]),
             str(run["errors"]),
-            f"{run['requests_per_second']:.3g}",
-            f"{run['tokens_per_second']:.1f}",
-            *(_times(run[f"{time}_ms"]) for time in ("ttft", "itl", "latency")),
+            _rate(run["requests_per_second"]),
+            *(f"{run[name]:.1f}" for name in kind.numbers if name == "tokens_per_second"),
+            *(_times(run[f"{time}_ms"], kind.shares) for time in kind.times),
         )
         for run in measured.runs
     ]
 
 
-def _times(summary: Mapping[str, float] | None) -> str:
+def _kind(measured: Measurement) -> kinds.Kind:
+    return kinds.of(measured.runs[0])
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.3g}" if rate < 999.5 else f"{rate:.0f}"
+
+
+def _times(summary: Mapping[str, float] | None, names: Sequence[str]) -> str:
     if summary is None:
         return "-"
     return " / ".join(
-        f"{summary[share]:.0f}" if summary[share] >= 100 else f"{summary[share]:.1f}" for share in SHARES
+        f"{summary[share]:.0f}" if summary[share] >= 100 else f"{summary[share]:.1f}" for share in names
     )
 
 

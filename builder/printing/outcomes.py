@@ -30,17 +30,7 @@ def show(built: Built) -> None:
     tables.show(
         f"Proven of {published.name} ({built.plan.target} {built.plan.quantize}) before it was published",
         ("what", "figure"),
-        [
-            ("compared with", evidence.reference),
-            ("golden answers", f"{evidence.prompts} prompts, {evidence.tokens} tokens"),
-            ("the source's own choice", f"{evidence.agreed} of {evidence.tokens} ({evidence.ties} ties)"),
-            ("agreement", f"{evidence.agreement:.1%}"),
-            (
-                "mean divergence",
-                f"{evidence.divergence:.4f} nats (99th percentile {evidence.divergence_p99:.3f})",
-            ),
-            ("furthest from the source", ", ".join(evidence.worst)),
-        ],
+        evidence.rows(),
     )
     if built.report:
         reports.show(built.report)

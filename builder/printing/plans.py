@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from builder.architecture import Dimensions
 from builder.ensemble import Tensor
 from builder.plan import ModelPlan, Plan
 from builder.printing import tables
@@ -16,10 +17,7 @@ def show(plan: Plan) -> None:
     click.echo(f"  runs on    {where}, target {plan.target}, {plan.quantize}, engine {plan.engine}")
     if plan.engine_why:
         click.echo(f"  because    {plan.engine}: {plan.engine_why}")
-    click.echo(
-        f"  server     Triton {plan.container.triton} ({plan.container.tag}); "
-        f"{plan.concurrency} requests at once, {plan.memory.context} tokens each at the most"
-    )
+    click.echo(f"  server     Triton {plan.container.triton} ({plan.container.tag}); {_at_once(plan)}")
     if not plan.weights_at_hand:
         click.echo(
             "  checkpoint not here yet: these are its published dimensions; --checkpoint PATH overrides"
@@ -37,16 +35,42 @@ def show(plan: Plan) -> None:
         tables.show(f"{model.name}: tensors", ("", "name", "type", "dims", ""), rows)
 
 
+def _at_once(plan: Plan) -> str:
+    if plan.kind == "generation":
+        return f"{plan.concurrency} requests at once, {plan.memory.context} tokens each at the most"
+    longest = f" of at most {plan.memory.context} tokens" if plan.memory.context > 1 else ""
+    too_long = ", longer ones are " + ("cut" if plan.truncates else "refused") if longest else ""
+    most = plan.front.member.max_batch_size
+    batches = f"batches of up to {most}" if most else "one at a time"
+    return f"{plan.pipeline}, {batches}{longest}{too_long}"
+
+
 def _memory(plan: Plan) -> list[tuple[str, str, str]]:
-    memory, dimensions = plan.memory, plan.dimensions
+    memory = plan.memory
+    weights = f"{plan.quantize}, {plan.split.gpus} part(s)"
+    rows = [("weights", tables.size(memory.weights), weights)]
+    if isinstance(plan.dimensions, Dimensions):
+        rows += _cache(plan, plan.dimensions)
+    else:
+        longest = f" of {memory.context} tokens" if memory.context > 1 else ""
+        rows.append(
+            ("activations", tables.size(memory.activations), f"a batch of {memory.sequences} rows{longest}")
+        )
+    if memory.runtime:
+        rows.append(("runtime", tables.size(memory.runtime), "CUDA context, kernels, workspaces"))
+    total = f"of {tables.size(memory.total)}" if memory.total else "when every sequence is at its longest"
+    return [*rows, ("all", tables.size(memory.used), total)]
+
+
+def _cache(plan: Plan, dimensions: Dimensions) -> list[tuple[str, str, str]]:
+    memory = plan.memory
     heads = f"{dimensions.key_value_heads} KV heads"
     if plan.split.tensor > dimensions.key_value_heads:
         heads += f" copied onto {plan.split.tensor} GPUs"
     formula = f"2 x {dimensions.layers} layers x {heads} x {dimensions.head_size} x bytes of an element"
     if plan.split.gpus > 1:
         formula += f", over {plan.split.gpus} GPUs"
-    rows = [
-        ("weights", tables.size(memory.weights), f"{plan.quantize}, {plan.split.gpus} part(s)"),
+    return [
         ("KV cache per token", f"{memory.cache_per_token:,} B", formula),
         (
             "KV cache",
@@ -54,10 +78,6 @@ def _memory(plan: Plan) -> list[tuple[str, str, str]]:
             f"{memory.tokens:,} tokens: {memory.sequences} sequences of {memory.context}",
         ),
     ]
-    if memory.runtime:
-        rows.append(("runtime", tables.size(memory.runtime), "CUDA context, kernels, workspaces"))
-    total = f"of {tables.size(memory.total)}" if memory.total else "when every sequence is at its longest"
-    return [*rows, ("all", tables.size(memory.used), total)]
 
 
 def _model(model: ModelPlan) -> tuple[str, str, str, str, str, str]:

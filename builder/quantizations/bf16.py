@@ -1,6 +1,6 @@
 """Bfloat16 weights, activations and cache."""
 
-from builder.quantization import Budget, Quantization, Support
+from builder.quantization import Budget, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="bfloat16",
@@ -9,6 +9,7 @@ QUANTIZATION = Quantization(
     cache_bytes=2,
     shares_tied=True,
     budget=Budget(divergence=0.02, agreement=0.95),
+    tolerance=Tolerance(cosine=0.999),
     targets={
         "onnx": Support(
             frozenset({"gpu"}), refused={"cpu": "such a model builds, then fails at its first run on a CPU"}

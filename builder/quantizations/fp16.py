@@ -1,6 +1,6 @@
 """Float16 weights, activations and cache."""
 
-from builder.quantization import Budget, Quantization, Support
+from builder.quantization import Budget, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="float16",
@@ -9,7 +9,12 @@ QUANTIZATION = Quantization(
     cache_bytes=2,
     shares_tied=True,
     budget=Budget(divergence=0.01, agreement=0.97),
+    tolerance=Tolerance(cosine=0.999),
     targets={
+        "onnxruntime": Support(
+            frozenset({"gpu"}),
+            refused={"cpu": "a CPU computes in float32 and would only convert back and forth"},
+        ),
         "onnx": Support(
             frozenset({"gpu"}), refused={"cpu": "such a model builds, then fails at its first run on a CPU"}
         ),

@@ -1,6 +1,6 @@
 """Float32: the source's own numbers, for proof and for small models on a CPU."""
 
-from builder.quantization import Budget, Quantization, Support
+from builder.quantization import Budget, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="float32",
@@ -9,5 +9,9 @@ QUANTIZATION = Quantization(
     cache_bytes=4,
     shares_tied=True,
     budget=Budget(divergence=1e-4, agreement=1.0),
-    targets={"onnx": Support(frozenset({"cpu"}), refused={"gpu": "bf16 answers alike at half the memory"})},
+    tolerance=Tolerance(cosine=0.9999, error=1e-3),
+    targets={
+        "onnxruntime": Support(frozenset({"cpu", "gpu"})),
+        "onnx": Support(frozenset({"cpu"}), refused={"gpu": "bf16 answers alike at half the memory"}),
+    },
 )

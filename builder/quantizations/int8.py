@@ -3,7 +3,7 @@
 Asymmetric because a symmetric grid doubled the divergence on a checkpoint that was stored as Q4_1.
 """
 
-from builder.quantization import Budget, Quantization, Support
+from builder.quantization import Budget, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="int8 weights",
@@ -13,11 +13,13 @@ QUANTIZATION = Quantization(
     cache_bytes=4,
     shares_tied=False,
     budget=Budget(divergence=0.05, agreement=0.9),
+    tolerance=Tolerance(cosine=0.99),
     targets={
+        "onnxruntime": Support(frozenset({"cpu"}), refused={"gpu": "fp16 is faster there"}),
         "onnx": Support(
             frozenset({"cpu"}),
             arguments=("is_symmetric=false",),
             refused={"gpu": "not proven there yet; bf16 and fp16 are"},
-        )
+        ),
     },
 )

@@ -174,3 +174,43 @@ def _policies(config: Any) -> Iterator[tuple[Path, Any]]:
     yield (_BATCHER, "default_queue_policy"), config.dynamic_batching.default_queue_policy
     for place, policy in enumerate(config.dynamic_batching.priority_queue_policy.values()):
         yield (_BATCHER, "priority_queue_policy", place, "value"), policy
+
+
+@rule("TRN731", "warning")
+def queue_policy_with_one_instance(model: Model, config: Any) -> Iterator[Fault]:
+    """With a queue policy a model has two instances: with one, a request now and then lies half a second.
+
+    A policy keeps Triton from preparing a batch while another is computed. Where the only instance ends in
+    the moment in which a request comes, nobody wakes the batcher, and it looks again after 500 ms (seen on
+    2.51: one in two hundred requests of a lone client).
+
+    Bad:
+        max_batch_size: 8
+        instance_group { count: 1 kind: KIND_CPU }
+        dynamic_batching { default_queue_policy { max_queue_size: 64 } }
+    Good:
+        max_batch_size: 8
+        instance_group { count: 2 kind: KIND_CPU }
+        dynamic_batching { default_queue_policy { max_queue_size: 64 } }
+    """
+    batcher = config.dynamic_batching
+    policy = batcher.default_queue_policy
+    limits = policy.max_queue_size or policy.default_timeout_microseconds or policy.allow_timeout_override
+    if not (limits or batcher.priority_levels) or _instances(model, config) != 1:
+        return
+    yield Fault(
+        (_BATCHER, "default_queue_policy" if limits else "priority_levels"),
+        f"{model.name} has one instance and a queue policy: now and then a request lies for half a second",
+        "give it a second instance, or remove the policy",
+    )
+
+
+def _instances(model: Model, config: Any) -> int:
+    """Return how many instances a config asks for, 0 where that depends on the backend or the machine."""
+    if not config.instance_group:
+        return int(model.backend == "python")
+    counts = [max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group]
+    known = all(
+        group.kind in (group.KIND_CPU, group.KIND_MODEL) or group.gpus for group in config.instance_group
+    )
+    return sum(counts) if known else 0

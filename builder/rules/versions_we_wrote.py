@@ -12,14 +12,16 @@ from builder.rule import Fault, rule
 # What the models that `builder build` writes read from their version folder at load.
 _SETTINGS = "settings.json"
 _MANIFEST = "manifest.json"
+_IMPORT = b"from tokenizers import"
 
 
 @rule("TRN631")
 def version_file_missing(model: Model) -> Iterator[Fault]:
-    """A version has the artifact that its settings name, and its tokenizer."""
+    """A version has the artifact that its settings name, and its tokenizer where its code reads one."""
     for folder in _versions(model):
         artifact, problem = _artifact(model, folder)
-        needed = ["tokenizer/tokenizer.json", *artifact]
+        tokenizer = ["tokenizer/tokenizer.json"] if _tokenizes(folder) else []
+        needed = [*tokenizer, *artifact]
         problems = [f"{name} does not exist" for name in needed if not (folder / name).exists()]
         for text in [problem, *problems] if problem else problems:
             yield Fault(
@@ -69,6 +71,11 @@ def _versions(model: Model) -> Iterator[Path]:
         folder = model.path / str(version)
         if (folder / _SETTINGS).is_file() and (folder / "backends").is_dir():
             yield folder
+
+
+def _tokenizes(folder: Path) -> bool:
+    """Say whether the code that was copied into a version imports the library of tokenizers."""
+    return any(_IMPORT in reading.content(file) for file in reading.below(folder / "backends", ".py"))
 
 
 def _artifact(model: Model, folder: Path) -> tuple[list[str], str]:

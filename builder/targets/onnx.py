@@ -7,17 +7,27 @@ process so that its memory returns and its prints go to a log.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from builder.architecture import Dimensions
+from builder.target import Job
 
 TITLE = "ONNX by onnxruntime-genai"
-PIPELINE = "text_generation"
+PIPELINES = ("text_generation",)
 ENGINES = {"cpu": ("onnxruntime", "onnxruntime_genai"), "gpu": ("onnxruntime_genai",)}
+ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "onnxruntime_genai"
 SPANS_GPUS = False
 BUILDS = True
+TOOLS = (
+    "onnxruntime-genai",
+    "onnx-ir",
+    "gguf",
+    "torch",
+    "transformers",
+    "numpy",
+    "tokenizers",
+)
 REQUIREMENTS = {
     "onnxruntime_genai": "builder[onnx]",
     "torch": "builder[convert]",
@@ -33,17 +43,15 @@ def engine_arguments(device: str, dimensions: Dimensions) -> dict[str, Any]:
     return {"provider": _PROVIDERS[device], "threads": 0}
 
 
-def convert(
-    checkpoint: Path, quantization: str, arguments: tuple[str, ...], device: str, out: Path
-) -> list[str]:
-    """Return the model builder's command; `quantization` is its precision."""
+def convert(job: Job) -> list[str]:
+    """Return the model builder's command; the quantization is its precision."""
     command = [
         *(sys.executable, "-m", "onnxruntime_genai.models.builder"),
-        *("--input", str(checkpoint), "--output", str(out)),
-        *("--precision", quantization, "--execution_provider", _PROVIDERS[device]),
-        *("--cache_dir", str(out.parent / "scratch")),
+        *("--input", str(job.checkpoint), "--output", str(job.out)),
+        *("--precision", job.quantization, "--execution_provider", _PROVIDERS[job.device]),
+        *("--cache_dir", str(job.out.parent / "scratch")),
     ]
-    return [*command, "--extra_options", *arguments] if arguments else command
+    return [*command, "--extra_options", *job.arguments] if job.arguments else command
 
 
 def progress(log: str, dimensions: Dimensions) -> float:

@@ -5,18 +5,20 @@ Planned here so that memory and placement can be read before a purchase; its eng
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from builder.architecture import Dimensions
 from builder.errors import ConversionError
+from builder.target import Job
 
 TITLE = "vLLM"
-PIPELINE = "text_generation"
+PIPELINES = ("text_generation",)
 ENGINES = {"gpu": ("vllm",)}
+ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "vllm"
 SPANS_GPUS = True
 BUILDS = False
+TOOLS: tuple[str, ...] = ()
 REQUIREMENTS = {"vllm": "vllm"}
 
 
@@ -25,9 +27,7 @@ def engine_arguments(device: str, dimensions: Dimensions) -> dict[str, Any]:
     return {}
 
 
-def convert(
-    checkpoint: Path, quantization: str, arguments: tuple[str, ...], device: str, out: Path
-) -> list[str]:
+def convert(job: Job) -> list[str]:
     """Refuse: vLLM takes checkpoints, not artifacts."""
     raise ConversionError("target vllm has nothing to convert: it runs the checkpoint itself")
 

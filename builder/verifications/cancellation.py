@@ -8,7 +8,7 @@ from typing import Any
 from builder.subject import GENERATED, LOAD, Skipped, Subject, expect
 
 ORDER = 90
-SCOPE = "front"
+SCOPE = "generation"
 
 TOKENS = 8
 STEPS = 2

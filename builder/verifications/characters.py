@@ -7,7 +7,7 @@ import json
 from builder.subject import Skipped, Subject, expect, together
 
 ORDER = 70
-SCOPE = "front"
+SCOPE = "generation"
 
 FAMILY = "\u200d".join("\U0001f468\U0001f469\U0001f467\U0001f466")
 EMOJI = f"\U0001f389\U0001f680 {FAMILY} \U0001f1eb\U0001f1f7 \u2764\ufe0f"

@@ -7,7 +7,7 @@ import math
 from builder.subject import Skipped, Subject, expect
 
 ORDER = 60
-SCOPE = "front"
+SCOPE = "generation"
 
 TOKENS = 12
 

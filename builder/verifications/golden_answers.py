@@ -9,7 +9,7 @@ from builder.subject import Mismatch, Skipped, Subject, expect, together
 from builder.triton_client import Answer
 
 ORDER = 20
-SCOPE = "front"
+SCOPE = "generation"
 PATIENCE = 4
 
 SHORT = 12

@@ -8,7 +8,7 @@ from builder.subject import LOAD, Skipped, Subject, expect, together
 from builder.triton_client import Answer, TritonError
 
 ORDER = 80
-SCOPE = "front"
+SCOPE = "generation"
 
 MANY = 1024
 """Admission limits above this are not filled up: the attempt would be a load test."""

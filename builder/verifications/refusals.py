@@ -9,7 +9,7 @@ from builder.subject import Mismatch, Subject, expect, numbers, shortened, toget
 from builder.triton_client import Answer, Raw, TritonError
 
 ORDER = 100
-SCOPE = "front"
+SCOPE = "generation"
 
 
 def _short(subject: Subject, **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from builder.subject import Subject, expect
 
 ORDER = 40
-SCOPE = "front"
+SCOPE = "generation"
 
 TOKENS = 12
 

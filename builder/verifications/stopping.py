@@ -8,7 +8,7 @@ from builder.golden import GoldenPrompt
 from builder.subject import Skipped, Subject, expect
 
 ORDER = 50
-SCOPE = "front"
+SCOPE = "generation"
 
 TOKENS = 20
 

@@ -9,7 +9,7 @@ from builder.subject import Subject, expect
 from builder.triton_client import Answer
 
 ORDER = 30
-SCOPE = "front"
+SCOPE = "generation"
 
 TOKENS = 16
 PROMPTS = 3

@@ -86,6 +86,7 @@ def test_a_built_model_without_its_files(tmp_path: Path) -> None:
     shutil.copytree(SERVERS / "good" / "adder", tmp_path / "adder")
     version = tmp_path / "adder" / "1"
     (version / "backends").mkdir()
+    (version / "backends" / "words.py").write_text("from tokenizers import Tokenizer\n")
     (version / "settings.json").write_text('{"model": "model"}')
     assert [finding.message for finding in check(tmp_path)] == [
         "adder/1: tokenizer/tokenizer.json does not exist",

@@ -78,7 +78,7 @@ def test_a_refusal_goes_to_stderr_with_code_1():
     [
         (("plan", "lama-8b"), "did you mean 'llama-8b'?"),
         (("plan", "smollm"), "did you mean 'smollm2'?"),
-        (("plan", "nonsense"), "one of llama-70b, llama-8b"),
+        (("plan", "nonsense"), "llama-70b, llama-8b, minilm, mistral-7b"),
         (("plan", "llama-8b", "--gpu", "h300"), "is not in the table"),
         (("plan", "llama-8b", "--quantize", "fp16"), "fails at its first run on a CPU"),
         (("plan", "llama-8b", "--tp", "two"), "'two' is not a valid integer"),
@@ -162,13 +162,17 @@ def test_check_prints_findings_and_ends_with_1(workshop):
 
 def test_list():
     text = run("list").stdout
-    for word in ("smollm2", "llama-70b", "onnx", "vllm", "int4", "h200", "26.08", "qwen3"):
+    for word in ("smollm2", "llama-70b", "onnx", "vllm", "int4", "h200", "26.08", "qwen3", "minilm", "iris"):
         assert word in text
     found = json.loads(run("list", "--json").stdout)
     assert set(found) == {"recipes", "targets", "quantizations", "architectures", "gpus", "containers"}
-    assert {row["name"]: row["parameters"] for row in found["recipes"]}["llama-8b"] == 8_030_261_248
-    assert {row["name"]: row["builds"] for row in found["targets"]} == {"onnx": True, "vllm": False}
-    assert {row["name"]: row["serves"] for row in found["quantizations"]}["int4"] == {"onnx": ["cpu"]}
+    parameters = {row["name"]: row["parameters"] for row in found["recipes"]}
+    assert (parameters["llama-8b"], parameters["minilm"]) == (8_030_261_248, 22_565_376)
+    builds = {row["name"]: row["builds"] for row in found["targets"]}
+    assert builds == {"onnx": True, "onnxruntime": True, "vllm": False}
+    serves = {row["name"]: row["serves"] for row in found["quantizations"]}
+    assert serves["int4"] == {"onnx": ["cpu"]}
+    assert serves["fp32"] == {"onnxruntime": ["cpu", "gpu"], "onnx": ["cpu"]}
 
 
 def test_doctor(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ from tiny import hidden, tree
 from builder import child, convert, files, source, subjects
 from builder.errors import ConversionError, UsageError
 from builder.plan import Options, plan
+from builder.target import Job
 from builder.targets import onnx
 
 SILENT = lambda doing, share: None  # noqa: E731
@@ -34,7 +35,7 @@ def test_the_artifact_holds_model_and_one_tokenizer(workshop):
         workshop.checkpoint / "tokenizer.json"
     ).read_bytes()
     assert (found.tokenizer / "chat_template.jinja").read_text() == "{{ messages[0].content }}"
-    assert found.generation == {"bos_id": 1, "end_ids": [2], "pad_id": 2}
+    assert found.settings == {"bos_id": 1, "end_ids": [2], "pad_id": 2}
     assert found.digests == {
         **{f"model/{name}": digest for name, digest in files.digests(found.model).items()},
         **{f"tokenizer/{name}": digest for name, digest in files.digests(found.tokenizer).items()},
@@ -276,11 +277,20 @@ def test_vllm_has_nothing_to_convert(tmp_path):
     from builder.targets import vllm
 
     with pytest.raises(ConversionError, match="nothing to convert"):
-        vllm.convert(tmp_path, "bf16", (), "gpu", tmp_path)
+        vllm.convert(job(tmp_path, quantization="bf16", device="gpu"))
+
+
+def job(folder, **changes):
+    values = {
+        "checkpoint": folder / "in", "exporter": "", "pipeline": "text_generation", "main": "",
+        "quantization": "int4", "arguments": (), "device": "cpu", "runtime": "", "image": (0, 0, 0),
+        "settings": {}, "out": folder / "stage" / "model",
+    }  # fmt: skip
+    return Job(**{**values, **changes})
 
 
 def test_the_real_command(tmp_path):
-    line = onnx.convert(tmp_path / "in", "int4", ("a=b", "c=d"), "cpu", tmp_path / "stage" / "model")
+    line = onnx.convert(job(tmp_path, arguments=("a=b", "c=d")))
     assert line[1:3] == ["-m", "onnxruntime_genai.models.builder"]
     given = dict(zip(line[3:13:2], line[4:13:2], strict=True))
     assert given == {
@@ -291,7 +301,7 @@ def test_the_real_command(tmp_path):
         "--cache_dir": str(tmp_path / "stage" / "scratch"),
     }
     assert line[13:] == ["--extra_options", "a=b", "c=d"]
-    assert "--extra_options" not in onnx.convert(tmp_path, "fp32", (), "gpu", tmp_path)
+    assert "--extra_options" not in onnx.convert(job(tmp_path, quantization="fp32", device="gpu"))
 
 
 def test_unknown_things_are_misuse(workshop):

@@ -6,9 +6,12 @@ import dataclasses
 import shlex
 from functools import cache
 
+from builder import recipe
 from builder.plan import Options, Plan, Subject, plan
 from builder.subjects import read
 
+DECODERS = [name for name in recipe.names() if recipe.load(name).pipeline == "text_generation"]
+SINGLE_PASS = [name for name in recipe.names() if name not in DECODERS]
 FIELDS = {
     "--tp": ("tensor_parallel", int),
     "--pp": ("pipeline_parallel", int),
@@ -18,6 +21,7 @@ FIELDS = {
     "--quantize": ("quantize", str),
     "--target": ("target", str),
     "--triton": ("triton", str),
+    "--accelerate": ("accelerate", str),
 }
 
 

@@ -3,9 +3,8 @@
 import re
 
 import pytest
-from planning import options, planned, subject
+from planning import DECODERS, options, planned, subject
 
-from builder import recipe
 from builder.errors import PlanError, UsageError
 from builder.plan import plan
 from builder.planning import placement
@@ -92,7 +91,7 @@ def test_nothing_in_the_table_is_large_enough():
     assert nothing.remedy.startswith("no GPU in the table holds llama-70b so")
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", DECODERS)
 @pytest.mark.parametrize(
     "more",
     ["", "--pp 2", "--pp 7", "--concurrency 3", "--concurrency 300", "--target onnx", "--max-context 2048"],
@@ -120,7 +119,7 @@ def test_every_way_out_works(name, more):
 def test_no_choice_means_that_there_is_none():
     """Where none is printed, no GPU of the table with any number of GPUs would do."""
     asked = options("--gpu t4 --target vllm --concurrency 300")
-    for name in recipe.names():
+    for name in DECODERS:
         try:
             plan(subject(name), asked)
         except PlanError as error:

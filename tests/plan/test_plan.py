@@ -127,7 +127,10 @@ def test_the_plan_as_json_is_whole_and_repeatable():
     assert front["instances"] == {"kind": "KIND_GPU", "count": 1, "gpus": [0]}
 
 
-HEAVY = ("torch", "transformers", "onnxruntime", "onnxruntime_genai", "tritonclient", "numpy", "grpc", "gguf")
+HEAVY = (
+    "torch", "transformers", "onnxruntime", "onnxruntime_genai", "onnx", "tritonclient", "numpy", "grpc",
+    "gguf", "sklearn", "xgboost", "lightgbm", "tokenizers",
+)  # fmt: skip
 SCRIPT = """
 import socket, sys
 def refuse(*arguments):
@@ -148,6 +151,12 @@ finally:
         ("llama-8b", "--gpu", "a10", "--tp", "3"),
         ("smollm2",),
         ("smollm2", "--json"),
+        ("minilm",),
+        ("minilm", "--tp", "2"),
+        ("bge-small", "--gpu", "h200", "--quantize", "fp16"),
+        ("distilbert-sst2", "--json"),
+        ("iris",),
+        ("vit-base", "--gpu", "t4", "--accelerate", "tensorrt"),
     ],
 )
 def test_planning_loads_nothing_heavy_and_stays_offline(arguments):

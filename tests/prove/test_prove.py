@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import math
 from pathlib import Path
@@ -13,7 +12,8 @@ from tiny import hidden
 from builder import subjects
 from builder.errors import ProofError
 from builder.plan import Options, plan
-from builder.prove import Evidence, judge
+from builder.proving import generation
+from builder.proving.generation import Divergence, judge
 from builder.quantization import Budget
 
 
@@ -22,7 +22,7 @@ def evidence(**changes):
         "golden": Path("golden.json"), "prompts": 2, "tokens": 100, "agreed": 90, "ties": 5,
         "divergence": 0.1, "divergence_p99": 0.5, "worst": ("poem", "sql"), "reference": "the source",
     }  # fmt: skip
-    return Evidence(**{**values, **changes})
+    return Divergence(**{**values, **changes})
 
 
 @pytest.fixture
@@ -131,13 +131,12 @@ def test_a_proof_without_logits_and_requests(workshop):
 
 
 def test_summary_figures(workshop, planned):
-    prove = importlib.import_module("builder.prove")
     artifact = dataclasses.make_dataclass("A", ["tools"])({"transformers": "9"})
     rows = [
         {"id": "good", "tokens": 2, "agreed": 2, "ties": 0, "divergence": [0.0, 0.1]},
         {"id": "bad", "tokens": 1, "agreed": 0, "ties": 1, "divergence": [0.8]},
     ]
-    found = prove._summarise(rows, Path("golden.json"), artifact)
+    found = generation._summarise(rows, Path("golden.json"), artifact)
     assert (found.prompts, found.tokens, found.agreed, found.ties) == (2, 3, 2, 1)
     assert found.divergence == pytest.approx(0.3)
     assert found.worst == ("bad", "good")

@@ -7,9 +7,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 from builder import model_config, recipe, subjects
 from builder.plan import Options, plan
 
+DECODERS = [name for name in recipe.names() if recipe.load(name).pipeline == "text_generation"]
 CASES = [
     (name, options)
-    for name in recipe.names()
+    for name in DECODERS
     for options in (
         Options(),
         Options(gpu="h200", max_context=2048),
@@ -23,7 +24,7 @@ CASES = [
 def configs(name="smollm2", options=None):
     planned = plan(subjects.read(name, None, "chat")[0], options or Options())
     return {
-        model.name: text_format.Parse(model_config.text(model, "chat"), ModelConfig())
+        model.name: text_format.Parse(model_config.text(model, planned), ModelConfig())
         for model in planned.models
     }, planned
 
@@ -33,7 +34,7 @@ def test_round_trip(name, options):
     read, planned = configs(name, options)
     assert list(read) == ["chat_tokenizer", "chat_detokenizer", "chat", "chat_ensemble"]
     for model in planned.models:
-        assert read[model.name] == model_config.message(model, "chat")
+        assert read[model.name] == model_config.message(model, planned)
         assert read[model.name].name == model.name
         for written, planned_tensors in (
             (read[model.name].input, model.inputs),
@@ -123,7 +124,7 @@ def test_settings_leave_the_config_alone():
     _, few = configs(options=Options(max_context=512, concurrency=2, quantize="fp32"))
     _, many = configs(options=Options(max_context=8192, concurrency=32, quantize="int8"))
     for one, other in zip(few.models, many.models, strict=True):
-        assert model_config.text(one, "chat") == model_config.text(other, "chat")
+        assert model_config.text(one, few) == model_config.text(other, many)
 
 
 def test_the_front_takes_one_of_three_prompts():

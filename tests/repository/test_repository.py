@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tiny import checkpoint, hidden, tree
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from builder import pipeline, repository
+from builder import pipeline, publishing, repository
 from builder.check import check
 from builder.errors import ConversionError, RepositoryError, VerifyError
 from builder.plan import Options, plan
@@ -387,7 +387,7 @@ def test_a_build_that_was_overtaken(workshop):
         artifact = convert(planned, found, lambda doing, share: None)
         repository.write(planned, found, artifact, built.evidence, stage, 1)
         with pytest.raises(RepositoryError, match="another build published version 1"):
-            repository.publish(planned, stage, workshop.output, 1)
+            publishing.publish(planned, stage, workshop.output, 1)
     require_servable(workshop.output)
 
 

@@ -1,7 +1,8 @@
 """Servers that are wrong in one way each, and the checks that must notice.
 
-A mutant is a few textual patches to files of the scripted deployment. It is served mutated and
-verified against the folder as it was written. A patch whose text is not there fails loudly.
+A mutant is a few textual patches to files of a scripted deployment. It is served mutated and
+verified against the folder as it was written. A patch whose text is not there fails loudly. These are of the
+deployment that generates; those of one pass are in single_pass_mutants.py.
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ class Patch:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One wrong server; `kills` are the checks that must fail on it. `fast` mutants run in the fast tier."""
+    """One wrong server of a deployment; `kills` are the checks that must fail on it.
+
+    `fast` mutants run in the fast tier too.
+    """
 
     name: str
     patches: tuple[Patch, ...]
     kills: frozenset[str]
     fast: bool = field(default=False)
+    deployment: str = NAME
 
 
 def _mutant(name: str, kills: str, *patches: Patch, fast: bool = False) -> Mutant:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from jinja2 import Environment
@@ -14,6 +15,8 @@ from builder import files, house, model_config, modules
 from builder.plan import ModelPlan
 
 NAME = "scripted"
+PLAN: Any = SimpleNamespace(name=NAME)
+"""As much of a plan as a config.pbtxt of Python models needs."""
 BOS, START, END, PAD = "<s>", "<|start|>", "<|end|>", "<|pad|>"
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|start|>{{ message['role'] }}\n"
@@ -45,7 +48,7 @@ MOST = 32
 
 def write(repository: Path) -> None:
     """Write the deployment `scripted` as `builder build` would, and golden answers from the same script."""
-    tokenizer = _tokenizer()
+    tokenizer = trained_tokenizer()
     script = Script(tokenizer.get_vocab_size(), _spoken(tokenizer), tokenizer.token_to_id(END))
     pipeline = house.load_file(house.folder("ensembles") / "text_generation.py").PIPELINE
     ids = {
@@ -57,12 +60,12 @@ def write(repository: Path) -> None:
         model = ModelPlan(NAME + member.suffix, member, None)
         folder = repository / model.name / "1"
         folder.mkdir(parents=True)
-        (repository / model.name / "config.pbtxt").write_text(model_config.text(model, NAME))
+        (repository / model.name / "config.pbtxt").write_text(model_config.text(model, PLAN))
         if member.steps:
             (folder / ".keep").touch()
             continue
-        _copy_code(member.code, folder, with_engine=not member.suffix)
-        _write_tokenizer(tokenizer, folder / "tokenizer")
+        copy_code(member.code, folder, with_engine=not member.suffix)
+        write_tokenizer(tokenizer, folder / "tokenizer")
         files.write_json(folder / "settings.json", ids if member.suffix else _settings(script, ids))
     front = repository / NAME / "1"
     (front / "model").touch()
@@ -88,7 +91,8 @@ def _settings(script: Script, ids: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _copy_code(code: str, folder: Path, *, with_engine: bool) -> None:
+def copy_code(code: str, folder: Path, *, with_engine: bool = False) -> None:
+    """Copy a Python model and what it imports into a version folder; with the script, which is an engine."""
     backends = house.folder("backends")
     main = backends / code / "model.py"
     roots = [main]
@@ -106,7 +110,7 @@ def _copy_code(code: str, folder: Path, *, with_engine: bool) -> None:
         shutil.copyfile(script, folder / modules.PACKAGE / "engine" / "scripted.py")
 
 
-def _tokenizer() -> Tokenizer:
+def trained_tokenizer() -> Tokenizer:
     """Train byte-level BPE on a few lines: words are tokens, characters beyond ASCII are pieces."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -118,7 +122,12 @@ def _tokenizer() -> Tokenizer:
     )
     tokenizer.train_from_iterator([SPEECH.encode("ascii", "ignore").decode(), *PROMPTS, *CHATS] * 3, trainer)
     bos = tokenizer.token_to_id(BOS)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, bos)])
+    end = tokenizer.token_to_id(END)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A",
+        pair=f"{BOS} $A {END} $B:1 {END}:1",
+        special_tokens=[(BOS, bos), (END, end)],
+    )
     return tokenizer
 
 
@@ -126,7 +135,8 @@ def _spoken(tokenizer: Tokenizer) -> list[int]:
     return list(tokenizer.encode(SPEECH, add_special_tokens=False).ids)
 
 
-def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer's folder."""
     folder.mkdir()
     tokenizer.save(str(folder / "tokenizer.json"))
     files.write_json(folder / "tokenizer_config.json", {"bos_token": BOS, "eos_token": END, "pad_token": PAD})

@@ -7,11 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import mutants
 import pytest
-from mutants import MUTANTS, Mutant
+import single_pass_mutants
+from mutants import Mutant
 
 from builder.report import Report
 from builder.verify import checks
+
+MUTANTS = (*mutants.MUTANTS, *single_pass_mutants.MUTANTS)
 
 
 def _parameters() -> list[object]:
@@ -31,9 +35,9 @@ def test_the_checks_notice(mutant: Mutant, verdict: Callable[[Mutant], Report]) 
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_there_is_what_it_changes(mutant: Mutant, scripted: Path, tmp_path: Path) -> None:
+def test_there_is_what_it_changes(mutant: Mutant, written: Callable[[str], Path], tmp_path: Path) -> None:
     """Also of the mutants that are only run in the slow tier."""
-    shutil.copytree(scripted, tmp_path / "repository")
+    shutil.copytree(written(mutant.deployment), tmp_path / "repository")
     for patch in mutant.patches:
         patch.apply(tmp_path / "repository")
 

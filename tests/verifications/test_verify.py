@@ -20,7 +20,7 @@ from processes import alive, children, until
 from builder import verifying
 from builder.cli import main
 from builder.errors import UsageError, VerifyError
-from builder.golden import Golden, GoldenPrompt, first_difference, read_golden
+from builder.golden import Golden, GoldenPrompt, first_difference, kind, read_golden
 from builder.report import Comparison, Report
 from builder.serve import boot
 from builder.server import Server
@@ -44,7 +44,9 @@ def test_everything_passes_on_the_deployment_as_written(scripted: Path, server: 
     report = verify(scripted, server.http, server.grpc, server.metrics)
     assert [row for row in report.rows() if row[3] != "passed"] == []
     assert report.passed
-    assert len(report.comparisons) == len(checks()) >= 40
+    asked = [check.name for check in checks() if check.scope in ("repository", "generation")]
+    assert [comparison.name for comparison in report.comparisons] == asked
+    assert len(asked) >= 40
 
 
 @pytest.mark.triton
@@ -216,6 +218,30 @@ def _report() -> Report:
     return Report(
         (made("good", True, "2 ids"), made("bad", False, odd), made("absent", True, "", "no metrics")), 1.5
     )
+
+
+def test_every_check_is_asked_of_the_repository_or_of_one_kind_of_front() -> None:
+    assert {check.scope for check in checks()} == {"repository", "generation", "single_pass"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"kind": "single_pass"}', "single_pass"),
+        # what was recorded before there were kinds
+        ('{"format": 1}', "generation"),
+        # whoever reads it whole says what is wrong with it
+        ("[]", "generation"),
+        ("{", "generation"),
+        (None, "generation"),
+    ],
+)
+def test_the_kind_of_front_that_golden_answers_were_recorded_of(
+    tmp_path: Path, text: str | None, expected: str
+) -> None:
+    if text is not None:
+        (tmp_path / "golden.json").write_text(text)
+    assert kind(tmp_path / "golden.json") == expected
 
 
 def test_the_report_as_json_and_junit() -> None:

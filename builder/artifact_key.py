@@ -1,0 +1,68 @@
+"""What decides an artifact's bytes: it is kept in the cache by the digest of all that."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from builder import architecture, files, house, modules
+from builder.plan import Plan
+from builder.planning import versions
+
+
+def exporter_files(model_type: str) -> list[Path]:
+    """Return the files of a family's exporter, none where the target brings its own converter."""
+    exporter = architecture.load(model_type).EXPORTER
+    home = Path(__file__).parent
+    return modules.reached(home, [home / "exporting" / f"{exporter}.py"], "builder") if exporter else []
+
+
+def tools(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those distributions that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def identity(plan: Plan, digests: dict[str, str]) -> dict[str, Any]:
+    """Return all that decides the artifact of a plan; `digests` are those of the checkpoint's files."""
+    return {
+        "source": digests,
+        "target": plan.target,
+        "quantize": plan.quantize,
+        "device": plan.device,
+        "arguments": list(plan.converter_arguments),
+        "tools": tools(house.plugin("targets", plan.target, option="--target").TOOLS),
+        **_of_single_pass(plan),
+    }
+
+
+def _of_single_pass(plan: Plan) -> dict[str, Any]:
+    """Return what decides the graph of a model in one pass besides; its exporter is ours and unnumbered."""
+    if plan.kind == "generation":
+        return {}
+    sources = b"\0".join(file.read_bytes() for file in exporter_files(plan.model_type))
+    return {
+        "pipeline": plan.pipeline,
+        "tokens": plan.memory.context,
+        "image": list(plan.facts.image),
+        "runtime": runtime(plan),
+        "exporter": hashlib.sha256(sources).hexdigest(),
+    }
+
+
+def key(identity: dict[str, Any]) -> str:
+    """Return the sha256 of an identity in hexadecimal."""
+    return hashlib.sha256(files.dump(identity).encode()).hexdigest()
+
+
+def runtime(plan: Plan) -> str:
+    """Return the ONNX Runtime of the planned container; beside the embedded server the installed one runs."""
+    return "" if plan.container.tag == versions.DEFAULT_TAG else plan.container.onnxruntime

@@ -1,0 +1,85 @@
+"""Members that several pipelines of `ensembles/` have: the tokenizer of an encoder, and the graph itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from builder.ensemble import Batching, Member, Step, Tensor
+
+MAX_BATCH_SIZE = 64
+AT_ONCE = Batching(max_queue_delay_microseconds=0, max_queue_size=0)
+"""Whatever waits is taken, and nothing waits for company.
+
+Without a queue policy: with any, Triton prepares no batch while one is computed, and now and then nobody
+wakes its batcher when that one ends; the next request lies for half a second (2.51; `support_prefetching_`
+in core/src/scheduler_utils.cc, `BatcherThread` in dynamic_batch_scheduler.cc).
+"""
+
+TEXT = Tensor("text_input", "STRING")
+COUNT = Tensor("num_input_tokens", "INT32")
+IDS = Tensor("input_ids", "INT32", (-1,), ragged=True)
+ROWS = Tensor("rows", "INT32", (2,))
+
+WITHOUT_PADDING = (
+    "texts of any lengths share a batch: they lie in it one after the other, nothing is computed on padding"
+)
+NO_QUEUE = "an ensemble has no queue of its own: its steps batch"
+
+
+def tokenizer(*more: Tensor) -> Member:
+    """Return the member that turns texts into rows of ids, with `more` outputs beside them."""
+    return Member(
+        suffix="_tokenizer",
+        code="row_tokenizer",
+        tokenizes=True,
+        settings=("max_tokens", "truncate", "pad_id", "lower_case"),
+        max_batch_size=MAX_BATCH_SIZE,
+        batching=AT_ONCE,
+        why="whatever waits is encoded together; no text waits for company",
+        inputs=(TEXT,),
+        outputs=(Tensor("input_ids", "INT32", (-1,)), ROWS, COUNT, *more),
+    )
+
+
+def graph(
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    why: str,
+    *,
+    suffix: str = "_encoder",
+    batches: bool = True,
+) -> Member:
+    """Return the member that is the artifact, run by Triton's onnxruntime backend."""
+    return Member(
+        suffix=suffix,
+        backend="onnxruntime",
+        on_engine_device=True,
+        max_batch_size=MAX_BATCH_SIZE if batches else 0,
+        batching=AT_ONCE if batches else None,
+        why=why,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+    )
+
+
+def ensemble(inputs: Sequence[Tensor], outputs: Sequence[Tensor], *steps: Step) -> Member:
+    """Return the front that leads clients' tensors through the steps."""
+    return Member(
+        suffix="",
+        max_batch_size=MAX_BATCH_SIZE,
+        why=NO_QUEUE,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        steps=steps,
+    )
+
+
+def step(
+    member: str, inputs: Mapping[str, str] | Sequence[str], outputs: Mapping[str, str] | Sequence[str]
+) -> Step:
+    """Return a step; tensors given as a list are called in the ensemble what the model calls them."""
+    return Step(member, _named(inputs), _named(outputs))
+
+
+def _named(tensors: Mapping[str, str] | Sequence[str]) -> Mapping[str, str]:
+    return tensors if isinstance(tensors, Mapping) else {name: name for name in tensors}

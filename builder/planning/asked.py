@@ -1,0 +1,103 @@
+"""What a plan is asked for: a model, the options of the command line, and what was decided of them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from builder.ensemble import Facts
+from builder.planning import versions
+from builder.planning.memory import Memory
+from builder.planning.placement import Gpu, Split
+from builder.quantization import Quantization
+from builder.target import Target
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for; None leaves the choice to the plan."""
+
+    target: str | None = None
+    quantize: str | None = None
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    gpu: str | None = None
+    max_context: int | None = None
+    concurrency: int | None = None
+    triton: str = versions.DEFAULT_TAG
+    profiles: tuple[str, ...] = ()
+    """ENGINE=FILE, measurements that replace the shipped ones of these engines."""
+    accelerate: str | None = None
+
+
+class Sizes(Protocol):
+    """What every model's dimensions say: how many weights it has, and how many tokens a text may have."""
+
+    @property
+    def parameters(self) -> int: ...
+
+    @property
+    def context_length(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model to plan for: what a recipe or a checkpoint says, whichever is at hand.
+
+    `quantize` is what its recipe wants on a CPU, None leaves it to the plan. `max_tokens` is how long a
+    text it was made for, None where only its dimensions say; longer ones are cut where it `truncates`.
+    """
+
+    name: str
+    origin: str
+    model_type: str
+    dimensions: Sizes
+    target: str
+    precision: str
+    weights_at_hand: bool
+    quantize: str | None = None
+    pipeline: str = "text_generation"
+    facts: Facts = field(default_factory=Facts)
+    max_tokens: int | None = None
+    truncates: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is left to decide once target, precision and devices are chosen; `card` is None on a CPU."""
+
+    subject: Subject
+    options: Options
+    target: str
+    way: Target
+    quantization: Quantization
+    card: Gpu | None
+    split: Split
+
+    @property
+    def device(self) -> str:
+        return "gpu" if self.card else "cpu"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The rest of a plan: memory, how many requests at once, and what runs them, told what."""
+
+    memory: Memory
+    concurrency: int
+    engine: str
+    engine_why: str
+    engine_arguments: Mapping[str, Any]
+
+
+class Kind(Protocol):
+    """What the files of `planning/` that are named by a pipeline's kind offer."""
+
+    def precision(self, subject: Subject, card: Gpu | None) -> str:
+        """Return the quantization where nobody asked for one."""
+        ...
+
+    def decide(self, question: Question) -> Decision:
+        """Decide the rest; raise PlanError with numbers where it does not fit."""
+        ...

@@ -1,0 +1,120 @@
+"""The plan of a model that generates: weights, KV cache and the engine that fills it."""
+
+from __future__ import annotations
+
+from builder.architecture import Dimensions
+from builder.errors import PlanError, UsageError
+from builder.planning import memory, placement, profile
+from builder.planning.asked import Decision, Options, Question, Subject
+from builder.planning.memory import Memory
+from builder.planning.placement import Gpu
+
+CPU_CONCURRENCY = 16
+CPU_QUANTIZATION = "int4"
+SPANNING_TARGET = "vllm"
+
+
+def precision(subject: Subject, card: Gpu | None) -> str:
+    """Return what the recipe or the CPU wants; on a GPU what the checkpoint is stored in, at most 16 bits."""
+    if card is None:
+        return subject.quantize or CPU_QUANTIZATION
+    # no target offers float32 on a GPU
+    half = "bf16" if card.bfloat16 else "fp16"
+    return half if subject.precision in ("fp32", "bf16") else subject.precision
+
+
+def decide(question: Question) -> Decision:
+    """Fill the device with KV cache, and choose the engine that was measured fastest at that load."""
+    dimensions = _dimensions(question.subject)
+    options, card = question.options, question.card
+    context = _context(dimensions, options.max_context)
+    if options.concurrency is not None and options.concurrency < 1:
+        raise UsageError(f"--concurrency {options.concurrency}", expected="at least 1")
+    filled = _place(question, dimensions, context)
+    concurrency = options.concurrency or (max(1, min(filled.sequences, 256)) if card else CPU_CONCURRENCY)
+    engine = profile.choose(question.way.ENGINES[question.device], concurrency, _measured(options))
+    return Decision(
+        memory=filled,
+        concurrency=concurrency,
+        engine=engine.engine,
+        engine_why=engine.why,
+        engine_arguments=question.way.engine_arguments(question.device, dimensions),
+    )
+
+
+def _dimensions(subject: Subject) -> Dimensions:
+    if not isinstance(subject.dimensions, Dimensions):
+        raise UsageError(
+            f"{subject.name} is a {subject.model_type}, which does not generate text",
+            remedy="choose another pipeline",
+        )
+    return subject.dimensions
+
+
+def _measured(options: Options) -> list[profile.Row]:
+    """Return the user's own rows, and the shipped ones of engines that they did not measure."""
+    own = [row for option in options.profiles for row in profile.read(option)]
+    replaced = {row.engine for row in own}
+    return [*own, *(row for row in profile.shipped() if row.engine not in replaced)]
+
+
+def _context(dimensions: Dimensions, asked: int | None) -> int:
+    if asked is None:
+        return dimensions.context_length
+    if not 1 <= asked <= dimensions.context_length:
+        raise UsageError(
+            f"--max-context {asked}",
+            expected=f"1 to {dimensions.context_length} tokens, what the model was trained for",
+        )
+    return asked
+
+
+def _place(question: Question, dimensions: Dimensions, context: int) -> Memory:
+    subject, options, split = question.subject, question.options, question.split
+    quantization, card = question.quantization, question.card
+    if card is None:
+        if split.gpus > 1:
+            raise UsageError(
+                f"--tp {split.tensor} --pp {split.pipeline} without --gpu", remedy="name the GPU with --gpu"
+            )
+        weights = memory.weight_bytes(dimensions, quantization)
+        per_token = memory.cache_bytes_per_token(dimensions, quantization.cache_bytes)
+        return memory.on_cpu(weights, per_token, context, options.concurrency or CPU_CONCURRENCY)
+    # without --target, --tp 2 chooses one that spans GPUs
+    free = options.target is None and SPANNING_TARGET in quantization.targets
+    most = placement.MOST_GPUS if question.way.SPANS_GPUS or free else 1
+    wanted = options.concurrency or 1
+    choices = placement.alternatives(dimensions, quantization, split, card, context, wanted, most)
+    remedy = "use " + ", or ".join(f"`{choice}`" for choice in choices) if choices else _no_choice(subject)
+    obstacle = placement.obstacle(dimensions, split)
+    if obstacle:
+        raise PlanError(f"{subject.name}: {obstacle}", remedy=remedy)
+    if split.gpus > most:
+        raise PlanError(
+            f"{subject.name}: target {question.target} runs on {most} GPU{'s' * (most > 1)} of one host, "
+            f"--tp {split.tensor} --pp {split.pipeline} asks for {split.gpus}",
+            remedy=remedy,
+        )
+    filled = placement.fill(dimensions, quantization, split, card, context, options.concurrency)
+    if filled.sequences < wanted:
+        raise PlanError(_shortage(question, card, filled, wanted), remedy=remedy)
+    return filled
+
+
+def _no_choice(subject: Subject) -> str:
+    return (
+        f"no GPU in the table holds {subject.name} so; "
+        "try --quantize with fewer bits or a shorter --max-context"
+    )
+
+
+def _shortage(question: Question, card: Gpu, filled: Memory, wanted: int) -> str:
+    gib = memory.GIB
+    need = filled.weights + filled.runtime + wanted * filled.context * filled.cache_per_token
+    return (
+        f"{question.subject.name} does not fit {question.split.gpus} x {card.title}: each has "
+        f"{card.memory / gib:.1f} GiB, of which {float(memory.USABLE):.0%} may be used; weights take "
+        f"{filled.weights / gib:.1f} GiB, the runtime {filled.runtime / gib:.1f} GiB, and {wanted} x "
+        f"{filled.context} tokens of KV cache "
+        f"{wanted * filled.context * filled.cache_per_token / gib:.1f} GiB: {need / gib:.1f} GiB in all"
+    )

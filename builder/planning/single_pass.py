@@ -1,0 +1,84 @@
+"""The plan of a model that answers in one pass: weights, and what one batch of the longest inputs takes."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Protocol, cast
+
+from builder.errors import PlanError, UsageError
+from builder.members import MAX_BATCH_SIZE
+from builder.planning import memory
+from builder.planning.asked import Decision, Question, Subject
+from builder.planning.memory import Memory
+from builder.planning.placement import Gpu
+
+PRECISION = "fp32"
+
+
+class _Sizes(Protocol):
+    parameters: int
+
+    def activation_elements(self, tokens: int) -> int: ...
+
+
+def precision(subject: Subject, card: Gpu | None) -> str:
+    """Return what the recipe wants; these models are small, and float32 is the source's own answer."""
+    return subject.quantize or PRECISION
+
+
+def decide(question: Question) -> Decision:
+    """Decide the longest text and the largest batch; on a GPU both must fit beside the weights."""
+    subject, options = question.subject, question.options
+    if question.split.gpus > 1:
+        raise UsageError(
+            f"--tp {question.split.tensor} --pp {question.split.pipeline}",
+            expected="1 and 1: a model that answers in one pass runs whole on one device",
+        )
+    most = MAX_BATCH_SIZE if subject.facts.batches else 1
+    rows = most if options.concurrency is None else options.concurrency
+    if not 1 <= rows <= most:
+        raise UsageError(f"--concurrency {rows}", expected=f"1 to {most} rows of a batch")
+    filled = _memory(question, rows, _tokens(subject, options.max_context))
+    return Decision(
+        memory=filled,
+        concurrency=rows,
+        engine=question.way.ENGINES[question.device][0],
+        engine_why="",
+        engine_arguments=question.way.engine_arguments(question.device, subject.dimensions),
+    )
+
+
+def _tokens(subject: Subject, asked: int | None) -> int:
+    most = subject.dimensions.context_length
+    if asked is None:
+        return min(subject.max_tokens or most, most)
+    if not 1 <= asked <= most:
+        raise UsageError(
+            f"--max-context {asked}", expected=f"1 to {most} tokens, what the model has places for"
+        )
+    return asked
+
+
+def _memory(question: Question, rows: int, tokens: int) -> Memory:
+    sizes, bits = cast(_Sizes, question.subject.dimensions), question.quantization.weight_bits
+    weights = ceil(sizes.parameters * bits / 8)
+    activations = rows * sizes.activation_elements(tokens) * question.quantization.cache_bytes
+    card = question.card
+    filled = Memory(
+        total=card.memory if card else None,
+        weights=weights,
+        cache_per_token=0,
+        cache=0,
+        runtime=memory.RUNTIME_BYTES if card else 0,
+        context=tokens,
+        tokens=rows * tokens,
+        sequences=rows,
+        activations=activations,
+    )
+    if card and filled.used > card.memory * memory.USABLE:
+        raise PlanError(
+            f"{question.subject.name} does not fit {card.title}: {filled.used / memory.GIB:.1f} GiB for "
+            f"weights and a batch of {rows} texts of {tokens} tokens, of {card.memory / memory.GIB:.1f} GiB",
+            remedy="use a smaller --concurrency or --max-context",
+        )
+    return filled

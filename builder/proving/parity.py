@@ -1,0 +1,182 @@
+"""Compare an artifact with its source in float32; run as `python -m builder.proving.parity REQUEST.json`.
+
+The artifact is run by ONNX Runtime itself, nothing of what runs inside Triton between. Every case is asked
+alone and in batches of many sizes, in every layout that a batch can have.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from builder import house
+from builder.errors import ProofError
+from builder.proving.sample import Array, Asked, Case, Samples, Sampling
+
+_ROUNDS = 2
+_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}
+
+
+def cosine(one: Array, other: Array) -> float:
+    """Return the cosine between two arrays as vectors; 1 between two of zero length."""
+    left, right = np.ravel(one).astype(np.float64), np.ravel(other).astype(np.float64)
+    size = float(np.linalg.norm(left) * np.linalg.norm(right))
+    if size == 0:
+        return 1.0 if np.array_equal(left, right) else 0.0
+    return float(left @ right / size)
+
+
+def distance(one: Array, other: Array) -> float:
+    """Return the largest difference of two numbers at the same place; infinite where the shapes differ."""
+    if np.shape(one) != np.shape(other):
+        return float("inf")
+    return float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).max(initial=0.0))
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return Spearman's rho: Pearson's correlation of the ranks, of equal values their mean."""
+    left, right = _ranks(one), _ranks(other)
+    return float(np.corrcoef(left, right)[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> Array:
+    ordered = np.sort(values)
+    low, high = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
+    return (low + high - 1) / 2
+
+
+def batches(cases: Sequence[Case], most: int) -> Iterator[list[Case]]:
+    """Yield batches of 1, 2, 3, 5, 8, ... up to `most` cases; each case is in one of each size twice."""
+    chance = random.Random(0)
+    sizes = sorted({size for size in (1, 2, 3, 5, 8, 16, 32, most) if size <= most})
+    for size in sizes:
+        for _ in range(1 if size == 1 else _ROUNDS):
+            mixed = chance.sample(list(cases), len(cases))
+            yield from (mixed[begin : begin + size] for begin in range(0, len(mixed), size))
+
+
+def compare(session: Any, sampling: Sampling, found: Samples, asked: Asked) -> list[dict[str, Any]]:
+    """Return for each case its worst cosine and error against the source, and against itself alone."""
+    alone: dict[str, Array] = {}
+    furthest: dict[str, Array] = {}
+    rows: dict[str, dict[str, Any]] = {
+        case.id: {"id": case.id, "cosine": 1.0, "error": 0.0, "drift": 0.0, "where": ""}
+        for case in found.cases
+    }
+    every = list(batches(found.cases, asked.max_batch_size))
+    for number, batch in enumerate(every):
+        for layout in sampling.LAYOUTS:
+            (output,) = session.run([asked.main], sampling.feeds(batch, layout))
+            for case, seen in zip(batch, sampling.split(output, batch), strict=True):
+                first = alone.setdefault(case.id, seen)
+                if distance(case.expected, seen) >= distance(
+                    case.expected, furthest.get(case.id, case.expected)
+                ):
+                    furthest[case.id] = seen
+                _note(rows[case.id], case, seen, first, f"{len(batch)} together, {layout}")
+        print(f"compared {number + 1}/{len(every)}", flush=True)  # noqa: T201
+    if all(np.size(case.expected) == 1 for case in found.cases):
+        _compare_together(rows, found.cases, furthest)
+    for row in rows.values():
+        row["error"], row["drift"] = row["error"] / found.scale, row["drift"] / found.scale
+    return list(rows.values())
+
+
+def _compare_together(
+    rows: Mapping[str, dict[str, Any]], cases: Sequence[Case], furthest: Mapping[str, Array]
+) -> None:
+    """Take the cosine over all cases where each is one number: of one alone it says no more than its sign."""
+    seen = [float(np.ravel(furthest.get(case.id, case.expected))[0]) for case in cases]
+    likeness = cosine(np.array([float(np.ravel(case.expected)[0]) for case in cases]), np.array(seen))
+    for row in rows.values():
+        row["cosine"] = likeness
+
+
+def _note(row: dict[str, Any], case: Case, seen: Array, alone: Array, where: str) -> None:
+    error = distance(case.expected, seen)
+    likeness = cosine(case.expected, seen) if np.shape(case.expected) == np.shape(seen) else 0.0
+    # not a number is worse than all, and numpy keeps it
+    if not (error <= row["error"] or np.isnan(row["error"])):
+        row["where"] = where
+    row["error"] = float(np.maximum(row["error"], error))
+    row["cosine"] = float(np.minimum(row["cosine"], likeness))
+    row["drift"] = float(np.maximum(row["drift"], distance(alone, seen)))
+
+
+def likeness_kept(session: Any, sampling: Sampling, texts: Sequence[Case], main: str) -> float | None:
+    """Return the rank correlation of all pairs' cosines, source against artifact; None without texts."""
+    if len(texts) < 3:
+        return None
+    seen = [session.run([main], sampling.feeds([case], sampling.LAYOUTS[0]))[0][0] for case in texts]
+    pairs = [(left, right) for left in range(len(texts)) for right in range(left)]
+    return rank_correlation(
+        [cosine(texts[left].expected, texts[right].expected) for left, right in pairs],
+        [cosine(seen[left], seen[right]) for left, right in pairs],
+    )
+
+
+def _scaled(tolerance: dict[str, float], scale: float) -> dict[str, float]:
+    return {"error": tolerance["error"] * scale} if "error" in tolerance else {}
+
+
+def load(model: Path, device: str) -> Any:
+    """Return a session on `cpu` or `cuda`; raise ProofError where ONNX Runtime cannot use that device."""
+    import onnxruntime
+
+    if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+        # pip puts CUDA's libraries where no linker looks
+        onnxruntime.preload_dlls(msvc=False)
+    wanted = _PROVIDERS[device]
+    found = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    session = onnxruntime.InferenceSession(model, providers=found) if found == wanted else None
+    # what does not start is left out, with a line in a log
+    if session is None or not set(wanted) <= set(session.get_providers()):
+        raise ProofError(
+            f"{', '.join(wanted)} does not start in onnxruntime {onnxruntime.__version__}",
+            expected="the device that the plan is for, since a proof on another says nothing about it",
+            remedy="build on a machine with the GPU and with onnxruntime-gpu, or plan for a CPU",
+        )
+    return session
+
+
+def main(request: Path) -> None:
+    """Read an Asked as JSON; write proof.json and golden.json into its folder `out`."""
+    told = json.loads(request.read_text(encoding="utf-8"))
+    tolerance = told.pop("tolerance")
+    batched = told.pop("batched")
+    paths = {name: Path(told[name]) for name in ("model", "tokenizer", "source", "out")}
+    asked = Asked(**{**told, **paths})
+    sampling = cast(Sampling, house.plugin("proving.samples", asked.samples, option="samples"))
+    found = sampling.samples(asked)
+    session = load(asked.model / "model.onnx", asked.provider)
+    rows = compare(session, sampling, found, asked)
+    proof = {
+        "rows": rows,
+        "rank_correlation": likeness_kept(session, sampling, found.texts, asked.main),
+        "reference": sampling.reference(asked),
+        "layouts": list(sampling.LAYOUTS),
+    }
+    (asked.out / "proof.json").write_text(json.dumps(proof), encoding="utf-8")
+    golden = {
+        "format": 1,
+        "kind": "single_pass",
+        "model": asked.name,
+        "pipeline": asked.pipeline,
+        "tolerance": {**tolerance, **_scaled(tolerance, found.scale)},
+        "batched": batched,
+        "max_batch_size": asked.max_batch_size,
+        "asks": found.asks,
+        "refuses": found.refuses,
+    }
+    text = json.dumps(golden, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    (asked.out / "golden.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

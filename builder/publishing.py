@@ -1,0 +1,179 @@
+"""Publish what was staged: one rename at a time, so that every moment in between can be served."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import files, model_config
+from builder.errors import RepositoryError
+from builder.plan import ModelPlan, Plan
+
+_NOT_COMPARED = ("model", "build.json", "tokenizer")
+"""What the manifest holds the digests of, and what is no part of a version's identity."""
+
+_CONTRACT = ("config.pbtxt", model_config.LABELS)
+"""What stands beside the version folders: Triton applies it to all of them."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a build ended: the repository, the version, and whether it was there already."""
+
+    repository: Path
+    name: str
+    version: int
+    fresh: bool
+
+
+def next_version(plan: Plan, repository: Path) -> int:
+    """Return the number above every version that any model of the plan has had."""
+    return 1 + max(
+        (number for model in plan.models for number in _versions(repository / model.name)), default=0
+    )
+
+
+def _versions(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    return [int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdecimal()]
+
+
+def published(plan: Plan, repository: Path, stage: Path, version: int) -> int | None:
+    """Return the version that already holds exactly what is staged, None when there is none.
+
+    Same manifest and same files in every model but the artifact, whose digests the manifest holds.
+    """
+    latest = max(_versions(repository / plan.front.name), default=0)
+    for model in plan.models:
+        held = latest if _is_versioned(plan, model) else _latest(repository, model)
+        ours = _texts(stage / model.name, version)
+        if not latest or _texts(repository / model.name, held) != ours:
+            return None
+    return latest
+
+
+def missing(plan: Plan, repository: Path, stage: Path, version: int, same: int) -> list[tuple[Path, Path]]:
+    """Return (staged file, its place) of all that version `same` lacks, as a clone from git does."""
+    found = []
+    for model in plan.models:
+        folder = stage / model.name / str(version)
+        held = same if _is_versioned(plan, model) else _latest(repository, model)
+        home = repository / model.name / str(held)
+        pairs = ((file, home / file.relative_to(folder)) for file in sorted(folder.rglob("*")))
+        found += [(file, place) for file, place in pairs if file.is_file() and not place.exists()]
+    return found
+
+
+def restore(pairs: list[tuple[Path, Path]], repository: Path) -> None:
+    """Put files that a version lacks into their places."""
+    with files.translated(RepositoryError, f"completing {repository}"):
+        for staged, place in pairs:
+            files.place(staged, place)
+
+
+def note(published: Published, record: dict[str, Any]) -> None:
+    """Write build.json: what differs between machines and runs, and is no part of the version's identity."""
+    with files.translated(RepositoryError, "writing build.json"):
+        folder = published.repository / published.name / str(published.version)
+        files.write_json(folder / "build.json", record)
+
+
+def _is_versioned(plan: Plan, model: ModelPlan) -> bool:
+    """Say whether every build gives the model a version: an ensemble beside the front stays as it is."""
+    return not model.member.steps or model is plan.front
+
+
+def _latest(repository: Path, model: ModelPlan) -> int:
+    return max(_versions(repository / model.name), default=0)
+
+
+def _texts(model: Path, version: int) -> dict[str, bytes]:
+    """Return the small files of one version by relative name, and config.pbtxt."""
+    folder = model / str(version)
+    found = {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+        and file.relative_to(folder).parts[0] not in _NOT_COMPARED
+        and file.suffix != ".onnx"
+        and "__pycache__" not in file.parts
+    }
+    return {**found, **{name: _bytes(model / name) for name in _CONTRACT}}
+
+
+def _bytes(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
+
+
+def publish(plan: Plan, stage: Path, repository: Path, version: int) -> Published:
+    """Move what is staged into the repository so that every moment in between can be served.
+
+    New models appear whole, parts before those that use them. A new version of a known model is
+    one rename, the front's last; its config.pbtxt and tokenizer must be the old ones, because
+    Triton applies both changes to requests that are under way.
+
+    Raises:
+        RepositoryError: the folder cannot be written, or the contract of the name would change.
+    """
+    with files.translated(RepositoryError, f"publishing to {repository}"):
+        for compiled in list(stage.rglob("__pycache__")):  # left by the server that verified the stage
+            shutil.rmtree(compiled)
+        repository.mkdir(parents=True, exist_ok=True)
+        home = repository.resolve()
+        with files.locked(home.parent / f".{home.name}.lock"):
+            if next_version(plan, repository) != version:
+                raise RepositoryError(
+                    f"another build published version {version} of {plan.name} meanwhile",
+                    remedy="run the same command again",
+                )
+            _require_same_contract(plan, stage, repository)
+            for model in _front_last(plan, repository):
+                _publish_model(model, stage, repository, version)
+    return Published(repository, plan.name, version, fresh=True)
+
+
+def _front_last(plan: Plan, repository: Path) -> list[ModelPlan]:
+    """An ensemble comes after the front it runs, unless it is there already."""
+    beside = [model for model in plan.models if not _is_versioned(plan, model)]
+    new = [model for model in beside if not (repository / model.name).exists()]
+    parts = [model for model in plan.models if _is_versioned(plan, model) and model is not plan.front]
+    return [*parts, plan.front, *new]
+
+
+def _publish_model(model: ModelPlan, stage: Path, repository: Path, version: int) -> None:
+    if (repository / model.name).is_dir():
+        (stage / model.name / str(version)).rename(repository / model.name / str(version))
+    else:
+        (stage / model.name).rename(repository / model.name)
+
+
+def _require_same_contract(plan: Plan, stage: Path, repository: Path) -> None:
+    for model in plan.models:
+        if not (repository / model.name).exists():
+            continue
+        for name in _CONTRACT:
+            known = repository / model.name / name
+            if _bytes(known) != _bytes(stage / model.name / name):
+                raise RepositoryError(
+                    f"{known} is not what this build would write",
+                    expected=f"the same {name} for every version: Triton applies it to all of them",
+                    remedy=f"publish under another name with --name, or move {known.parent} away first",
+                )
+    for model in plan.models:
+        if model.member.tokenizes:
+            _require_same_tokenizer(plan, model, stage, repository)
+
+
+def _require_same_tokenizer(plan: Plan, model: ModelPlan, stage: Path, repository: Path) -> None:
+    old = _latest(repository, model)
+    held = repository / model.name / str(old) / "tokenizer" / "tokenizer.json"
+    staged = next((stage / model.name).glob("*/tokenizer/tokenizer.json"))
+    if held.is_file() and held.read_bytes() != staged.read_bytes():
+        raise RepositoryError(
+            f"version {old} of {plan.name} has another tokenizer",
+            expected="the same tokenizer: clients may have encoded requests with it",
+            remedy="publish under another name with --name",
+        )
