@@ -12,10 +12,10 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.measuring import load, prompts, statistics
+from builder.measuring import bodies, load, prompts, statistics
 from builder.measuring.task import Asking, Load, Task
 
 SECONDS_BETWEEN_REPORTS = 0.2
@@ -46,22 +46,30 @@ def _allow_many_connections() -> None:
 
 
 async def _serve(task: Task, lines: queue.SimpleQueue[str]) -> None:
-    door = importlib.import_module(f"builder.measuring.doors.{task.asking.door}").create(task.asking)
+    asking = task.asking
+    file = asking.door if asking.streams else f"{asking.door}_infer"
+    door = importlib.import_module(f"builder.measuring.doors.{file}").create(asking)
+    asked: Sequence[Any] = task.prompts
+    if not asking.streams:
+        asked = [door.prepare(inputs, marks=bool(task.salt)) for inputs in task.prompts]
     loop = asyncio.get_running_loop()
     while True:
         order = json.loads(await loop.run_in_executor(None, lines.get))
-        _say({"measured": await _measured(task, door, Load(**order["load"]), order["run"])})
+        _say({"measured": await _measured(task, door, asked, Load(**order["load"]), order["run"])})
 
 
-async def _measured(task: Task, door: Any, wanted: Load, name: str) -> Mapping[str, Any]:
+async def _measured(
+    task: Task, door: Any, asked: Sequence[Any], wanted: Load, name: str
+) -> Mapping[str, Any]:
     gc.collect()
     gc.disable()  # a pause of ours would be the server's latency
     before = time.process_time()
-    order = prompts.Order(task.prompts, task.seed, task.salt, name)
+    marked = prompts.marked if task.asking.streams else bodies.marked
+    order = prompts.Order(asked, task.seed, task.salt, name, marked)
     run = await load.run(wanted, door, order, task.seed, task.patience, _Progress())
     cpu = time.process_time() - before
     gc.enable()
-    described = statistics.describe(run, door)
+    described = statistics.describe(run, door, streams=task.asking.streams)
     return {**described, "generator_cpu_share": round(cpu / (run.ended - run.started), 3)}
 
 

@@ -9,23 +9,10 @@ from statistics import median
 from typing import Any
 
 from builder.measure import Measurement
+from builder.measuring import kinds
 from builder.measuring.errors import MeasureError
 from builder.measuring.requirements import figure
 from builder.measuring.task import Load
-
-# figure -> whether more of it is better
-FIGURES = {
-    "requests_per_second": True,
-    "tokens_per_second": True,
-    "ttft_p50": False,
-    "ttft_p95": False,
-    "itl_p50": False,
-    "itl_p95": False,
-    "latency_p50": False,
-    "latency_p95": False,
-    "cpu_pss": False,
-    "gpu_memory": False,
-}
 
 FEWEST_PAIRS = 3
 # settings that are meant to differ, or are named by other means
@@ -62,12 +49,22 @@ def compare(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, An
             expected=f"the first's: {', '.join(_title(key) for key in ours)}",
             remedy="measure both with the same --concurrency or --rate",
         )
-    rows = (_row(key, name, ours[key], theirs[key]) for key in shared for name in FIGURES)
+    single = kinds.SINGLE_PASS in map(kinds.of, (first[0], second[0]))
+    kind = kinds.kind(streams=not single)
+    rows = (
+        _row(key, name, more_is_better, ours[key], theirs[key])
+        for key in shared
+        for name, more_is_better in kind.compared.items()
+    )
     return [row for row in rows if row is not None]
 
 
 def _row(
-    key: str, name: str, ours: Mapping[int, Mapping[str, Any]], theirs: Mapping[int, Mapping[str, Any]]
+    key: str,
+    name: str,
+    more_is_better: bool,
+    ours: Mapping[int, Mapping[str, Any]],
+    theirs: Mapping[int, Mapping[str, Any]],
 ) -> Row | None:
     pairs = [
         (before, after)
@@ -88,7 +85,7 @@ def _row(
         lowest=min(ratios),
         highest=max(ratios),
         pairs=len(pairs),
-        verdict=_verdict(pairs, ratios, FIGURES[name]),
+        verdict=_verdict(pairs, ratios, more_is_better),
     )
 
 

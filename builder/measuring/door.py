@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from builder.measuring.prompts import Prompt
+from builder.measuring.asks import Inputs
+from builder.measuring.bodies import Body
 
 Heard = list[tuple[float, bytes]]
 """What arrived and when, in seconds of `time.perf_counter`; not looked at while the server works."""
@@ -28,8 +29,10 @@ class Answer:
 class Door(Protocol):
     """One way to ask; many requests run through it at once."""
 
-    async def ask(self, prompt: Prompt, heard: Heard) -> None:
+    async def ask(self, prompt: Any, heard: Heard) -> None:
         """Send one request and append whatever arrives to `heard`, until the answer has ended.
+
+        A prompt is a text or chat messages, or the Body of a request to a model that answers once.
 
         Raises Refused; cancelling it tells the server that nobody listens any more.
         """
@@ -39,3 +42,10 @@ class Door(Protocol):
 
     async def close(self) -> None:
         """Close every connection."""
+
+
+class InferDoor(Door, Protocol):
+    """A way to ask a model that answers once; what it hears is when the answer was there."""
+
+    def prepare(self, inputs: Inputs, *, marks: bool) -> Body:
+        """Return the request in bytes, so that this is not done while the clock runs."""

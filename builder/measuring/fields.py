@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from builder.errors import UsageError
-from builder.measuring import prompts
+from builder.measuring import prompts, tensors
 from builder.measuring.prompts import Prompt
 from builder.measuring.task import Asking
 
@@ -21,21 +21,7 @@ def filled(asking: Asking, prompt: Prompt) -> dict[str, Any]:
 def require_fits(name: str, datatype: str, value: Any) -> None:
     """Raise UsageError for an extra input that the model's dtype cannot hold; None leaves an input out."""
     values = value if isinstance(value, list) else [value]
-    if value is not None and not all(_fits(datatype, one) for one in values):
+    if value is not None and not all(tensors.fits(datatype, one) for one in values):
         raise UsageError(
             f"--extra: {name} cannot be {json.dumps(value)}", expected=f"a value that fits {datatype}"
         )
-
-
-def _fits(datatype: str, value: Any) -> bool:
-    if datatype == "BYTES":
-        return isinstance(value, str | int | float)
-    if datatype == "BOOL":
-        return isinstance(value, bool) or value in (0, 1)
-    if isinstance(value, bool):
-        return False
-    if datatype.startswith(("FP", "BF")):
-        return isinstance(value, int | float)
-    bits = int(datatype.lstrip("UINT"))
-    least = 0 if datatype.startswith("U") else -(2 ** (bits - 1))
-    return isinstance(value, int) and least <= value < least + 2**bits

@@ -11,8 +11,8 @@ from typing import Any
 
 from builder.errors import UsageError
 from builder.measure import SCHEMA, Measurement
+from builder.measuring import kinds
 from builder.measuring.errors import MeasureError
-from builder.measuring.requirements import NUMBERS, TIMES
 from builder.measuring.task import Load
 
 _FIELDS = ("name", "door", "url", "command", "date", "machine", "settings", "runs")
@@ -83,8 +83,9 @@ def _measurement(found: Mapping[str, Any]) -> Measurement:
 
 def _require_run(run: Mapping[str, Any]) -> None:
     Load(**run["load"]).title()
-    times = [run[f"{time}_ms"] or {} for time in TIMES]
-    numbers = {name: run[name] for name in NUMBERS}
+    kind = kinds.of(run)
+    times = [run[f"{time}_ms"] or {} for time in kind.times]
+    numbers = {name: run[name] for name in kind.numbers}
     for table in (numbers, {"repeat": run["repeat"]}, *times, *map(run["memory"].get, ("cpu_mb", "gpu_mb"))):
         for value in table.values():
             if not isinstance(value, int | float) or not math.isfinite(value):

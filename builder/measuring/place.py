@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from builder.errors import UsageError
-from builder.measuring import counters, fields, front, memory
+from builder.measuring import asks, counters, fields, front, kinds, memory, prompts
 from builder.measuring.errors import MeasureError
+from builder.measuring.front import Front
 from builder.measuring.task import Asking
 
 COMPLETIONS = "/chat/completions"
@@ -18,7 +19,11 @@ COMPLETIONS = "/chat/completions"
 
 @dataclass(frozen=True)
 class Place:
-    """`http` and `metrics` are a Triton's "host:port", "" for other servers; `port` is one it listens on."""
+    """A server, and how it is asked.
+
+    `http` and `metrics` are a Triton's "host:port", "" for other servers; `port` is one it listens on.
+    `front` is None for other servers; `repository` is the folder that is served, where it is at hand.
+    """
 
     name: str
     url: str
@@ -27,6 +32,22 @@ class Place:
     port: int
     http: str = ""
     metrics: str = ""
+    front: Front | None = None
+    repository: Path | None = None
+
+    @property
+    def kind(self) -> kinds.Kind:
+        """Return which figures its runs have."""
+        return kinds.kind(streams=self.asking.streams)
+
+    def prompts(self, path: Path | None) -> tuple[tuple[Any, ...], str]:
+        """Return what it is to be asked, and whence that is; `path` is a file of JSON lines.
+
+        Raises UsageError for a file that does not suit the model, or when it can be asked nothing else.
+        """
+        if self.front is None or self.front.streams:
+            return prompts.read(path or prompts.SHIPPED), str(path or "shipped")
+        return asks.read(self.front, path, self.repository, self.asking.fields)
 
     def batches(self) -> counters.Counts:
         """Return how often each of its models has worked so far."""
@@ -49,23 +70,23 @@ def triton(
     name: str | None,
     output_tokens: int,
     extra: Mapping[str, Any],
+    repository: Path | None = None,
 ) -> Place:
     """Return a model of a Triton, its inputs as the server itself declares them.
 
-    Every request asks for exactly `output_tokens` where the model knows min_tokens. Raises UsageError
-    for an extra input that the model does not have, and whatever `front.find` raises.
+    Every request asks for exactly `output_tokens` of a model that streams, where it knows min_tokens. Raises
+    UsageError for an extra input that the model does not have, and whatever `front.find` raises.
     """
-    found = front.find(http, name)
+    found = front.find(http, name, asks.published(repository))
     wanted: dict[str, Any] = {"max_tokens": output_tokens, "min_tokens": output_tokens, "stream": True}
-    carried = {**{key: value for key, value in wanted.items() if key in found.inputs}, **extra}
+    carried = {key: value for key, value in wanted.items() if found.streams and key in found.inputs}
     for key, value in extra.items():
-        if key not in found.inputs:
-            near = difflib.get_close_matches(key, found.inputs, 1)
-            raise UsageError(
-                f"--extra: {found.name} has no input {key}" + (f"; did you mean {near[0]}?" if near else ""),
-                expected=f"some of {', '.join(sorted(found.inputs))}",
-            )
-        fields.require_fits(key, found.inputs[key], value)
+        found.require_input(key, "--extra")
+        if found.streams or value is None:
+            fields.require_fits(key, found.inputs[key], value)
+        else:
+            asks.require_fits(found, key, value, "--extra")
+    carried |= extra
     asking = Asking(
         door=door,
         address=grpc if door == "grpc" else http,
@@ -74,10 +95,12 @@ def triton(
         inputs=found.inputs,
         outputs=found.outputs,
         batched=found.batched,
+        streams=found.streams,
+        dims=found.dims if not found.streams else {},
     )
     host, port = _host_and_port(f"http://{http}")
     url = f"grpc://{grpc}" if door == "grpc" else f"http://{http}"
-    return Place(found.name, url, asking, host, port, http, metrics)
+    return Place(found.name, url, asking, host, port, http, metrics, found, repository)
 
 
 def require_grpc(address: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,28 @@ from builder.errors import UsageError
 
 SHIPPED = Path(__file__).parent / "prompts.jsonl"
 
+MARK = 12
+"""Characters of a mark."""
+
 Prompt = str | list[dict[str, Any]]
 """A plain text, or chat messages."""
 
 
 def read(path: Path = SHIPPED) -> tuple[Prompt, ...]:
     """Read lines of {"messages": [...]} or {"prompt": "..."}; raise UsageError naming the bad line."""
+    return tuple(_prompt(path, number, line) for number, line in lines(path))
+
+
+def lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines that say something, each after its number; raise UsageError when there are none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        found = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as failure:
         raise UsageError(f"--prompts {path}: {failure}", expected="a file of JSON lines") from failure
-    found = tuple(_prompt(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
-    if not found:
+    numbered = [(number, line) for number, line in enumerate(found, 1) if line.strip()]
+    if not numbered:
         raise UsageError(f"--prompts {path} holds no prompt", expected='lines such as {"prompt": "Hello"}')
-    return found
+    return numbered
 
 
 def _prompt(path: Path, number: int, line: str) -> Prompt:
@@ -51,22 +59,30 @@ class Order:
     """The prompts of one run: the same seed gives the same order, the same salt the same marks.
 
     Every run goes through the prompts in the same order, so that runs can be paired; the marks of
-    two runs differ, so that the second is not answered from what a cache kept of the first.
+    two runs differ, so that the second is not answered from what a cache kept of the first. They are
+    put on by `mark`, which takes a prompt as the door takes it.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], seed: int, salt: str, run: str) -> None:
-        self._prompts = list(prompts)
+    def __init__(
+        self,
+        prompts: Sequence[Any],
+        seed: int,
+        salt: str,
+        run: str,
+        mark: Callable[[Any, str], Any] | None = None,
+    ) -> None:
+        self._prompts, self._marked = list(prompts), mark or marked
         random.Random(seed).shuffle(self._prompts)
         self._salt, self._run = salt, run
 
-    def prompt(self, index: int) -> Prompt:
+    def prompt(self, index: int) -> Any:
         """Return the prompt of the request number `index`."""
         found = self._prompts[index % len(self._prompts)]
-        return marked(found, self._mark(index)) if self._salt else found
+        return self._marked(found, self._mark(index)) if self._salt else found
 
     def _mark(self, index: int) -> str:
         name = f"{self._salt}/{self._run}/{index}".encode()
-        return hashlib.blake2b(name, digest_size=6).hexdigest()
+        return hashlib.blake2b(name, digest_size=MARK // 2).hexdigest()
 
 
 def marked(prompt: Prompt, mark: str) -> Prompt:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.errors import UsageError
+from builder.measuring import kinds
 from builder.measuring.task import Load
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -22,9 +23,6 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 # unit -> (what it measures, how many of the unit in which figures are kept)
 UNITS = {"ms": ("time", 1.0), "s": ("time", 1000.0), "MB": ("memory", 1.0), "GB": ("memory", 1000.0)}
 UNITS |= {"": ("number", 1.0), "%": ("number", 0.01)}
-TIMES = ("ttft", "itl", "latency")
-STATISTICS = ("mean", "p50", "p95", "p99", "min", "max")
-NUMBERS = ("requests", "errors", "error_rate", "requests_per_second", "tokens_per_second")
 MEMORY = {"cpu_pss": "pss", "cpu_rss": "rss", "cpu_peak_rss": "peak_rss", "shared_memory": "shared"}
 GPU_MEMORY = "gpu_memory"
 
@@ -64,16 +62,27 @@ class Miss:
         return f"{self.value / UNITS[unit][1]:.10g} {unit}".rstrip()
 
 
-def metrics() -> dict[str, str]:
-    """Return every metric that can be required, and what it measures: time, memory or number."""
-    found = {f"{time}_{statistic}": "time" for time in TIMES for statistic in STATISTICS}
-    found |= dict.fromkeys(NUMBERS, "number")
+def metrics(kind: kinds.Kind = kinds.STREAMING) -> dict[str, str]:
+    """Return every metric that can be required of a kind, and what it measures: time, memory or number."""
+    found = {f"{time}_{statistic}": "time" for time in kind.times for statistic in kinds.STATISTICS}
+    found |= dict.fromkeys(kind.numbers, "number")
     return found | dict.fromkeys((*MEMORY, GPU_MEMORY), "memory")
 
 
 def parse(text: str) -> tuple[Requirement, ...]:
     """Read requirements separated by commas; raise UsageError naming the part that is none."""
     return tuple(_parsed(part) for part in text.split(","))
+
+
+def require_known(requirements: Sequence[Requirement], kind: kinds.Kind, name: str) -> None:
+    """Raise UsageError for what no run of that kind tells, before anything is measured in vain."""
+    known = metrics(kind)
+    for one in requirements:
+        if one.metric not in known:
+            raise UsageError(
+                f"--require: {name} does not stream text, its runs have no {one.metric}",
+                expected=f"one of {', '.join(known)}",
+            )
 
 
 def _parsed(part: str) -> Requirement:
@@ -85,6 +94,9 @@ def _parsed(part: str) -> Requirement:
         )
     metric, sign, value, unit = read.groups()
     known = metrics()
+    bare = metric.removesuffix("_ms")
+    if bare != metric and known.get(bare) == "time" and unit in ("", "ms"):  # its name in the JSON
+        metric, unit = bare, "ms"
     if metric not in known:
         near = difflib.get_close_matches(metric, known, 1, cutoff=0.5)
         raise UsageError(
@@ -102,7 +114,7 @@ def _parsed(part: str) -> Requirement:
 
 def figure(run: Mapping[str, Any], metric: str) -> float | None:
     """Return a run's figure in ms, MB or as it stands; None when the run has none."""
-    if metric in NUMBERS:
+    if metric in kinds.STREAMING.numbers:
         value = run.get(metric)
     elif metric in MEMORY:
         value = run["memory"]["cpu_mb"].get(MEMORY[metric])

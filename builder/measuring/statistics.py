@@ -17,8 +17,9 @@ from builder.measuring.door import Answer, Door
 from builder.measuring.load import Record, Run
 
 Values = npt.NDArray[np.float64]
+Heard = list[tuple[Record, Answer]]
 
-PERCENTILES = (50, 95, 99)
+PERCENTILES = (50, 90, 95, 99)
 CURVE = 51
 """Points of the distribution that a report draws."""
 MOST_MESSAGES = 20
@@ -37,7 +38,7 @@ def percentile(values: Sequence[float] | Values, share: float, weights: Values |
 
 
 def summary(values: Sequence[float] | Values, weights: Values | None = None) -> dict[str, float] | None:
-    """Return mean, p50, p95, p99, min and max, None of nothing; values in s are returned in ms."""
+    """Return mean, p50, p90, p95, p99, min and max, None of nothing; values in s are returned in ms."""
     if not len(values):
         return None
     sample = np.asarray(values, dtype=np.float64) * 1000
@@ -59,41 +60,58 @@ def gaps(answer: Answer) -> tuple[list[float], list[float]]:
     return seconds, answer.tokens[1:]
 
 
-def describe(run: Run, door: Door) -> dict[str, Any]:
+def describe(run: Run, door: Door, *, streams: bool = True) -> dict[str, Any]:
     """Return one run as the measurement holds it, without what only the server knows.
 
     Rates count what arrived between the run's start and the end of its last measured request, also
-    of requests that were not measured. Requests per second are those tokens over the tokens of a
-    mean answer, so that answers which were under way count in part. All else is of measured requests.
+    of requests that were not measured. All else is of measured requests. Without `streams` an answer is
+    one response: of tokens nothing is said.
     """
     heard = [(record, _read(record, door)) for record in run.records]
     measured = [(record, answer) for record, answer in heard if record.measured]
     answered = [(record, answer) for record, answer in measured if not record.error]
-    begun = [(record, answer) for record, answer in answered if answer.seconds]
-    ttft = [answer.seconds[0] - record.due for record, answer in begun]
-    latency = [record.heard[-1][0] - record.due for record, answer in answered if record.heard]
-    between = [gaps(answer) for _, answer in begun]
+    latency = [record.heard[-1][0] - record.due for record, _ in answered if record.heard]
     errors = [record.error[:LONGEST_MESSAGE] for record, _ in measured if record.error]
     seconds = run.ended - run.started
-    mean_tokens = float(np.mean([sum(answer.tokens) for _, answer in answered])) if answered else 0.0
-    tokens = sum(_within(record, answer, run.ended) for record, answer in heard)
-    requests = tokens / mean_tokens if mean_tokens else len(answered)
+    rates, times = _streamed(run, heard, answered) if streams else _whole(run, latency)
     return {
         "seconds": round(seconds, 3),
         "requests": len(measured),
         "errors": len(errors),
         "error_rate": round(len(errors) / len(measured), 6) if measured else 0.0,
         "error_messages": dict(Counter(errors).most_common(MOST_MESSAGES)),
-        "requests_per_second": round(requests / seconds, 4),
-        "tokens_per_second": round(tokens / seconds, 3),
-        "ttft_ms": summary(ttft),
-        "itl_ms": _weighted(between),
+        **{name: round(count / seconds, 4) for name, count in rates.items()},
         "latency_ms": summary(latency),
-        "input_tokens": _mean([answer.input_tokens for _, answer in answered]),
-        "output_tokens": _mean([sum(answer.tokens) for _, answer in answered]),
-        "distribution": {"ttft_ms": _curve(ttft)},
+        **times,
         "sent_late_ms": summary([record.sent - record.due for record, _ in measured if record.sent]),
         **({"gave_up": run.gave_up} if run.gave_up else {}),
+    }
+
+
+def _whole(run: Run, latency: list[float]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return how many answers were there within the run, and the distribution of their latency."""
+    whole = [record for record in run.records if record.heard and not record.error]
+    count = sum(record.heard[-1][0] <= run.ended for record in whole)
+    return {"requests_per_second": count}, {"distribution": {"latency_ms": _curve(latency)}}
+
+
+def _streamed(run: Run, heard: Heard, answered: Heard) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the tokens within the run, their times and numbers.
+
+    The requests are those tokens over the tokens of a mean answer, so that answers which were under way
+    count in part.
+    """
+    begun = [(record, answer) for record, answer in answered if answer.seconds]
+    ttft = [answer.seconds[0] - record.due for record, answer in begun]
+    lengths = [sum(answer.tokens) for _, answer in answered]
+    tokens = sum(_within(record, answer, run.ended) for record, answer in heard)
+    mean = float(np.mean(lengths)) if lengths else 0.0
+    return {"requests_per_second": tokens / mean if mean else len(answered), "tokens_per_second": tokens}, {
+        "ttft_ms": summary(ttft),
+        "itl_ms": _weighted([gaps(answer) for _, answer in begun]),
+        "input_tokens": _mean([answer.input_tokens for _, answer in answered]),
+        "output_tokens": _mean(lengths),
+        "distribution": {"ttft_ms": _curve(ttft)},
     }
 
 

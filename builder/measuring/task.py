@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +72,7 @@ class Asking:
     """Which door, where it is, and what every request says beside its prompt.
 
     Args:
-        door: a file of `doors/`.
+        door: a file of `doors/`, the one with "_infer" behind it for a model that answers once.
         address: "host:port" of Triton's gRPC or HTTP, or the URL of the chat completions.
         model: its name on the server.
         fields: what every request carries, by name.
@@ -80,6 +80,8 @@ class Asking:
         outputs: the outputs that the model declares.
         batched: whether tensors carry a batch dimension.
         headers: HTTP headers, such as the key.
+        streams: whether answers come token by token, else as one response.
+        dims: sizes of every input without the batch, of a model that answers once.
     """
 
     door: str
@@ -90,13 +92,16 @@ class Asking:
     outputs: tuple[str, ...] = ()
     batched: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    streams: bool = True
+    dims: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Task:
     """What stays the same over all runs of a measurement.
 
-    `prompts` are lists of chat messages or plain texts. `salt` makes the mark that each prompt is
+    `prompts` are lists of chat messages or plain texts, or inputs by name for a model that answers once.
+    `salt` makes the mark that each prompt is
     given unique to this measurement; without it prompts are sent as they stand. `patience` is the
     seconds without any response after which a request is given up.
     """

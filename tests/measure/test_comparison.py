@@ -53,6 +53,30 @@ def test_less_is_worse_for_rates_and_better_for_times() -> None:
     assert {row.figure: row.verdict for row in rows} == {"tokens_per_second": "worse", "ttft_p50": "better"}
 
 
+def once(repeat: int, requests: float, p90: float) -> dict[str, Any]:
+    """Return a run of a model that answers once."""
+    found = run(4, repeat, 0, None)
+    del found["tokens_per_second"], found["ttft_ms"]
+    return {**found, "requests_per_second": requests, "latency_ms": {"p50": 1.0, "p90": p90, "p99": 9.0}}
+
+
+def test_models_that_answer_once_are_compared_by_what_they_have() -> None:
+    first, second = ([once(repeat, rate, p90) for repeat in range(3)] for rate, p90 in ((100, 4), (150, 2)))
+    rows = {row.figure: (row.ratio, row.verdict) for row in compare(first, second)}
+    assert rows == {
+        "requests_per_second": (1.5, "better"),
+        "latency_p50": (1.0, "within noise"),
+        "latency_p90": (0.5, "better"),
+        "latency_p99": (1.0, "within noise"),
+    }
+
+
+def test_with_a_model_that_streams_only_the_shared_is_compared() -> None:
+    streaming = {**run(4, 0, 100, 10), "requests_per_second": 50.0, "latency_ms": {"p50": 2.0}}
+    for pair in ([streaming], [once(0, 100, 4)]), ([once(0, 100, 4)], [streaming]):
+        assert [row.figure for row in compare(*pair)] == ["requests_per_second", "latency_p50"]
+
+
 def test_no_common_load_is_an_error() -> None:
     with pytest.raises(MeasureError, match="no load in common"):
         compare([run(1, 0, 1, 1)], [run(2, 0, 1, 1)])

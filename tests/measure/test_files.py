@@ -41,6 +41,19 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert files.read(path).runs[0]["tokens_per_second"] == 9.0
 
 
+def test_a_model_that_answers_once_has_no_figures_of_tokens(tmp_path: Path) -> None:
+    found = document()
+    for name in ("tokens_per_second", "ttft_ms", "itl_ms"):
+        del found["runs"][0][name]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(found))
+    assert files.read(path).runs[0]["requests_per_second"] == 1.0
+    for name in ("requests_per_second", "latency_ms"):
+        spoilt = json.loads(json.dumps(found))
+        del spoilt["runs"][0][name]
+        require_refused(path, json.dumps(spoilt))
+
+
 def _text_figure(found: dict[str, Any]) -> None:
     found["runs"][0]["ttft_ms"]["p50"] = "fast"
 
@@ -54,6 +67,8 @@ def _text_repeat(found: dict[str, Any]) -> None:
     [
         _text_figure,
         _text_repeat,
+        lambda found: found["runs"][0].pop("itl_ms"),
+        lambda found: found["runs"][0].pop("tokens_per_second"),
         lambda found: found.pop("schema"),
         lambda found: found.update(schema="other/1"),
         lambda found: found.pop("machine"),

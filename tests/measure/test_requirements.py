@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from builder.errors import UsageError
-from builder.measuring import requirements
+from builder.measuring import kinds, requirements
 
 RUN: dict[str, Any] = {
     "load": {"kind": "closed", "concurrency": 4},
@@ -33,6 +33,8 @@ RUN: dict[str, Any] = {
         ("ttft_p95<0.5001s", True),
         ("ttft_p95>4.99e2ms", True),
         ("latency_p50==1999ms", True),
+        ("latency_p50_ms==1999", True),
+        ("latency_p50_ms<1999ms", False),
         ("error_rate==0", False),
         ("error_rate<=12.5%", True),
         ("error_rate<0.2", True),
@@ -95,6 +97,8 @@ def test_a_miss_is_told_in_the_unit_of_its_rule(rule: str, measured: str) -> Non
         ("ttft_p95<500", "no unit"),
         ("ttft_p95<5MB", "the unit MB"),
         ("error_rate==0ms", "the unit ms"),
+        ("latency_p50_ms<2s", "there is no metric latency_p50_ms; did you mean latency_p50"),
+        ("error_rate_ms<2", "there is no metric error_rate_ms"),
         ("cpu_pss<5s", "the unit s"),
         ("ttft_p95=<500ms", "is no requirement"),
         ("ttft_p95<-1ms", "is no requirement"),
@@ -107,3 +111,40 @@ def test_a_miss_is_told_in_the_unit_of_its_rule(rule: str, measured: str) -> Non
 def test_what_is_no_requirement_is_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         requirements.parse(text)
+
+
+ONCE: dict[str, Any] = {
+    "load": {"kind": "closed", "concurrency": 4},
+    "repeat": 0,
+    "requests": 8,
+    "errors": 0,
+    "error_rate": 0.0,
+    "requests_per_second": 500.0,
+    "latency_ms": {"mean": 2.0, "p50": 1.9, "p90": 2.4, "p95": 2.5, "p99": 2.6, "min": 1.0, "max": 9.0},
+    "memory": {"cpu_mb": {"pss": 900.0}, "gpu_mb": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("requests_per_second>=500", True),
+        ("latency_p90<2.4ms", False),
+        ("latency_p99<=2.6ms", True),
+        ("cpu_pss<1GB", True),
+    ],
+)
+def test_a_model_that_answers_once_is_required_of_too(text: str, holds: bool) -> None:
+    [one] = requirements.parse(text)
+    requirements.require_known([one], kinds.SINGLE_PASS, "m")
+    assert one.holds(ONCE) is holds
+
+
+@pytest.mark.parametrize("metric", ["ttft_p95<1s", "itl_mean<1s", "tokens_per_second>1"])
+def test_figures_of_tokens_are_refused_where_there_are_none(metric: str) -> None:
+    rules = requirements.parse(f"error_rate==0,{metric}")
+    requirements.require_known(rules, kinds.STREAMING, "m")
+    with pytest.raises(UsageError, match=r"m does not stream text, its runs have no \w+\n") as refused:
+        requirements.require_known(rules, kinds.SINGLE_PASS, "m")
+    assert "ttft" not in refused.value.expected
+    assert "requests_per_second" in refused.value.expected

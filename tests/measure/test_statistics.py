@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.measuring import statistics
+from builder.measuring import kinds, statistics
 from builder.measuring.door import Answer, Heard
 from builder.measuring.load import Record, Run
 from builder.measuring.prompts import Prompt
@@ -66,6 +66,7 @@ def test_summary_is_in_milliseconds() -> None:
     assert statistics.summary([0.010, 0.020, 0.060]) == {
         "mean": 30.0,
         "p50": 20.0,
+        "p90": 60.0,
         "p95": 60.0,
         "p99": 60.0,
         "min": 10.0,
@@ -119,6 +120,61 @@ def test_a_run_by_hand() -> None:
     assert found["output_tokens"] == {"mean": 4.0}
     assert found["sent_late_ms"]["max"] == 200.0
     assert found["distribution"]["ttft_ms"] == [500.0, 1000.0]
+
+
+class Once:
+    """A door to a model that answers once: an answer holds no tokens."""
+
+    def read(self, heard: Heard) -> Answer:
+        return Answer()
+
+
+def once(due: float, ended: float, *, measured: bool = True, error: str = "") -> Record:
+    heard = [] if error else [(ended, b"")]
+    return Record(due=due, measured=measured, sent=due, ended=ended, heard=heard, error=error)
+
+
+def test_a_run_of_single_answers_by_hand() -> None:
+    run = Run(started=100.0, ended=102.0)
+    run.records = [
+        once(100.0, 100.5),
+        once(100.5, 100.6),
+        once(100.6, 102.0),
+        once(100.7, 100.8, error="broke"),
+        # they keep the load up: the one that was there before the end counts for the rate only
+        once(101.0, 101.9, measured=False),
+        once(101.0, 102.5, measured=False),
+        once(101.0, 101.2, measured=False, error="left"),
+    ]
+    found = statistics.describe(run, Once(), streams=False)
+    assert (found["requests"], found["errors"], found["error_rate"]) == (4, 1, 0.25)
+    assert found["requests_per_second"] == 4 / 2
+    assert found["latency_ms"] == {
+        "mean": pytest.approx(2000 / 3, abs=1e-3),
+        "p50": 500.0,
+        "p90": 1400.0,
+        "p95": 1400.0,
+        "p99": 1400.0,
+        "min": 100.0,
+        "max": 1400.0,
+    }
+    assert found["distribution"] == {"latency_ms": [100.0, 500.0, 1400.0]}
+    assert found["error_messages"] == {"broke": 1}
+
+
+def test_single_answers_have_no_figures_of_tokens() -> None:
+    run = Run(started=0.0, ended=1.0, records=[once(0.0, 0.5)])
+    found = statistics.describe(run, Once(), streams=False)
+    assert not [name for name in found if "token" in name or name in ("ttft_ms", "itl_ms")]
+    assert found.keys() >= {f"{time}_ms" for time in kinds.SINGLE_PASS.times} | {*kinds.SINGLE_PASS.numbers}
+    assert kinds.of(found) is kinds.SINGLE_PASS
+    assert kinds.of(statistics.describe(run, Spoken())) is kinds.STREAMING
+
+
+def test_no_single_answer_is_no_division_by_zero() -> None:
+    run = Run(started=0.0, ended=1.0, records=[once(0.0, 0.5, error="no")])
+    found = statistics.describe(run, Once(), streams=False)
+    assert (found["requests_per_second"], found["latency_ms"]) == (0.0, None)
 
 
 def test_nothing_answered_is_no_division_by_zero() -> None:

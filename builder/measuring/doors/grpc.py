@@ -10,8 +10,7 @@ import struct
 import time
 from typing import Any
 
-import numpy as np
-
+from builder.measuring import tensors
 from builder.measuring.door import Answer, Heard
 from builder.measuring.errors import Refused
 from builder.measuring.fields import filled
@@ -21,7 +20,6 @@ from builder.measuring.task import Asking
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 WANTED = ("text_output", "num_input_tokens", "num_output_tokens")
 """What a client reads; a model that offers others besides is spared to send them."""
-_NUMPY = {"BOOL": "bool", "FP16": "float16", "FP32": "float32", "FP64": "float64"}
 LARGEST_MESSAGE = 1 << 30
 
 
@@ -100,18 +98,11 @@ class GrpcDoor:
             values = value if isinstance(value, list) else [value]
             shape = [1, len(values)] if asking.batched else [len(values)]
             request.inputs.add(name=name, datatype=datatype, shape=shape)
-            request.raw_input_contents.append(_raw(datatype, values))
+            request.raw_input_contents.append(tensors.raw(datatype, values))
         for name in WANTED:
             if name in asking.outputs:
                 request.outputs.add(name=name)
         return bytes(request.SerializeToString())
-
-
-def _raw(datatype: str, values: list[Any]) -> bytes:
-    if datatype == "BYTES":
-        texts = [str(value).encode() for value in values]
-        return b"".join(struct.pack("<I", len(text)) + text for text in texts)
-    return np.array(values, dtype=_NUMPY.get(datatype, datatype.lower())).tobytes()
 
 
 def _integer(raw: bytes) -> int:
