@@ -1,0 +1,9 @@
+"""FastAPI before ONNX Runtime and an ordinary export: one request, one text, in FastAPI's thread pool."""
+
+from __future__ import annotations
+
+from encoder.peers import Settings, fastapi
+
+
+def serve(settings: Settings, port: int) -> None:
+    fastapi.serve(settings | {"engine": "onnxruntime"}, port)
