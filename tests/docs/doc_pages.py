@@ -17,6 +17,7 @@ ORDER = (
         "README.md",
         "plan",
         "build",
+        "single-pass",
         "check",
         "serve",
         "call",
