@@ -17,7 +17,7 @@ import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from backends.onnxruntime import batch, completion, options, sessions, tensors
+from backends.onnxruntime import batch, completion, options, sessions, spreading, tensors
 
 Given = Mapping[int, Mapping[str, Any]]
 
@@ -37,12 +37,15 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         told = options.read(config, args["model_instance_kind"], args["model_instance_device_id"])
         file = sessions.path(args["model_repository"], args["model_version"], config)
+        is_spread = spreading.applies(told, batch.layout(config))
+        told = spreading.calm(told) if is_spread else told
         self.session = sessions.load(file, told)
         self.run_options = sessions.run_options(told)
         graph = tensors.graph(self.session)
         tensors.require_same(config, graph)
         scalars = [tensor.name for tensor in (*graph.inputs, *graph.defaults) if not tensor.shape]
         self.layout = batch.layout(config, scalars)
+        self.spread = spreading.Spread(file, told) if is_spread else None
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Run the requests as one batch; one that cannot be read fails alone, a run all that are in it."""
@@ -79,6 +82,9 @@ class TritonPythonModel:
 
     def _shares(self, names: Sequence[str], given: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Return for each output that somebody asked for every request's share of it."""
+        spread = self.spread.run(names, given, self.layout) if self.spread and len(given) > 1 else None
+        if spread is not None:
+            return spread
         made = self.session.run(names, batch.feeds(given, self.layout), self.run_options)
         return {
             name: batch.parts(name, np.asarray(output), given, self.layout)
