@@ -11,7 +11,7 @@ from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
 
-from builder import architecture, files, house
+from builder import architecture, files, house, modules
 from builder.convert import Artifact
 from builder.errors import ProofError
 from builder.plan import Plan
@@ -103,11 +103,14 @@ def judge(evidence: Parity, tolerance: Tolerance, plan: Plan) -> None:
 
 def _identity(plan: Plan) -> str:
     home = Path(__file__).parent
-    tools = [home / "parity.py", home / "sample.py", home / "samples" / f"{plan.samples}.py"]
-    originals = [file for file in [home / "originals" / f"{_exporter(plan)}.py"] if file.is_file()]
-    shipped = [house.folder("data") / "texts.toml"]
+    # a family's original is named by its exporter, or by the library that its model is of
+    names = {_exporter(plan), plan.model_type}
+    originals = [home / "originals" / f"{name}.py" for name in sorted(names)]
+    roots = [home / "parity.py", home / "samples" / f"{plan.samples}.py", *originals]
+    tools = modules.reached(home, [file for file in roots if file.is_file()], "builder.proving")
+    shipped = house.folder("data") / "texts.toml"
     told = [plan.name, plan.pipeline, str(plan.concurrency), str(plan.memory.context), str(plan.truncates)]
-    content = [file.read_bytes() for file in (*tools, *originals, *shipped)]
+    content = [file.read_bytes() for file in (*tools, shipped)]
     return hashlib.sha256(b"\0".join([*(one.encode() for one in told), *content])).hexdigest()
 
 
