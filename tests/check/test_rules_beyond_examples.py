@@ -106,7 +106,8 @@ def test_a_decoupled_model_that_never_takes_a_sender(tmp_path: Path) -> None:
 def test_a_queue_limit_behind_a_stream(tmp_path: Path) -> None:
     write(tmp_path, _chain())
     parts = tmp_path / "first" / "config.pbtxt", tmp_path / "second" / "config.pbtxt"
-    limit = "dynamic_batching { default_queue_policy { max_queue_size: 4 } }\n"
+    instances = "instance_group { count: 2 kind: KIND_CPU }\n"
+    limit = instances + "dynamic_batching { default_queue_policy { max_queue_size: 4 } }\n"
     parts[1].write_text(parts[1].read_text() + limit)
     assert check(tmp_path) == []
     parts[0].write_text(parts[0].read_text() + "model_transaction_policy { decoupled: true }\n")
