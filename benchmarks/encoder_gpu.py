@@ -63,7 +63,7 @@ class Ring:
         """Run a row once."""
         if row.way == RAW:
             return self.raw.sample(dict(row.settings), row.tokens, self.effort.raw)
-        batches = ours.Batches(self.served.http, self.built.encoder)
+        batches = ours.Batches(self.served.metrics, self.built.encoder)
         seconds = self.effort.served[row.level]
         texts, model = self.texts[row.tokens], self.built.case.model
         found = self.clients.sample(self.served.grpc, model, texts, row.level, seconds)
