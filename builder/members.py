@@ -19,6 +19,8 @@ TEXT = Tensor("text_input", "STRING")
 COUNT = Tensor("num_input_tokens", "INT32")
 IDS = Tensor("input_ids", "INT32", (-1,), ragged=True)
 ROWS = Tensor("rows", "INT32", (2,))
+EXTENT = Tensor("extent", "INT32", (-1,), ragged=True, longest_as="places")
+"""By its size alone the graph learns, as the length of `places`, how long the longest row of a batch is."""
 
 WITHOUT_PADDING = (
     "texts of any lengths share a batch: they lie in it one after the other, nothing is computed on padding"
@@ -37,7 +39,7 @@ def tokenizer(*more: Tensor) -> Member:
         batching=AT_ONCE,
         why="whatever waits is encoded together; no text waits for company",
         inputs=(TEXT,),
-        outputs=(Tensor("input_ids", "INT32", (-1,)), ROWS, COUNT, *more),
+        outputs=(Tensor("input_ids", "INT32", (-1,)), ROWS, Tensor("extent", "INT32", (-1,)), COUNT, *more),
     )
 
 

@@ -32,6 +32,13 @@ def message(model: ModelPlan, plan: Plan) -> Any:
     config.version_policy.latest.num_versions = 1
     for tensor in member.inputs:
         config.input.add(**_tensor(tensor), optional=tensor.optional, allow_ragged_batch=tensor.ragged)
+        if tensor.longest_as:
+            config.batch_input.add(
+                kind="BATCH_MAX_ELEMENT_COUNT_AS_SHAPE",
+                target_name=[tensor.longest_as],
+                data_type="TYPE_INT32",
+                source_input=[tensor.name],
+            )
     for tensor in member.outputs:
         config.output.add(**_tensor(tensor), label_filename=LABELS if tensor.labelled else "")
         if tensor.scattered_like:

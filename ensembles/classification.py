@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder import members
 from builder.ensemble import Facts, Pipeline, Tensor
-from builder.members import COUNT, IDS, ROWS, TEXT, step
+from builder.members import COUNT, EXTENT, IDS, ROWS, TEXT, step
 
 
 def pipeline(facts: Facts) -> Pipeline:
@@ -17,12 +17,12 @@ def pipeline(facts: Facts) -> Pipeline:
         main="scores",
         members=(
             members.tokenizer(),
-            members.graph((IDS, ROWS), (scores, label), members.WITHOUT_PADDING),
+            members.graph((IDS, ROWS, EXTENT), (scores, label), members.WITHOUT_PADDING),
             members.ensemble(
                 (TEXT,),
                 (scores, label, COUNT),
-                step("_tokenizer", ["text_input"], ["input_ids", "rows", "num_input_tokens"]),
-                step("_encoder", ["input_ids", "rows"], ["scores", "label"]),
+                step("_tokenizer", ["text_input"], ["input_ids", "rows", "extent", "num_input_tokens"]),
+                step("_encoder", ["input_ids", "rows", "extent"], ["scores", "label"]),
             ),
         ),
     )

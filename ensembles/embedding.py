@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder import members
 from builder.ensemble import Facts, Pipeline, Tensor
-from builder.members import COUNT, IDS, ROWS, TEXT, step
+from builder.members import COUNT, EXTENT, IDS, ROWS, TEXT, step
 
 
 def pipeline(facts: Facts) -> Pipeline:
@@ -16,12 +16,12 @@ def pipeline(facts: Facts) -> Pipeline:
         main="embedding",
         members=(
             members.tokenizer(),
-            members.graph((IDS, ROWS), (vector,), members.WITHOUT_PADDING),
+            members.graph((IDS, ROWS, EXTENT), (vector,), members.WITHOUT_PADDING),
             members.ensemble(
                 (TEXT,),
                 (vector, COUNT),
-                step("_tokenizer", ["text_input"], ["input_ids", "rows", "num_input_tokens"]),
-                step("_encoder", ["input_ids", "rows"], ["embedding"]),
+                step("_tokenizer", ["text_input"], ["input_ids", "rows", "extent", "num_input_tokens"]),
+                step("_encoder", ["input_ids", "rows", "extent"], ["embedding"]),
             ),
         ),
     )

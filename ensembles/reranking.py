@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from builder import members
 from builder.ensemble import Facts, Member, Pipeline, Tensor
-from builder.members import IDS, step
+from builder.members import EXTENT, IDS, step
 
 _PAIRS = tuple(Tensor(name, "INT32", (-1,), ragged=True) for name in ("tokens", "widths", "first_tokens"))
-_NAMES = ["input_ids", *(tensor.name for tensor in _PAIRS)]
+_NAMES = ["input_ids", *(tensor.name for tensor in _PAIRS), "extent"]
 _QUERY = Tensor("query", "STRING")
 _DOCUMENTS = Tensor("documents", "STRING", (-1,))
 
@@ -38,7 +38,7 @@ def pipeline(facts: Facts) -> Pipeline:
         members=(
             TOKENIZER,
             members.graph(
-                (IDS, *_PAIRS),
+                (IDS, *_PAIRS, EXTENT),
                 (Tensor("scores", "FP32", (-1,), scattered_like="tokens"),),
                 "queries with any number of documents of any lengths share a batch, without padding",
             ),

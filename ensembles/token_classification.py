@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder import members
 from builder.ensemble import Facts, Member, Pipeline, Tensor
-from builder.members import COUNT, IDS, ROWS, TEXT, step
+from builder.members import COUNT, EXTENT, IDS, ROWS, TEXT, step
 
 OFFSETS = Tensor("offsets", "INT32", (-1, 2))
 SPECIAL = Tensor("special", "INT32", (-1,))
@@ -36,7 +36,7 @@ def pipeline(facts: Facts) -> Pipeline:
         main="token_scores",
         members=(
             members.tokenizer(OFFSETS, SPECIAL),
-            members.graph((IDS, ROWS), (scores,), members.WITHOUT_PADDING),
+            members.graph((IDS, ROWS, EXTENT), (scores,), members.WITHOUT_PADDING),
             entities,
             members.ensemble(
                 (TEXT,),
@@ -44,9 +44,9 @@ def pipeline(facts: Facts) -> Pipeline:
                 step(
                     "_tokenizer",
                     ["text_input"],
-                    ["input_ids", "rows", "num_input_tokens", "offsets", "special"],
+                    ["input_ids", "rows", "extent", "num_input_tokens", "offsets", "special"],
                 ),
-                step("_encoder", ["input_ids", "rows"], ["token_scores"]),
+                step("_encoder", ["input_ids", "rows", "extent"], ["token_scores"]),
                 step("_entities", ["token_scores", "rows", "offsets", "special", "text_input"], ["entities"]),
             ),
         ),

@@ -13,6 +13,7 @@ from onnx import TensorProto, checker, helper, save
 NUMBERS = {"FP32": TensorProto.FLOAT, "INT32": TensorProto.INT32, "STRING": TensorProto.STRING}
 NODE = helper.make_node
 IDS = ("input_ids", "INT32", "tokens")
+SIZES = (("extent", "INT32", "extent"), ("places", "INT32", "longest"))
 PAIRS = tuple((name, "INT32", "pairs") for name in ("tokens", "widths", "first_tokens"))
 
 
@@ -50,12 +51,12 @@ def _parts(pipeline: str, labels: list[str]) -> tuple[list[Any], list[Any], list
     """Return nodes, inputs, outputs and constants."""
     if pipeline == "reranking":
         nodes = [NODE("Cast", ["tokens"], ["scores"], to=TensorProto.FLOAT)]
-        return nodes, [IDS, *PAIRS], [("scores", "FP32", "pairs")], []
+        return nodes, [IDS, *SIZES, *PAIRS], [("scores", "FP32", "pairs")], []
     if pipeline == "image_classification":
         inputs = [("pixel_values", "FP32", "rows", 3, 4, 4)]
         nodes = [NODE("ReduceMean", ["pixel_values"], ["seen"], axes=[2, 3], keepdims=0)]
     else:
-        inputs = [IDS, ("rows", "INT32", "rows", 2)]
+        inputs = [IDS, *SIZES, ("rows", "INT32", "rows", 2)]
         nodes = [NODE("Cast", ["rows"], ["seen"], to=TensorProto.FLOAT)]
     size = len(labels) or 8
     constants = [_ones("weights", 3 if pipeline == "image_classification" else 2, size)]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from backends.batches import padded
+from backends.batches import extent, padded
 from backends.text.elements import read_texts
 from backends.text.limits import LimitedEncoder
 
@@ -20,16 +20,18 @@ Pair = tuple[str, str]
 class Arrays(NamedTuple):
     """A request of b queries with n documents each; all are int32.
 
-    `input_ids` [b,W] has the ids of a query's n pairs one after the other, filled up at the end. The others
-    are [b,n]: `tokens` of each pair; `widths`, which are the same but for the last pair of a query, whose
-    width holds the padding of its row too; `first_tokens`, how many of the tokens have type 0 before the
-    first that has another, all of them in families that have only one type.
+    `input_ids` [b,W] has the ids of a query's n pairs one after the other, filled up at the end; `extent`
+    [b,m] at least as many elements as the longest pair has tokens. The others are [b,n]: `tokens` of each
+    pair; `widths`, which are the same but for the last pair of a query, whose width holds the padding of its
+    row too; `first_tokens`, how many of the tokens have type 0 before the first that has another, all of
+    them in families that have only one type.
     """
 
     input_ids: npt.NDArray[np.int32]
     tokens: npt.NDArray[np.int32]
     widths: npt.NDArray[np.int32]
     first_tokens: npt.NDArray[np.int32]
+    extent: npt.NDArray[np.int32]
 
 
 def answer(
@@ -77,7 +79,7 @@ def _arrays(encoder: LimitedEncoder, encodings: list[Any], shape: tuple[int, ...
     widths = tokens.copy()
     widths[:, -1] += ids.shape[1] - tokens.sum(axis=1, dtype=np.int32)
     first = np.array([_first(encoding.type_ids) for encoding in encodings], dtype=np.int32).reshape(shape)
-    return Arrays(ids, tokens, widths, first)
+    return Arrays(ids, tokens, widths, first, extent(queries, int(tokens.max(initial=0))))
 
 
 def _place(number: int, shape: tuple[int, ...]) -> str:

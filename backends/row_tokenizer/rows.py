@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backends.batches import padded
+from backends.batches import extent, padded, together
 from backends.row_tokenizer.words import Words, spans
 from backends.text.elements import place, read_texts
 from backends.text.limits import LimitedEncoder
@@ -34,7 +34,8 @@ class Rows:
         """Return for each request its outputs, or why it is refused.
 
         A request is its `text_input`, bytes [b,1], and the names of the outputs that it asks for:
-        `input_ids` int32 [b,W], padded to its own longest text, `rows` int32 [b,2] of (tokens, W),
+        `input_ids` int32 [b,n], the texts' one after the other, `rows` int32 [b,2] of (tokens, ids that the
+        row takes), `extent` int32 [b,m] of at least W elements, W the tokens of its longest text,
         `num_input_tokens` int32 [b,1], `offsets` int32 [b,W,2] of the characters [begin, end) that a token
         stands for, `special` int32 [b,W]: 0 where a token begins a word, 2 where it continues one, and 1
         where it is not of the text but of the template, or padding.
@@ -60,17 +61,20 @@ class Rows:
                 self._encoder.require(encoding, place(TEXT, "row", index, len(encodings)))
         except ValueError as error:
             return error
-        ids = padded([encoding.ids for encoding in encodings], self._encoder.pad_id)
-        width = ids.shape[1]
+        ids, widths = together([encoding.ids for encoding in encodings], self._encoder.pad_id)
+        tokens = np.array([len(encoding) for encoding in encodings], dtype=np.int32)
+        longest = int(tokens.max(initial=0))
         found: Arrays = {}
         if "input_ids" in names:
             found["input_ids"] = ids
         if "rows" in names:
-            found["rows"] = np.array([(len(encoding), width) for encoding in encodings], dtype=np.int32)
+            found["rows"] = np.stack([tokens, widths], axis=1)
+        if "extent" in names:
+            found["extent"] = extent(len(encodings), longest)
         if "num_input_tokens" in names:
-            found["num_input_tokens"] = np.array([(len(encoding),) for encoding in encodings], np.int32)
+            found["num_input_tokens"] = tokens[:, None]
         if "offsets" in names:
-            found["offsets"] = _offsets(encodings, width)
+            found["offsets"] = _offsets(encodings, longest)
         if "special" in names:
             kinds = [self._words.kinds(*pair) for pair in zip(encodings, texts, strict=True)]
             found["special"] = padded(kinds, SPECIAL)

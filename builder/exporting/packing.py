@@ -1,10 +1,13 @@
 """Rows of different lengths in one run of a text encoder, without computing on padding.
 
 Triton hands the token ids of a whole batch over flat, one row after the other, with the tokens and the
-width of each row: the width counts the padding that a request of several rows carries. The graph keeps
-only real tokens, [1, tokens of all rows], from the embeddings to the last layer; attention alone, and
-what comes after the last layer, see [rows, longest]. So a text costs what it costs alone, whatever it
-shares its batch with; the idea is that of https://arxiv.org/abs/2210.03052 (ByteTransformer).
+width of each row: the width counts what lies behind a row to fill its request up. The graph keeps them
+flat, [1, ids], from the embeddings to the last layer; attention alone, and what comes after the last layer,
+see [rows, longest]. So a text costs what it costs alone, whatever it shares its batch with; the idea is that
+of https://arxiv.org/abs/2210.03052 (ByteTransformer).
+
+Every shape follows from the shapes of the inputs: a GPU never waits for the processor to learn one, and
+TensorRT can build an engine.
 """
 
 from __future__ import annotations
@@ -26,48 +29,42 @@ _current: list[Packing] = []
 
 
 class Packing:
-    """Where every token of a batch lies: flat as it came, packed, and in rows.
+    """Where every token of a batch lies: flat as it came, and in rows.
 
     Args:
         tokens: int32 [rows], the tokens of each row.
-        widths: int32 [rows], how many ids of the flat input each row takes, its padding counted.
-        most: the most tokens that a row may have.
+        widths: int32 [rows], how many of the flat ids each row takes, what fills it up counted.
+        ids: how many ids there are, the sum of the widths.
+        longest: at least the tokens of the longest row.
     """
 
-    def __init__(self, tokens: Tensor, widths: Tensor, most: int) -> None:
-        lengths = tokens.long()
-        self.longest = lengths.max().item()
-        torch._check(self.longest >= 1)
-        torch._check(self.longest <= most)
-        self.place = torch.arange(self.longest)[None]
+    def __init__(self, tokens: Tensor, widths: Tensor, ids: int, longest: int) -> None:
+        self.place = torch.arange(longest)[None]
         """[1, longest]: the place of a token in its row."""
-        self.is_token = self.place < lengths[:, None]
+        self.is_token = self.place < tokens.long()[:, None]
         """[rows, longest]: what is no padding."""
-        self._to_packed = self.is_token.flatten().nonzero().squeeze(1)
-        self.places = (self._to_packed % lengths.max())[None]
-        """[1, tokens]: the place of every token in its row."""
-        starts = lengths.cumsum(0) - lengths
-        self._to_rows = torch.where(self.is_token, starts[:, None] + self.place, 0)
         begins = widths.long().cumsum(0) - widths.long()
-        self._flat = self.packed((begins[:, None] + self.place).flatten())
+        self._to_rows = torch.where(self.is_token, begins[:, None] + self.place, 0)
+        every = torch.arange(ids)
+        row = (every[:, None] >= begins[None]).sum(1) - 1
+        # what fills a row up may lie behind the longest
+        self.places = (every - begins.index_select(0, row)).clamp(max=longest - 1)[None]
+        """[1, ids]: the place of every id in its row."""
+        self._to_flat = row * longest + self.places[0]
         self._masks: dict[int | None, Tensor] = {}
 
-    def ids(self, flat: Tensor) -> Tensor:
-        """Return the ids as they came, int32 [ids], packed: int64 [1, tokens]."""
-        return flat.index_select(0, self._flat).long()[None]
-
     def laid_out(self, ids: Tensor, pad: int) -> Tensor:
-        """Return packed ids in rows, int64 [rows, longest], padded with `pad`."""
+        """Return flat ids, [1, ids], in rows, int64 [rows, longest], padded with `pad`."""
         return torch.where(
             self.is_token, ids[0].index_select(0, self._to_rows.flatten()).view_as(self._to_rows), pad
         )
 
     def packed(self, rows: Tensor) -> Tensor:
-        """Return [rows * longest, ...] as [tokens, ...]."""
-        return rows.index_select(0, self._to_packed)
+        """Return [rows * longest, ...] as [ids, ...]."""
+        return rows.index_select(0, self._to_flat)
 
     def unpacked(self, tokens: Tensor) -> Tensor:
-        """Return [tokens, size] as [rows, longest, size]; padding repeats the first token."""
+        """Return [ids, size] as [rows, longest, size]; padding repeats the first token."""
         return nn.functional.embedding(self._to_rows, tokens)
 
     def mask(self, sliding_window: int | None, dtype: torch.dtype) -> Tensor:

@@ -1,8 +1,10 @@
 """A text encoder as one ONNX graph; run as `python -m builder.exporting.text_encoder REQUEST.json`.
 
-Inputs are flat int32. Single texts: `input_ids` [tokens of all rows, with their padding] and `rows`
-[rows, 2], of each row its tokens and its width with padding. Pairs of texts (reranking): `input_ids`,
-and one number for each document in `tokens`, `widths` and `first_tokens`, the tokens of the first text.
+Inputs are int32. `input_ids` [ids] are those of all rows, one after the other, with what fills a row up;
+of `places` [longest] only the size counts, at least the tokens of the longest row: Triton makes it of
+`extent`, which is an input because it must be. Single texts have `rows` [rows, 2], of each row its tokens
+and its width, the filling counted. Pairs of texts (reranking) have one number for each document in `tokens`,
+`widths` and `first_tokens`, the tokens of the first text.
 """
 
 from __future__ import annotations
@@ -47,11 +49,11 @@ class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is not there for th
         width = self.model.config.hidden_size
         self.head = heads.Embedding(found or pooling.Pooling(("mean",), width, normalized=True))
 
-    def forward(self, input_ids: Tensor, *told: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, extent: Tensor, places: Tensor, *told: Tensor) -> Tensor:
         """Return what the pipeline answers with, one row for each text."""
         tokens, widths = (told[0], told[1]) if len(told) > 1 else told[0].unbind(1)
-        packed = packing.Packing(tokens, widths, self.most)
-        ids = packed.ids(input_ids)
+        packed = packing.Packing(tokens, widths, input_ids.shape[0], places.shape[0])
+        ids = input_ids.long()[None]
         more = {"token_type_ids": self._segments(packed, told)} if "token_type_ids" in self.takes else {}
         if self.is_packed:
             more["position_ids"] = self._positions(packed, ids)
@@ -73,7 +75,7 @@ class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is not there for th
         return (is_second & packed.is_token).long()
 
     def _positions(self, packed: packing.Packing, ids: Tensor) -> Tensor:
-        """Return what the position of each token is, int64 [1, tokens].
+        """Return what the position of each id is, int64 [1, ids].
 
         Some families count from the padding id on, and give a token of that id no number of its own.
         """
@@ -126,12 +128,16 @@ def _keeps_logits(config: Any) -> bool:
 def example(pairs: bool) -> dict[str, Tensor]:
     """Return the inputs by which the graph is traced: three rows, two of them of one request."""
     rows = torch.tensor(_EXAMPLE, dtype=torch.int32)
-    input_ids = torch.ones(int(rows[:, 1].sum()), dtype=torch.int32)
+    flat = {
+        "input_ids": torch.ones(int(rows[:, 1].sum()), dtype=torch.int32),
+        "extent": torch.zeros(int(rows[:, 0].sum()), dtype=torch.int32),
+        "places": torch.zeros(int(rows[:, 0].max()), dtype=torch.int32),
+    }
     if not pairs:
-        return {"input_ids": input_ids, "rows": rows}
+        return {**flat, "rows": rows}
     tokens, widths = rows.unbind(1)
     return {
-        "input_ids": input_ids,
+        **flat,
         "tokens": tokens.clone(),
         "widths": widths.clone(),
         "first_tokens": torch.full_like(tokens, 2),
@@ -142,13 +148,15 @@ def export(encoder: TextEncoder, output: str) -> Any:
     """Return the graph with its weights, as onnx's ModelProto."""
     given = example(encoder.pipeline == "reranking")
     ids = {0: torch.export.Dim("ids", min=2, max=_MOST_IDS)}
+    extent = {0: torch.export.Dim("extent", min=2, max=_MOST_IDS)}
+    longest = {0: torch.export.Dim("longest", min=2, max=encoder.most)}
     rows = {0: torch.export.Dim("rows", min=1, max=_MOST_ROWS)}
     with torch.no_grad():
         program = torch.onnx.export(
             encoder.eval(),
             tuple(given.values()),
             dynamo=True,
-            dynamic_shapes=(ids, (rows,) * (len(given) - 1)),
+            dynamic_shapes=(ids, extent, longest, (rows,) * (len(given) - 3)),
             input_names=list(given),
             output_names=[output],
             opset_version=graph_file.OPSET,

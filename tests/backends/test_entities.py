@@ -58,13 +58,14 @@ class Reference:
         """Return what the tokenizer, the model and the last step give for a request of several texts."""
         (arrays,) = self.rows.answer([(column(*texts), ALL)])
         assert isinstance(arrays, dict)
-        ids, rows = arrays.pop("input_ids"), arrays["rows"]
+        ids, rows, shape = arrays.pop("input_ids").reshape(-1), arrays["rows"], arrays["special"].shape
+        begins = np.cumsum(rows[:, 1]) - rows[:, 1]
         # the encoder pads to the longest text of its batch, which may be another request's
-        scores = np.full((*ids.shape, len(self.labels)), np.nan, dtype=np.float32)
+        scores = np.full((*shape, len(self.labels)), np.nan, dtype=np.float32)
         scores = np.pad(scores, ((0, 0), (0, 3), (0, 0)), constant_values=np.nan)
-        for place, (tokens, _) in enumerate(rows):
+        for place, (begin, tokens) in enumerate(zip(begins, rows[:, 0], strict=True)):
             with self._torch.no_grad():
-                logits = self._model(self._torch.tensor(ids[place : place + 1, :tokens].astype(np.int64)))
+                logits = self._model(self._torch.tensor(ids[None, begin : begin + tokens].astype(np.int64)))
             scores[place, :tokens] = logits.logits[0].softmax(-1).numpy()
         found = answer(
             Entities(self.labels, strategy), token_scores=scores, text_input=column(*texts), **arrays

@@ -50,6 +50,7 @@ def same_as(
     assert found.input_ids.tolist() == [[index for ids in expected["input_ids"] for index in ids]]
     assert found.tokens.tolist() == [lengths]
     assert found.widths.tolist() == [lengths]  # one row has no padding
+    assert found.extent.shape == (1, max(lengths))
     assert found.first_tokens.tolist() == [firsts]
 
 
@@ -106,6 +107,7 @@ def test_the_last_document_of_a_row_owns_its_padding(tmp_path: Path) -> None:
     assert found.tokens.tolist() == [[5, 7], [5, 4]]
     assert found.widths.tolist() == [[5, 7], [5, 7]]
     assert found.widths.sum(axis=1).tolist() == [12, 12]
+    assert found.extent.shape == (2, 4)
     for array in found:
         assert array.dtype == np.int32
 

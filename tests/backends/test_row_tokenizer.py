@@ -15,7 +15,7 @@ from tokenizer_folders import TEXTS, byte_level, column, minilm, words
 from backends.row_tokenizer.rows import Rows
 from backends.text import limits
 
-ALL = ("input_ids", "rows", "num_input_tokens", "offsets", "special")
+ALL = ("input_ids", "rows", "extent", "num_input_tokens", "offsets", "special")
 
 
 def told(max_tokens: int = 256, truncate: bool = False, **more: Any) -> dict[str, Any]:
@@ -38,17 +38,22 @@ def same_as(reference: Any, rows: Rows, texts: list[str], **arguments: Any) -> N
     """Compare every output for one request of many texts with what transformers gives for each text."""
     (found,) = rows.answer([(column(*texts), ALL)])
     assert isinstance(found, dict)
-    longest = found["input_ids"].shape[1]
+    longest = found["offsets"].shape[1]
+    flat, begin = found["input_ids"].reshape(-1).tolist(), 0
     for place, text in enumerate(texts):
         expected = reference(text, return_special_tokens_mask=True, return_offsets_mapping=True, **arguments)
         tokens = len(expected["input_ids"])
-        assert found["rows"][place].tolist() == [tokens, longest]
+        assert found["rows"][place, 0] == tokens
         assert found["num_input_tokens"][place].tolist() == [tokens]
-        assert found["input_ids"][place, :tokens].tolist() == expected["input_ids"]
+        assert flat[begin : begin + tokens] == expected["input_ids"]
+        begin += found["rows"][place, 1]
         assert found["offsets"][place, :tokens].tolist() == [list(one) for one in expected["offset_mapping"]]
         special = (found["special"][place] == 1).tolist()
         assert special == [bool(one) for one in expected["special_tokens_mask"]] + [True] * (longest - tokens)
-        assert (found["input_ids"][place, tokens:] == reference.pad_token_id).all()
+    assert begin == len(flat)
+    filling = flat[found["rows"][:, 0].sum() :]
+    assert len(filling) < len(texts) and set(filling) <= {reference.pad_token_id}
+    assert longest <= found["extent"].size < longest + len(texts)
 
 
 def test_outputs_are_those_of_transformers(rows: Rows, reference: Any) -> None:
@@ -79,13 +84,16 @@ def test_a_tokenizer_of_bytes_and_the_side_that_is_cut(tmp_path: Path, side: str
     same_as(reference, truncating, TEXTS, truncation=True, max_length=9)
 
 
-def test_rows_are_padded_to_the_longest_of_their_own_request(tmp_path: Path) -> None:
+def test_the_rows_of_a_request_lie_one_after_the_other(tmp_path: Path) -> None:
     folder = words(tmp_path, ["a", "b", "c", "#"], special="#")
-    answers = Rows(folder, told(pad_id=9)).answer([(column("a b c", "b"), ALL), (column("c"), ALL)])
-    first, second = answers
-    assert isinstance(first, dict) and isinstance(second, dict)
-    assert first["input_ids"].tolist() == [[3, 0, 1, 2, 3], [3, 1, 3, 9, 9]]
-    assert first["rows"].tolist() == [[5, 5], [3, 5]]
+    answers = Rows(folder, told(pad_id=9)).answer(
+        [(column("a b c", "b"), ALL), (column("c"), ALL), (column("a", "a b"), ALL)]
+    )
+    first, second, third = answers
+    assert isinstance(first, dict) and isinstance(second, dict) and isinstance(third, dict)
+    assert first["input_ids"].tolist() == [[3, 0, 1, 2], [3, 3, 1, 3]]
+    assert first["rows"].tolist() == [[5, 5], [3, 3]]
+    assert first["extent"].shape == (2, 3)
     assert first["num_input_tokens"].tolist() == [[5], [3]]
     assert first["offsets"].tolist() == [
         [[0, 0], [0, 1], [2, 3], [4, 5], [0, 0]],
@@ -93,7 +101,11 @@ def test_rows_are_padded_to_the_longest_of_their_own_request(tmp_path: Path) -> 
     ]
     assert first["special"].tolist() == [[1, 0, 0, 0, 1], [1, 0, 1, 1, 1]]
     assert second["input_ids"].tolist() == [[3, 2, 3]]
-    for name, array in {**first, **second}.items():
+    # one more than fits evenly: the last row takes what fills up
+    assert third["input_ids"].tolist() == [[3, 0, 3, 3], [0, 1, 3, 9]]
+    assert third["rows"].tolist() == [[3, 3], [4, 5]]
+    assert third["extent"].shape == (2, 2)
+    for name, array in {**first, **second, **third}.items():
         assert array.dtype == np.int32, name
 
 

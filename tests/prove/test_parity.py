@@ -375,11 +375,14 @@ def test_pairs_lie_one_after_the_other():
     batch = [pair(2, 5, 6, 7), pair(1, 8, 9)]
     bare = {name: array.tolist() for name, array in pairs.feeds(batch, "without padding").items()}
     assert bare == {
-        "input_ids": [5, 6, 7, 8, 9], "tokens": [3, 2], "widths": [3, 2], "first_tokens": [2, 1],
+        "input_ids": [5, 6, 7, 8, 9], "extent": [0] * 5, "places": [0] * 3,
+        "tokens": [3, 2], "widths": [3, 2], "first_tokens": [2, 1],
     }  # fmt: skip
     padded = {name: array.tolist() for name, array in pairs.feeds(batch, "with padding").items()}
     assert padded == {
         "input_ids": [5, 6, 7, 0, 0, 0, 8, 9, 0, 0, 0],
+        "extent": [0] * 8,
+        "places": [0] * 6,
         "tokens": [3, 2],
         "widths": [6, 5],
         "first_tokens": [2, 1],

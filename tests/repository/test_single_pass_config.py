@@ -5,7 +5,13 @@ from functools import cache
 
 import pytest
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import BatchOutput, ModelConfig, ModelInstanceGroup
+from tritonclient.grpc.model_config_pb2 import (
+    TYPE_INT32,
+    BatchInput,
+    BatchOutput,
+    ModelConfig,
+    ModelInstanceGroup,
+)
 
 from builder import model_config, recipe, subjects
 from builder.ensemble import Facts, Tensor
@@ -135,18 +141,29 @@ def test_whatever_waits_is_batched_and_nothing_waits_for_company(name):
         assert not config.dynamic_batching.HasField("default_queue_policy")
 
 
+def places_are_made_of_the_extent(encoder):
+    (places,) = encoder.batch_input
+    assert places.kind == BatchInput.BATCH_MAX_ELEMENT_COUNT_AS_SHAPE
+    assert (list(places.target_name), list(places.source_input)) == (["places"], ["extent"])
+    assert places.data_type == TYPE_INT32
+
+
 @pytest.mark.parametrize("name", ["minilm", "bge-small", "distilbert-sst2", "bert-ner"])
 def test_texts_of_any_lengths_share_a_batch(name):
-    ids, rows = graph(configs(name)[0]).input
+    encoder = graph(configs(name)[0])
+    ids, rows, extent = encoder.input
     assert (ids.name, ids.allow_ragged_batch, list(ids.dims)) == ("input_ids", True, [-1])
     assert (rows.name, rows.allow_ragged_batch, list(rows.dims)) == ("rows", False, [2])
+    assert (extent.name, extent.allow_ragged_batch, list(extent.dims)) == ("extent", True, [-1])
+    places_are_made_of_the_extent(encoder)
 
 
 def test_queries_with_any_number_of_documents_share_a_batch():
     read, _ = configs("bge-reranker")
     encoder = read["mine_encoder"]
-    assert [one.name for one in encoder.input] == ["input_ids", "tokens", "widths", "first_tokens"]
+    assert [one.name for one in encoder.input] == ["input_ids", "tokens", "widths", "first_tokens", "extent"]
     assert all(one.allow_ragged_batch and list(one.dims) == [-1] for one in encoder.input)
+    places_are_made_of_the_extent(encoder)
     (scattered,) = encoder.batch_output
     assert scattered.kind == BatchOutput.BATCH_SCATTER_WITH_INPUT_SHAPE
     assert (list(scattered.target_name), list(scattered.source_input)) == (["scores"], ["tokens"])

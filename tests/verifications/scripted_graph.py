@@ -66,12 +66,13 @@ def label_column(scores: np.ndarray) -> np.ndarray:
 
 
 def texts(requests: Sequence[Arrays]) -> list[list[int]]:
-    """Return the ids of every row of all requests, without padding."""
-    return [
-        ids[:tokens].tolist()
-        for request in requests
-        for ids, (tokens, _) in zip(request["input_ids"], request["rows"], strict=True)
-    ]
+    """Return the ids of every row of all requests, without what fills them up."""
+    found = []
+    for request in requests:
+        flat, rows = request["input_ids"].reshape(-1), request["rows"]
+        for begin, (tokens, _) in zip(np.cumsum(rows[:, 1]) - rows[:, 1], rows, strict=True):
+            found.append(flat[begin : begin + tokens].tolist())
+    return found
 
 
 def shared(requests: Sequence[Arrays], name: str, **outputs: np.ndarray) -> list[Arrays]:

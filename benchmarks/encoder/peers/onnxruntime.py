@@ -61,7 +61,8 @@ def packed(batch: Sequence[Ids]) -> dict[str, Any]:
     """Return the inputs of our graph: all ids one after the other, and (tokens, width) of each row."""
     lengths = np.array([len(ids) for ids in batch], dtype=np.int32)
     flat = np.concatenate([np.array(ids, dtype=np.int32) for ids in batch])
-    return {"input_ids": flat, "rows": np.stack([lengths, lengths], axis=1)}
+    places = np.zeros(int(lengths.max()), dtype=np.int32)
+    return {"input_ids": flat, "extent": flat, "places": places, "rows": np.stack([lengths, lengths], axis=1)}
 
 
 def padded(batch: Sequence[Ids]) -> dict[str, Any]:

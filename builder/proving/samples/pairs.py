@@ -10,7 +10,7 @@ import numpy as np
 
 from builder import house
 from builder.proving.sample import Array, Asked, Case, Samples, lengths, plain, transformers_reference
-from builder.proving.samples.texts import texts
+from builder.proving.samples.texts import sizes, texts
 
 LAYOUTS = ("without padding", "with padding")
 _SPARE = 3
@@ -57,11 +57,12 @@ def samples(asked: Asked) -> Samples:
 
 
 def feeds(cases: Sequence[Case], layout: str) -> dict[str, Array]:
-    """Return ids [tokens] of all pairs, and of each its tokens, width and tokens of the first text."""
+    """Return ids [ids] of all pairs, sizes, and of each its tokens, width and tokens of the first text."""
     spare = _SPARE if layout == "with padding" else 0
     ids = [[*case.given[0], *[0] * spare] for case in cases]
     return {
         "input_ids": np.concatenate(ids).astype(np.int32),
+        **sizes([len(case.given[0]) for case in cases], layout),
         "tokens": np.array([len(case.given[0]) for case in cases], np.int32),
         "widths": np.array([len(row) for row in ids], np.int32),
         "first_tokens": np.array([case.given[1] for case in cases], np.int32),

@@ -46,15 +46,25 @@ def samples(asked: Asked) -> Samples:
 
 
 def feeds(cases: Sequence[Case], layout: str) -> dict[str, Array]:
-    """Return ids [tokens] of all rows with their padding, and rows [rows, 2]: tokens and width."""
+    """Return ids [ids] with what fills rows up, the sizes, and rows [rows, 2]: tokens and width."""
     widest = max(len(case.given) for case in cases) + _SPARE
     widths = [widest if layout == "with padding" else len(case.given) for case in cases]
     ids = [[*case.given, *[0] * (width - len(case.given))] for case, width in zip(cases, widths, strict=True)]
     return {
         "input_ids": np.concatenate(ids).astype(np.int32),
+        **sizes([len(case.given) for case in cases], layout),
         "rows": np.array(
             [[len(case.given), width] for case, width in zip(cases, widths, strict=True)], np.int32
         ),
+    }
+
+
+def sizes(tokens: Sequence[int], layout: str) -> dict[str, Array]:
+    """Return extent [ids] and places [longest]; with padding the longest is more, as it may be in Triton."""
+    spare = _SPARE if layout == "with padding" else 0
+    return {
+        "extent": np.zeros(sum(tokens) + spare, np.int32),
+        "places": np.zeros(max(tokens) + spare, np.int32),
     }
 
 
