@@ -22,7 +22,7 @@ from workbench import examples
 BEYOND = frozenset(
     {
         *("TRN233", "TRN308", "TRN309", "TRN404", "TRN611", "TRN651", "TRN652"),
-        *("TRN661", "TRN662", "TRN663", "TRN664", "TRN665"),
+        *(f"TRN{number}" for number in range(661, 677)),
         *("TRN641", "TRN642", "TRN643", "TRN644", "TRN645", "TRN646"),
     }
 )

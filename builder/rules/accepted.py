@@ -13,25 +13,6 @@ from builder.textproto import Key
 _DOCKER_SHARED_MEMORY_MB = 64
 _SENDER = "get_response_sender"
 _MOST_FILES, _LARGEST_FILE = 200, 1 << 20
-_ONNXRUNTIME_PARAMETERS = frozenset(
-    (
-        "intra_op_thread_count",
-        "inter_op_thread_count",
-        "execution_mode",
-        "enable_mem_arena",
-        "enable_mem_pattern",
-        "memory.enable_memory_arena_shrinkage",
-        "session.use_device_allocator_for_initializers",
-        "share_session_between_instances",
-        "cudnn_conv_algo_search",
-        "gpu_mem_limit",
-        "arena_extend_strategy",
-        "do_copy_in_default_stream",
-        # the server's own
-        "TRITON_BATCH_STRATEGY_PATH",
-        "MAX_BATCH_VOLUME_BYTES",
-    )
-)
 
 
 @rule("TRN701", "warning")
@@ -169,28 +150,6 @@ def cache_of_what_can_fail(model: Model, config: Any) -> Iterator[Fault]:
         if model.code_mentions(word):
             yield Fault(("response_cache",), f"{model.name} {why}", "remove response_cache")
             return
-
-
-@rule("TRN706", "warning")
-def parameter_ignored(model: Model, config: Any) -> Iterator[Fault]:
-    """A parameter of an ONNX Runtime model is one that its backend reads; it ignores all others.
-
-    Bad:
-        backend: "onnxruntime"
-        parameters { key: "intra_op_threads" value { string_value: "4" } }
-    Good:
-        backend: "onnxruntime"
-        parameters { key: "intra_op_thread_count" value { string_value: "4" } }
-    """
-    if model.backend != "onnxruntime":
-        return
-    for name in sorted(config.parameters):
-        if name not in _ONNXRUNTIME_PARAMETERS:
-            yield Fault(
-                ("parameters", Key(name)),
-                f"the onnxruntime backend ignores parameter '{name}' of {model.name}",
-                f"name one of {', '.join(sorted(_ONNXRUNTIME_PARAMETERS)[:12])}",
-            )
 
 
 @rule("TRN707", "warning")

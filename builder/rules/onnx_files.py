@@ -50,7 +50,7 @@ def onnx_tensor_unknown(model: Model, config: Any) -> Iterator[Fault]:
     more = {tensor.name for tensor in config.sequence_batching.control_input}
     more |= {state.input_name for state in config.sequence_batching.state}
     more |= {name for tensor in config.batch_input for name in tensor.target_name}
-    for path, graph in _graphs(model):
+    for path, graph in graphs(model):
         for kind, tensors in (("input", graph.inputs), ("output", graph.outputs)):
             names = {tensor.name for tensor in tensors}
             free = {tensor.name for tensor in graph.defaults} if kind == "input" else set()
@@ -79,7 +79,7 @@ def onnx_data_type(model: Model, config: Any) -> Iterator[Fault]:
 
     Triton: configuration expects datatype TYPE_INT32 for input 'X', model provides TYPE_INT64
     """
-    for kind, place, mine, theirs in _both(model, config):
+    for kind, place, mine, theirs in both(model, config):
         wanted = TRITON_TYPES.get(theirs.element_type)
         if mine.data_type and wanted and mine.data_type != wanted:
             yield Fault(
@@ -101,18 +101,12 @@ def onnx_shape(model: Model, config: Any) -> Iterator[Fault]:
         tensor shape, making complete shape [-1,-1,4])
     """
     batches = config.max_batch_size > 0
-    cut = {name for tensor in config.batch_output for name in tensor.target_name}
-    for kind, place, mine, theirs in _both(model, config):
-        dims = list(mine.reshape.shape if mine.HasField("reshape") else mine.dims)
-        if theirs.dims is None or not mine.dims:
+    for kind, place, mine, theirs in both(model, config):
+        # scalars and ragged inputs have rules of their own
+        if not theirs.dims or not mine.dims or is_laid_flat(config, kind, mine):
             continue
-        wanted = list(theirs.dims)
+        wanted, dims = list(theirs.dims), dims_of(mine)
         told = [-1, *dims] if batches else dims
-        if not wanted and told == [1]:
-            # a scalar is written as [ 1 ]
-            continue
-        if mine.name in cut or (kind == "input" and mine.allow_ragged_batch):
-            continue
         hint = ""
         if len(told) == len(wanted) + 1 and batches:
             hint = " (max_batch_size is above 0: leave the batch out of dims)"
@@ -137,8 +131,8 @@ def onnx_batch_axis_fixed(model: Model, config: Any) -> Iterator[Fault]:
 
     Triton: model does not support batching while non-zero max_batch_size is specified
     """
-    for _kind, _place, mine, theirs in _both(model, config) if config.max_batch_size > 0 else ():
-        if theirs.dims and theirs.dims[0] != -1:
+    for kind, _, mine, theirs in both(model, config) if config.max_batch_size > 0 else ():
+        if theirs.dims and theirs.dims[0] != -1 and not is_laid_flat(config, kind, mine):
             yield Fault(
                 ("max_batch_size",),
                 f"model '{model.name}', tensor '{mine.name}': for the model to support batching the shape "
@@ -156,7 +150,7 @@ def onnx_too_new(model: Model, host: Host) -> Iterator[Fault]:
     """
     runtime = _runtime_of(host.triton)
     known = _known_by(runtime)
-    for path, graph in _graphs(model):
+    for path, graph in graphs(model):
         if known and (graph.opset > known[0] or graph.ir_version > known[1]):
             yield Fault(
                 (),
@@ -190,7 +184,7 @@ def onnx_data_missing(model: Model) -> Iterator[Fault]:
 
     Triton: Non-zero status code returned while running: external data file not found
     """
-    for path, graph in _graphs(model):
+    for path, graph in graphs(model):
         folder = path.parent.relative_to(model.path)
         for name in graph.data:
             if model.file(str(folder), name) is None:
@@ -221,11 +215,17 @@ def _known_by(runtime: str) -> tuple[int, int] | None:
     return (24, 12) if release > (1, 23) else None
 
 
-def _graphs(model: Model) -> Iterator[tuple[Path, Graph]]:
+def is_onnx(model: Model) -> bool:
+    """Say whether Triton's onnxruntime backend runs a model, by what its config names."""
+    return model.config is not None and "onnxruntime" in (
+        model.backend,
+        str(model.config.platform).split("_")[0],
+    )
+
+
+def graphs(model: Model) -> Iterator[tuple[Path, Graph]]:
     """Yield the file of each served version with its graph, those that can be read."""
-    if model.config is None or "onnxruntime" not in (model.backend, str(model.config.platform).split("_")[0]):
-        return
-    for version in model.served:
+    for version in model.served if is_onnx(model) else ():
         path = model.file(str(version), model.config.default_model_filename or "model.onnx")
         if path is not None:
             try:
@@ -234,9 +234,23 @@ def _graphs(model: Model) -> Iterator[tuple[Path, Graph]]:
                 continue
 
 
-def _both(model: Model, config: Any) -> Iterator[tuple[str, int, Any, onnx_graph.Tensor]]:
-    for _, graph in _graphs(model):
-        for kind, tensors in (("input", graph.inputs), ("output", graph.outputs)):
+def is_laid_flat(config: Any, kind: str, tensor: Any) -> bool:
+    """Say whether the graph has a tensor of the config without its rows: a ragged input, a cut output."""
+    if kind == "input":
+        return bool(tensor.allow_ragged_batch)
+    return any(tensor.name in cut.target_name for cut in config.batch_output)
+
+
+def dims_of(tensor: Any) -> list[int]:
+    """Return the dims that the config tells the graph's tensor to have, without the batch."""
+    return list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
+
+
+def both(model: Model, config: Any) -> Iterator[tuple[str, int, Any, onnx_graph.Tensor]]:
+    """Yield "input" or "output", the place in the config, the config's tensor and the graph's."""
+    for _, graph in graphs(model):
+        inputs = (*graph.inputs, *graph.defaults)
+        for kind, tensors in (("input", inputs), ("output", graph.outputs)):
             named = {tensor.name: tensor for tensor in tensors}
             for place, tensor in enumerate(getattr(config, kind)):
                 if tensor.name in named:

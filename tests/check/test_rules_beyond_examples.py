@@ -274,9 +274,9 @@ output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
         assert codes(check(repository)) == ["TRN612"]
         config = repository / "m" / "config.pbtxt"
         config.write_text(config.read_text() + more)
-        assert "TRN612" not in codes(check(repository))
+        assert not {"TRN612", "TRN673"} & set(codes(check(repository)))
 
-    def test_an_input_with_a_value_of_its_own_may_be_named_or_not(self, repository: Path) -> None:
+    def test_an_input_with_a_value_of_its_own_is_optional_or_not_named(self, repository: Path) -> None:
         onnx = pytest.importorskip("onnx")
         self.model(repository, ["batch", 4], extra=True)
         path = repository / "m" / "1" / "model.onnx"
@@ -285,7 +285,18 @@ output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
         path.write_bytes(made.SerializeToString())
         assert check(repository) == []
         config = repository / "m" / "config.pbtxt"
-        config.write_text(config.read_text() + 'input { name: "Z" data_type: TYPE_FP32 dims: [ 4 ] }')
+        unnamed = config.read_text()
+        named = 'input { name: "Z" data_type: TYPE_FP32 dims: [ 4 ] }'
+        config.write_text(unnamed + named)
+        (found,) = check(repository)
+        assert (found.code, found.line, found.remedy[:9]) == ("TRN673", 6, "remove it")
+        config.write_text(unnamed + named.replace("dims", "optional: true dims"))
+        assert codes(check(repository)) == ["TRN617"]
+        rows = unnamed.replace("max_batch_size: 8", "").replace("dims: [ 4 ]", "dims: [ -1, 4 ]")
+        config.write_text(rows + named.replace("4", "1, 4"))
+        (found,) = check(repository)
+        assert found.remedy == "write optional: true: the graph has a value for it"
+        config.write_text(rows + named.replace("dims: [ 4 ]", "dims: [ 1, 4 ] optional: true"))
         assert check(repository) == []
 
     def test_an_open_dim_may_be_written_as_a_negative_number(self, repository: Path) -> None:
