@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,7 +269,7 @@ def test_rows_have_the_prediction_and_the_probabilities_of_their_source(
 ) -> None:
     import pandas
 
-    model = pickle.loads(source("tabular").read_bytes())
+    model = tiny_models.unpickled(source("tabular"))
     table = pandas.DataFrame(
         {"age": np.float32([20, 47.5, 79, 33]), "city": ["Rom", "Öslo", "Paris", "Rom"], "kids": [0, 3, 2, 1]}
     )

@@ -221,6 +221,10 @@ def pickled(path: Path, model: Any) -> Path:
     return path
 
 
+def unpickled(path: Path) -> Any:
+    return pickle.loads(path.read_bytes())
+
+
 def table(rows: int = 120) -> tuple[Any, Any]:
     """Return columns [rows, 4] as pandas has them and what they are to predict, one of three words."""
     import pandas
