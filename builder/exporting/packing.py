@@ -47,8 +47,9 @@ class Packing:
         self._to_rows = torch.where(self.is_token, begins[:, None] + self.place, 0)
         every = torch.arange(ids)
         row = (every[:, None] >= begins[None]).sum(1) - 1
-        # what fills a row up may lie behind the longest
-        self.places = (every - begins.index_select(0, row)).clamp(max=longest - 1)[None]
+        # what fills a row up may lie behind the last position that the model has
+        last = (tokens.long() - 1).index_select(0, row)
+        self.places = torch.minimum(every - begins.index_select(0, row), last)[None]
         """[1, ids]: the place of every id in its row."""
         self._to_flat = row * longest + self.places[0]
         self._masks: dict[int | None, Tensor] = {}

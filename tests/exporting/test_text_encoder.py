@@ -218,6 +218,21 @@ def test_a_text_may_hold_the_padding_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_what_fills_up_behind_the_longest_text_needs_no_position_of_its_own(
+    family: str, tmp_path: Path
+) -> None:
+    """A model has as many positions as its longest text has tokens, give or take what a family adds."""
+    positions = MOST + (2 if "roberta" in family or family == "mpnet" else 0)
+    model = checkpoint(family, "embedding", tmp_path, max_position_embeddings=positions)
+    encoder = text_encoder.TextEncoder(tmp_path, "embedding", MOST).eval()
+    given = batch(((1, 1), (1, 1), (MOST, MOST + 2)), pairs=False)
+    given["places"] = np.zeros(MOST + 2, np.int32)
+    with torch.no_grad():
+        answers = encoder(*(torch.tensor(value) for value in given.values()))
+    agreeing(answers.numpy(), model, "embedding", given)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_which_families_run_without_padding(family: str, tmp_path: Path) -> None:
     checkpoint(family, "embedding", tmp_path)
     assert text_encoder.TextEncoder(tmp_path, "embedding", MOST).is_packed == (family in PACKED)
@@ -236,7 +251,7 @@ def test_packing_keeps_every_token_and_its_place(rows: list[tuple[int, int]], mo
     ids = torch.tensor([flat])
     places = dict(zip(flat, found.places[0].tolist(), strict=True))
     assert all(places[value] == value % 100 for row in numbers for value in row)
-    assert max(places.values()) < longest
+    assert max(places.values()) < max(tokens)
     assert found.laid_out(ids, -7).tolist() == [row + [-7] * (longest - len(row)) for row in numbers]
     again = found.packed(found.unpacked(ids.view(-1, 1)).flatten(0, 1)).flatten().tolist()
     assert [value for value, was in zip(again, flat, strict=True) if was != -1] == [
