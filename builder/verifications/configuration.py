@@ -54,6 +54,9 @@ def _differences(written: Any, served: Any, path: str) -> Iterator[str]:
                 yield f"{here} has {len(value)} entries written and {len(other)} served"
             for index, (item, seen) in enumerate(zip(value, other, strict=False)):
                 yield from _value_differences(item, seen, f"{here}[{index}]")
+        elif descriptor.message_type and not served.HasField(descriptor.name):
+            # dynamic_batching { } holds nothing and changes everything
+            yield f"{here} is not served"
         else:
             yield from _value_differences(value, other, here)
 
@@ -71,7 +74,7 @@ def _leaves(message: Any) -> Iterator[Any]:
             yield from value.items()
             continue
         for item in value if _is_repeated(descriptor) else [value]:
-            if hasattr(item, "ListFields"):
+            if hasattr(item, "ListFields") and item.ListFields():
                 yield from _leaves(item)
             else:
                 yield item

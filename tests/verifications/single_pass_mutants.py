@@ -117,7 +117,7 @@ MUTANTS = (
     _mutant(
         "moods",
         "every request is computed alone",
-        "requests_share_batches",
+        "requests_share_batches config_over_http config_over_grpc",
         _config("moods_encoder", "dynamic_batching {\n}\n", ""),
     ),
     _mutant(
