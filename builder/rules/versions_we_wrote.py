@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder import reading
-from builder.layout import Model
+from builder.layout import Layout, Model
 from builder.rule import Fault, rule
 
 # What the models that `builder build` writes read from their version folder at load.
 _SETTINGS = "settings.json"
 _MANIFEST = "manifest.json"
+_GOLDEN = "golden.json"
 _IMPORT = b"from tokenizers import"
 
 
 @rule("TRN631")
 def version_file_missing(model: Model) -> Iterator[Fault]:
     """A version has the artifact that its settings name, and its tokenizer where its code reads one."""
-    for folder in _versions(model):
+    for folder in _with_code(model):
         artifact, problem = _artifact(model, folder)
         tokenizer = ["tokenizer/tokenizer.json"] if _tokenizes(folder) else []
         needed = [*tokenizer, *artifact]
@@ -35,7 +36,7 @@ def version_file_missing(model: Model) -> Iterator[Fault]:
 @rule("TRN632")
 def manifest_broken(model: Model) -> Iterator[Fault]:
     """A manifest.json is JSON, and so are its parts."""
-    for folder in _versions(model):
+    for folder in _fronts(model):
         problem = _manifest(model, folder)[1]
         if problem:
             yield Fault(
@@ -47,30 +48,60 @@ def manifest_broken(model: Model) -> Iterator[Fault]:
 
 
 @rule("TRN633")
-def artifact_changed(model: Model) -> Iterator[Fault]:
-    """An artifact's files are those that the proof was made of, by their digests."""
-    for folder in _versions(model):
-        digests = _manifest(model, folder)[0]
-        for name, digest in sorted(digests.items()):
-            path = model.file(folder.name, name)
-            if path is None:
-                message, remedy = f"{name}, which the manifest names, is not there", "copy the version again"
-            elif reading.digest(path) != digest:
-                message = (
-                    f"{name} is not the file that was proven: its SHA-256 is another than the manifest's"
-                )
-                remedy = "copy the version again, or build it again with `builder build`"
-            else:
-                continue
-            yield Fault((), f"{model.name}/{folder.name}: {message}", remedy, file=f"{folder.name}/{name}")
+def artifact_changed(model: Model, repository: Layout) -> Iterator[Fault]:
+    """An artifact's files are those that the proof was made of, by their digests.
+
+    Those of a front that is an ensemble lie in the models that it runs.
+    """
+    for folder in _fronts(model):
+        for name, digest in sorted(_manifest(model, folder)[0].items()):
+            for owner, inner in _places(model, repository, folder, name):
+                path = owner.file(folder.name, inner)
+                if path is None:
+                    message = f"{inner}, which the manifest names, is not there"
+                    remedy = "copy the version again"
+                elif reading.digest(path) != digest:
+                    message = (
+                        f"{inner} is not the file that was proven: its SHA-256 is another than the manifest's"
+                    )
+                    remedy = "copy the version again, or build it again with `builder build`"
+                else:
+                    continue
+                home = folder.name if owner is model else f"../{owner.name}/{folder.name}"
+                yield Fault((), f"{owner.name}/{folder.name}: {message}", remedy, file=f"{home}/{inner}")
 
 
-def _versions(model: Model) -> Iterator[Path]:
-    """Yield the served versions that `builder build` wrote, as the front of a deployment."""
+def _with_code(model: Model) -> Iterator[Path]:
+    """Yield the served versions of a Python model that `builder build` wrote."""
     for version in model.served if model.backend == "python" else ():
         folder = model.path / str(version)
         if (folder / _SETTINGS).is_file() and (folder / "backends").is_dir():
             yield folder
+
+
+def _fronts(model: Model) -> Iterator[Path]:
+    """Yield the served versions that `builder build` wrote, as the front of a deployment or a part of it."""
+    yield from _with_code(model)
+    for version in model.served if model.backend != "python" else ():
+        folder = model.path / str(version)
+        # somebody else's manifest has no golden answers beside it
+        if (folder / _GOLDEN).is_file() and (folder / _MANIFEST).is_file():
+            yield folder
+
+
+def _places(model: Model, repository: Layout, folder: Path, name: str) -> Iterator[tuple[Model, str]]:
+    """Yield where a file of the artifact lies: the model, and the name in its version of the same number."""
+    kind, _, inner = name.partition("/")
+    if model.backend == "python":
+        yield model, name
+        return
+    steps = dict.fromkeys(step.model_name for step in model.config.ensemble_scheduling.step)
+    for owner in [repository.models[step] for step in steps if step in repository.models] or [model]:
+        there = owner.path / folder.name
+        if kind == "model" and owner.backend not in ("python", "ensemble"):
+            yield owner, inner
+        elif kind == "tokenizer" and owner.backend == "python" and _tokenizes(owner.reachable(there)):
+            yield owner, name
 
 
 def _tokenizes(folder: Path) -> bool:
