@@ -13,9 +13,10 @@ from workbench import examples
 
 from backends.onnxruntime import accelerators, options
 from backends.onnxruntime.values import Refused
-from builder import layout
+from builder import layout, model_config, recipe, subjects
 from builder.check import Choice, check
 from builder.finding import Finding
+from builder.plan import Options, plan
 from builder.rule import Host
 from builder.rules import onnx_accelerators, onnx_options, onnx_tensorrt
 
@@ -284,3 +285,25 @@ def test_other_backends_have_other_parameters(tmp_path: Path, config: str) -> No
 def test_a_platform_names_the_backend_too(tmp_path: Path) -> None:
     examples.write(f'platform: "onnxruntime_onnx"\n{parameter("execution_mode", "7")}', tmp_path)
     assert codes(check(tmp_path, host=NEW, choice=ONLY)) == ["TRN662"]
+
+
+@pytest.mark.parametrize("host", [OLD, NEW], ids=["24.10", "26.08"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Options(),
+        Options(accelerate="openvino"),
+        Options(gpu="h200"),
+        Options(gpu="h200", accelerate="tensorrt,cuda", quantize="fp32"),
+        Options(gpu="t4", accelerate="cuda", quantize="fp32"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name", [name for name in recipe.names() if recipe.load(name).target == "onnxruntime"]
+)
+def test_what_the_builder_plans_is_understood(tmp_path: Path, name: str, asked: Options, host: Host) -> None:
+    planned = plan(subjects.read(name, None, "mine")[0], asked)
+    for model in planned.models:
+        (tmp_path / model.name / "1").mkdir(parents=True)
+        (tmp_path / model.name / "config.pbtxt").write_text(model_config.text(model, planned))
+    assert check(tmp_path, host=host, choice=ONLY) == []
