@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ LABELLED = ("classification", "image_classification")
 """Pipelines whose answer is one label of a whole input."""
 
 
-def finish(model: Any, asked: Mapping[str, Any]) -> None:
+def finish(model: Any, asked: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write an onnx ModelProto as the request asks.
 
     Read are `out`, `output`, `pipeline`, `precision` and `labels`; further `device`, cpu or gpu, and
     `onnxruntime`, the version that will serve, which by default are the CPU and the version that is here.
+    `inputs` are what the graph can be run on.
 
     Raises:
         ConversionError: the labels do not fit, nothing can be quantized, or the graph breaks a rule of ONNX.
@@ -25,7 +26,7 @@ def finish(model: Any, asked: Mapping[str, Any]) -> None:
 
     runtime = asked.get("onnxruntime") or onnxruntime.__version__
     fusible.prepare(model, asked.get("device", "cpu"), runtime)
-    precision.after_export(model, asked["precision"])
+    precision.after_export(model, asked["precision"], inputs)
     if asked["pipeline"] in LABELLED:
         labels.add(model, asked["output"], asked["labels"])
     _forget_traces(model)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from builder.errors import ConversionError
-from builder.exporting import finishing, graph_file, precision
+from builder.exporting import finishing, graph_file, outliers, precision
 
 _MOST_ROWS = 4096
 _EXAMPLES = 3
@@ -77,7 +77,8 @@ def main(request: Path) -> None:
     asked: Mapping[str, Any] = json.loads(request.read_text(encoding="utf-8"))
     encoder = ImageEncoder(Path(asked["source"]), asked["precision"])
     channels, height, width = asked["image"]
-    finishing.finish(export(encoder, (channels, height, width), asked["output"]), asked)
+    shape = (channels, height, width)
+    finishing.finish(export(encoder, shape, asked["output"]), asked, outliers.images("pixel_values", shape))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ scores after the last layer stay in float32 always.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.errors import ConversionError
-from builder.exporting import row_int8
+from builder.exporting import outliers, row_int8
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -26,7 +27,10 @@ def before_export(model: Any, precision: str) -> None:
         model.half()
 
 
-def after_export(graph: Any, precision: str) -> None:
-    """Change the exported graph, an onnx ModelProto; raise ConversionError where int8 finds nothing to do."""
+def after_export(graph: Any, precision: str, inputs: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Change the exported graph, an onnx ModelProto; raise ConversionError where int8 finds nothing to do.
+
+    `inputs` are what the graph is run on, to see which of its numbers become large.
+    """
     if precision == "int8":
-        row_int8.quantize(graph)
+        row_int8.quantize(graph, outliers.largest(graph, row_int8.activations(graph), inputs))

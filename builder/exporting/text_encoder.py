@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from builder import pooling
 from builder.errors import ConversionError
-from builder.exporting import finishing, graph_file, heads, packing, precision
+from builder.exporting import finishing, graph_file, heads, outliers, packing, precision
 
 _CLASSES = {
     "embedding": "AutoModel",
@@ -170,7 +170,9 @@ def main(request: Path) -> None:
     """Read what `target.onnxruntime` asks; write the graph."""
     asked: Mapping[str, Any] = json.loads(request.read_text(encoding="utf-8"))
     encoder = TextEncoder(Path(asked["source"]), asked["pipeline"], int(asked["most"]), asked["precision"])
-    finishing.finish(export(encoder, asked["output"]), asked)
+    names = example(encoder.pipeline == "reranking")
+    inputs = outliers.texts(names, encoder.model.config.vocab_size, encoder.most)
+    finishing.finish(export(encoder, asked["output"]), asked, inputs)
 
 
 if __name__ == "__main__":
