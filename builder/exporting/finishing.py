@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.exporting import fusible, graph_file, labels, precision
+from builder.exporting import fused_attention, fusible, graph_file, labels, precision
 
 LABELLED = ("classification", "image_classification")
 """Pipelines whose answer is one label of a whole input."""
@@ -16,8 +16,8 @@ def finish(model: Any, asked: Mapping[str, Any], inputs: Sequence[Mapping[str, A
     """Write an onnx ModelProto as the request asks.
 
     Read are `out`, `output`, `pipeline`, `precision` and `labels`; further `device`, cpu or gpu, and
-    `onnxruntime`, the version that will serve, which by default are the CPU and the version that is here.
-    `inputs` are what the graph can be run on.
+    `onnxruntime`, the version that will serve, which by default are the CPU and the version that is here; and
+    `fused`, whether operators of ONNX Runtime's own may be used. `inputs` are what the graph can be run on.
 
     Raises:
         ConversionError: the labels do not fit, nothing can be quantized, or the graph breaks a rule of ONNX.
@@ -26,6 +26,8 @@ def finish(model: Any, asked: Mapping[str, Any], inputs: Sequence[Mapping[str, A
 
     runtime = asked.get("onnxruntime") or onnxruntime.__version__
     fusible.prepare(model, asked.get("device", "cpu"), runtime)
+    if asked.get("fused"):
+        fused_attention.merge_projections(model)
     precision.after_export(model, asked["precision"], inputs)
     if asked["pipeline"] in LABELLED:
         labels.add(model, asked["output"], asked["labels"])

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from builder.exporting import fused_attention
+
 ATTENTION = "builder_packed"
 """The name under which transformers finds `attention`."""
 
@@ -36,26 +38,33 @@ class Packing:
         widths: int32 [rows], how many of the flat ids each row takes, what fills it up counted.
         ids: how many ids there are, the sum of the widths.
         longest: at least the tokens of the longest row.
+        fused: whether attention is the one operator that ONNX Runtime has for it.
     """
 
-    def __init__(self, tokens: Tensor, widths: Tensor, ids: int, longest: int) -> None:
-        self.place = torch.arange(longest)[None]
+    def __init__(
+        self, tokens: Tensor, widths: Tensor, ids: int, longest: int, *, fused: bool = False
+    ) -> None:
+        self.tokens = tokens
+        self.fused = fused
+        self.place = torch.arange(longest, dtype=torch.int32)[None]
         """[1, longest]: the place of a token in its row."""
-        self.is_token = self.place < tokens.long()[:, None]
+        self.is_token = self.place < tokens[:, None]
         """[rows, longest]: what is no padding."""
-        begins = widths.long().cumsum(0) - widths.long()
+        begins = widths.cumsum(0, dtype=torch.int32) - widths
         self._to_rows = torch.where(self.is_token, begins[:, None] + self.place, 0)
-        every = torch.arange(ids)
-        row = (every[:, None] >= begins[None]).sum(1) - 1
+        every = torch.arange(ids, dtype=torch.int32)
+        row = (every[:, None] >= begins[None]).sum(1, dtype=torch.int32) - 1
         # what fills a row up may lie behind the last position that the model has
-        last = (tokens.long() - 1).index_select(0, row)
+        last = (tokens - 1).index_select(0, row)
         self.places = torch.minimum(every - begins.index_select(0, row), last)[None]
         """[1, ids]: the place of every id in its row."""
-        self._to_flat = row * longest + self.places[0]
+        # taken from a tensor, not from the number: what a shape says lies in the processor's memory
+        width = self.place[0, -1:] + 1
+        self._to_flat = row * width + self.places[0]
         self._masks: dict[int | None, Tensor] = {}
 
     def laid_out(self, ids: Tensor, pad: int) -> Tensor:
-        """Return flat ids, [1, ids], in rows, int64 [rows, longest], padded with `pad`."""
+        """Return flat ids, [1, ids], in rows, [rows, longest], padded with `pad`."""
         return torch.where(
             self.is_token, ids[0].index_select(0, self._to_rows.flatten()).view_as(self._to_rows), pad
         )
@@ -106,15 +115,16 @@ def attention(
     """
     packing = _current[-1]
     heads, size = query.shape[1], query.shape[3]
-
-    def rows(packed: Tensor) -> Tensor:
-        flat = packing.unpacked(packed.transpose(1, 2).reshape(-1, heads * size))
-        return flat.unflatten(2, (heads, size)).transpose(1, 2)
-
-    scores = rows(query) @ rows(key).transpose(-1, -2) * (scaling if scaling is not None else size**-0.5)
-    mixed = torch.softmax(scores + packing.mask(sliding_window, scores.dtype), dim=-1) @ rows(value)
-    flat = packing.packed(mixed.transpose(1, 2).reshape(-1, heads * size))
-    return flat.view(1, -1, heads, size), None
+    scale = float(scaling if scaling is not None else size**-0.5)
+    rows = [packing.unpacked(one.transpose(1, 2).reshape(-1, heads * size)) for one in (query, key, value)]
+    if packing.fused and not sliding_window:
+        mixed = fused_attention.attend(rows[0], rows[1], rows[2], packing.tokens, heads, scale)
+    else:
+        by_head = [one.unflatten(2, (heads, size)).transpose(1, 2) for one in rows]
+        scores = by_head[0] @ by_head[1].transpose(-1, -2) * scale
+        weights = torch.softmax(scores + packing.mask(sliding_window, scores.dtype), dim=-1)
+        mixed = (weights @ by_head[2]).transpose(1, 2)
+    return packing.packed(mixed.reshape(-1, heads * size)).view(1, -1, heads, size), None
 
 
 def make_packable(model: Any) -> bool:

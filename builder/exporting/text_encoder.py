@@ -37,8 +37,11 @@ _EXAMPLE = ((7, 9), (5, 9), (18, 18))
 class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is not there for the type checker
     """A transformers model that takes a whole batch flat, and the pipeline's own answer after it."""
 
-    def __init__(self, source: Path, pipeline: str, most: int, computing_in: str = "fp32") -> None:
+    def __init__(
+        self, source: Path, pipeline: str, most: int, computing_in: str = "fp32", *, fused: bool = False
+    ) -> None:
         super().__init__()
+        self.fused = fused
         self.pipeline = pipeline
         self.most = most
         self.model = _load(source, pipeline)
@@ -52,8 +55,10 @@ class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is not there for th
     def forward(self, input_ids: Tensor, extent: Tensor, places: Tensor, *told: Tensor) -> Tensor:
         """Return what the pipeline answers with, one row for each text."""
         tokens, widths = (told[0], told[1]) if len(told) > 1 else told[0].unbind(1)
-        packed = packing.Packing(tokens, widths, input_ids.shape[0], places.shape[0])
-        ids = input_ids.long()[None]
+        packed = packing.Packing(
+            tokens, widths, input_ids.shape[0], places.shape[0], fused=self.fused
+        )
+        ids = input_ids[None]
         more = {"token_type_ids": self._segments(packed, told)} if "token_type_ids" in self.takes else {}
         if self.is_packed:
             more["position_ids"] = self._positions(packed, ids)
@@ -169,7 +174,13 @@ def export(encoder: TextEncoder, output: str) -> Any:
 def main(request: Path) -> None:
     """Read what `target.onnxruntime` asks; write the graph."""
     asked: Mapping[str, Any] = json.loads(request.read_text(encoding="utf-8"))
-    encoder = TextEncoder(Path(asked["source"]), asked["pipeline"], int(asked["most"]), asked["precision"])
+    encoder = TextEncoder(
+        Path(asked["source"]),
+        asked["pipeline"],
+        int(asked["most"]),
+        asked["precision"],
+        fused=bool(asked.get("fused")),
+    )
     names = example(encoder.pipeline == "reranking")
     inputs = outliers.texts(names, encoder.model.config.vocab_size, encoder.most)
     finishing.finish(export(encoder, asked["output"]), asked, inputs)
