@@ -54,6 +54,7 @@ def _of_single_pass(plan: Plan) -> dict[str, Any]:
         "tokens": plan.memory.context,
         "image": list(plan.facts.image),
         "runtime": runtime(plan),
+        "accelerators": list(plan.accelerators),
         "exporter": hashlib.sha256(sources).hexdigest(),
     }
 

@@ -201,6 +201,7 @@ def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path) -> Jo
         quantization=plan.quantize,
         arguments=plan.converter_arguments,
         device=plan.device,
+        accelerators=plan.accelerators,
         runtime=artifact_key.runtime(plan),
         image=plan.facts.image,
         settings=told,

@@ -14,7 +14,8 @@ class Job:
 
     `checkpoint` is a Hugging Face folder, or the file that holds the model; `exporter` the file of
     `exporting/` that knows its family, "" where the target brings its own converter. `runtime` is the version
-    of ONNX Runtime that will run it, "" for the one that is installed; `image` are channels, height and width
+    of ONNX Runtime that will run it, "" for the one that is installed, `accelerators` what computes parts of
+    the graph in its place; `image` are channels, height and width
     of what a model of images takes. `settings` are what the deployment's models will be told; `out` is the
     folder to fill, `main` the graph's first output.
     """
@@ -26,6 +27,7 @@ class Job:
     quantization: str
     arguments: tuple[str, ...]
     device: str
+    accelerators: tuple[str, ...]
     runtime: str
     image: tuple[int, int, int]
     settings: Mapping[str, Any]

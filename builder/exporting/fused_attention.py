@@ -1,4 +1,4 @@
-"""Attention as the one kernel that ONNX Runtime has for it on a GPU, where each node of a graph costs a launch.
+"""Attention as one kernel, which ONNX Runtime has for a GPU, where each node of a graph costs a launch.
 
 It is ONNX Runtime's own operator (com.microsoft MultiHeadAttention, docs/ContribOperators.md there): graphs
 for a processor, or for another runtime, keep to the standard's.

@@ -55,9 +55,7 @@ class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is not there for th
     def forward(self, input_ids: Tensor, extent: Tensor, places: Tensor, *told: Tensor) -> Tensor:
         """Return what the pipeline answers with, one row for each text."""
         tokens, widths = (told[0], told[1]) if len(told) > 1 else told[0].unbind(1)
-        packed = packing.Packing(
-            tokens, widths, input_ids.shape[0], places.shape[0], fused=self.fused
-        )
+        packed = packing.Packing(tokens, widths, input_ids.shape[0], places.shape[0], fused=self.fused)
         ids = input_ids[None]
         more = {"token_type_ids": self._segments(packed, told)} if "token_type_ids" in self.takes else {}
         if self.is_packed:

@@ -66,6 +66,8 @@ def convert(job: Job) -> list[str]:
             "output": job.main,
             "image": list(job.image),
             "device": job.device,
+            # TensorRT reads the operators of the standard alone
+            "fused": job.device == "gpu" and "tensorrt" not in job.accelerators,
             "onnxruntime": job.runtime,
             "out": str(job.out),
         },

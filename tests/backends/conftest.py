@@ -128,7 +128,7 @@ def artifact(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     (source / "config.json").write_text(json.dumps(config))
     save_file(_weights(np.random.default_rng(0)), source / "model.safetensors", {"format": "pt"})
     model = folder / "artifact" / "model"
-    job = Job(source, "", "text_generation", "", "fp32", (), "cpu", "", (0, 0, 0), {}, model)
+    job = Job(source, "", "text_generation", "", "fp32", (), "cpu", (), "", (0, 0, 0), {}, model)
     made = subprocess.run(onnx.convert(job), capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     return model

@@ -139,7 +139,11 @@ def test_missing_libraries_are_named_with_the_command(classifier, monkeypatch):
     assert not classifier.cache.exists()
 
 
-def test_what_an_exporter_is_asked(tmp_path):
+@pytest.mark.parametrize(
+    ("device", "accelerators", "fused"),
+    [("gpu", (), True), ("gpu", ("cuda",), True), ("gpu", ("tensorrt", "cuda"), False), ("cpu", (), False)],
+)
+def test_what_an_exporter_is_asked(tmp_path, device, accelerators, fused):
     line = onnxruntime.convert(
         Job(
             checkpoint=tmp_path / "in",
@@ -148,7 +152,8 @@ def test_what_an_exporter_is_asked(tmp_path):
             main="scores",
             quantization="fp16",
             arguments=(),
-            device="gpu",
+            device=device,
+            accelerators=accelerators,
             runtime="1.19.2",
             image=(3, 2, 1),
             settings={"max_tokens": 12, "labels": ["a", "b"]},
@@ -160,6 +165,6 @@ def test_what_an_exporter_is_asked(tmp_path):
     assert (tmp_path / "stage" / "model").is_dir()
     assert asked == {
         "source": str(tmp_path / "in"), "pipeline": "classification", "precision": "fp16", "most": 12,
-        "labels": ["a", "b"], "output": "scores", "image": [3, 2, 1], "device": "gpu",
+        "labels": ["a", "b"], "output": "scores", "image": [3, 2, 1], "device": device, "fused": fused,
         "onnxruntime": "1.19.2", "out": str(tmp_path / "stage" / "model"),
     }  # fmt: skip

@@ -206,6 +206,41 @@ def test_so_does_the_graph(family: str, pipeline: str, tmp_path: Path) -> None:
     assert {one.type for one in session.get_inputs()} == {"tensor(int32)"}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(
+    "family", ["bert", *(pytest.param(one, marks=pytest.mark.slow) for one in sorted(PACKED - {"bert"}))]
+)
+def test_so_does_the_graph_with_attention_as_one_operator(
+    family: str, precision: str, tmp_path: Path
+) -> None:
+    """ONNX Runtime has that operator for the processor too."""
+    onnx = pytest.importorskip("onnx")
+    model = checkpoint(family, "embedding", tmp_path)
+    path = graph(tmp_path, "embedding", fused=True, device="gpu", precision=precision)
+    session = onnxruntime.InferenceSession(path)
+    for rows in BATCHES:
+        given = batch(rows)
+        agreeing(
+            session.run(None, given)[0], model, "embedding", given, 2e-6 if precision == "fp32" else 3e-3
+        )
+    nodes = onnx.load(path).graph.node
+    fused = [node for node in nodes if node.op_type == "MultiHeadAttention"]
+    # ModernBERT looks at a window in all layers but every third
+    assert len(fused) == model.config.num_hidden_layers - (2 if family == "modernbert" else 0)
+    # one product for query, key and value, unless they are rotated after it
+    assert all(bool(node.input[3]) == (family != "modernbert") for node in fused)
+
+
+def test_nothing_of_the_merged_weights_stays_behind(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    checkpoint("bert", "embedding", tmp_path)
+    sizes = []
+    for fused in (False, True):
+        model = onnx.load(graph(tmp_path, "embedding", fused=fused))
+        sizes.append(sum(len(weight.raw_data) for weight in model.graph.initializer))
+    assert abs(sizes[0] - sizes[1]) < 1024
+
+
 def test_a_text_may_hold_the_padding_token(tmp_path: Path) -> None:
     """RoBERTa gives it no position of its own, wherever it stands."""
     model = checkpoint("roberta", "embedding", tmp_path)
