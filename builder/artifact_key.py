@@ -54,7 +54,8 @@ def _of_single_pass(plan: Plan) -> dict[str, Any]:
         "tokens": plan.memory.context,
         "image": list(plan.facts.image),
         "runtime": runtime(plan),
-        "accelerators": list(plan.accelerators),
+        # which reads the operators of the standard alone
+        "for_tensorrt": "tensorrt" in plan.accelerators,
         "exporter": hashlib.sha256(sources).hexdigest(),
     }
 

@@ -283,8 +283,8 @@ def test_vllm_has_nothing_to_convert(tmp_path):
 def job(folder, **changes):
     values = {
         "checkpoint": folder / "in", "exporter": "", "pipeline": "text_generation", "main": "",
-        "quantization": "int4", "arguments": (), "device": "cpu", "accelerators": (), "runtime": "", "image": (0, 0, 0),
-        "settings": {}, "out": folder / "stage" / "model",
+        "quantization": "int4", "arguments": (), "device": "cpu", "accelerators": (), "runtime": "",
+        "image": (0, 0, 0), "settings": {}, "out": folder / "stage" / "model",
     }  # fmt: skip
     return Job(**{**values, **changes})
 

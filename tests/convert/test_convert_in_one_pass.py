@@ -77,10 +77,13 @@ def test_an_image_without_its_preparation_is_refused(tmp_path, monkeypatch):
     assert not workshop.runs()
 
 
+TENSORRT = {"gpu": "h200", "accelerate": "tensorrt"}
+
+
 def test_everything_that_decides_its_bytes_decides_its_key(classifier):
     keys = [
         artifact(classifier, **options).key
-        for options in ({}, {"quantize": "int8"}, {"max_context": 9}, {"gpu": "h200"})
+        for options in ({}, {"quantize": "int8"}, {"max_context": 9}, {"gpu": "h200"}, TENSORRT)
     ]
     classifier.remake(labels=["no", "yes"])
     keys.append(artifact(classifier).key)
