@@ -28,10 +28,12 @@ def run(
     *,
     watch: Callable[[str], None] | None = None,
     environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> None:
     """Run until it ends; raise `error` with the end of its log when it fails.
 
-    `watch` is given the log's text so far, now and then. On Ctrl-C the child is ended first.
+    It runs in `folder`, the current one where none is named. `watch` is given the log's text so far, now and
+    then. On Ctrl-C the child is ended first.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
@@ -44,6 +46,7 @@ def run(
                     stdout=stream,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **(environment or {})},
+                    cwd=folder,
                 )
             while process.poll() is None:
                 time.sleep(SECONDS_BETWEEN_LOOKS)

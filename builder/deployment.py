@@ -13,7 +13,7 @@ from builder.check import check_layout
 from builder.deploying import choices, packages
 from builder.deploying.probes import Probe, probes
 from builder.errors import RepositoryError
-from builder.planning.versions import NEWEST_TAG, Container
+from builder.planning.versions import Container
 
 MODELS = "/models"
 """Where a container finds the repository."""
@@ -34,7 +34,7 @@ and never shrinks; it is a limit, not a reservation."""
 class Options:
     """What a user may say of a deployment; None leaves it to the models."""
 
-    triton: str = NEWEST_TAG
+    triton: str | None = None
     gpus: str | None = None
     bind: str = "127.0.0.1"
     http_port: int = PORTS["http"]
@@ -103,12 +103,12 @@ def deployment(repository: Path, options: Options) -> Deployment:
         UsageError: an option cannot be, or does not fit the models.
         RepositoryError: the folder is no repository that Triton could serve.
     """
-    container = choices.container(options.triton)
     address = choices.address(options.bind)
     published = {"http": options.http_port, "grpc": options.grpc_port, "metrics": options.metrics_port}
     choices.require_different(published)
     models = _read(repository)
     facts = [_facts(model) for model in models.models.values()]
+    container = choices.container(choices.release(options.triton, facts))
     needed = max((_gpus(model) for model in models.models.values()), default=0)
     processes = sum(model.processes for model in models.models.values())
     on_cpu = [fact["memory"] for fact in facts if fact.get("device") == "cpu" and "memory" in fact]

@@ -80,7 +80,7 @@ class Facts:
 
     `width` is the size of its vector, `labels` what its scores are of, `image` (channels, height, width);
     `inputs` and `outputs` are those of a graph that says them itself, `batches` whether all of them begin
-    with a dimension for the rows of a batch.
+    with a dimension for the rows of a batch. Without `strings` the graph gives numbers alone.
     """
 
     width: int = 0
@@ -89,6 +89,7 @@ class Facts:
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     batches: bool = True
+    strings: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from builder.ensemble import Batching, Member, Step, Tensor
+from builder.ensemble import Batching, Facts, Member, Step, Tensor
 
 MAX_BATCH_SIZE = 64
 AT_ONCE = Batching(max_queue_delay_microseconds=0, max_queue_size=0)
@@ -19,6 +20,7 @@ TEXT = Tensor("text_input", "STRING")
 COUNT = Tensor("num_input_tokens", "INT32")
 IDS = Tensor("input_ids", "INT32", (-1,), ragged=True)
 ROWS = Tensor("rows", "INT32", (2,))
+LABEL = Tensor("label", "STRING")
 EXTENT = Tensor("extent", "INT32", (-1,), ragged=True, longest_as="places")
 """By its size alone the graph learns, as the length of `places`, how long the longest row of a batch is."""
 
@@ -62,6 +64,32 @@ def graph(
         inputs=tuple(inputs),
         outputs=tuple(outputs),
     )
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the best label gets its name: what the graph gives, and what comes after a graph of numbers."""
+
+    given: tuple[Tensor, ...]
+    members: tuple[Member, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+def naming(scores: Tensor, facts: Facts) -> Naming:
+    """Return LABEL as an output of the graph, or as that of a step of its own where it has no `strings`."""
+    if facts.strings:
+        return Naming((scores, LABEL))
+    member = Member(
+        suffix="_labels",
+        code="labels",
+        settings=("labels",),
+        max_batch_size=MAX_BATCH_SIZE,
+        batching=AT_ONCE,
+        why="whatever waits goes along; no scores wait for company",
+        inputs=(scores,),
+        outputs=(LABEL,),
+    )
+    return Naming((scores,), (member,), (step(member.suffix, [scores.name], [LABEL.name]),))
 
 
 def ensemble(inputs: Sequence[Tensor], outputs: Sequence[Tensor], *steps: Step) -> Member:

@@ -1,6 +1,6 @@
 """The whole story: a checkpoint becomes a repository that is proven before anyone depends on it.
 
-source -> plan -> convert -> prove -> repository -> check -> serve -> verify -> (publish)
+source -> plan -> convert -> prove -> (compile) -> repository -> check -> serve -> verify -> (publish)
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import publishing, repository, source, verifying
-from builder.check import check
+from builder.check import Choice, check
+from builder.compiling import compiled
 from builder.convert import convert, require_libraries
 from builder.errors import RepositoryError, UsageError, VerifyError
 from builder.plan import Options, Plan, plan
@@ -20,6 +21,7 @@ from builder.prove import Evidence, prove
 from builder.publishing import Published
 from builder.report import Report
 from builder.rule import Host
+from builder.rules.engines import MISSING as ENGINE_MISSING
 from builder.subjects import read, refined
 
 Progress = Callable[[str, float], None]
@@ -29,7 +31,8 @@ Progress = Callable[[str, float], None]
 class Built:
     """What a build did; `report` is None when nothing new was published or verification was skipped.
 
-    `verified` counts the checks of that version by outcome, also when it was published before.
+    `verified` counts the checks of that version by outcome, also when it was published before. `engine` is
+    what the graph was compiled to, None where it is served as it is, or is yet to be compiled.
     """
 
     plan: Plan
@@ -37,6 +40,7 @@ class Built:
     published: Published
     report: Report | None
     verified: dict[str, int] | None
+    engine: Path | None = None
 
 
 def build(
@@ -54,6 +58,8 @@ def build(
     subject, found = read(name, checkpoint, served_name)
     planned = plan(subject, options)
     require_libraries(planned)
+    if verifying:
+        _require_a_server(planned)
     if found is None:
         found = source.open_checkpoint(subject.origin)
         planned = plan(refined(subject, found), options)
@@ -61,16 +67,17 @@ def build(
         raise RepositoryError(f"{output} is not a folder", expected="a model repository, or nothing yet")
     artifact = convert(planned, found, progress)
     evidence = prove(planned, artifact, progress)
+    engine = compiled(planned, artifact, progress)
     with repository.staging(output) as stage:
         version = publishing.next_version(planned, output)
-        repository.write(planned, found, artifact, evidence, stage, version)
+        repository.write(planned, found, artifact, evidence, stage, version, engine)
         same = publishing.published(planned, output, stage, version)
         lacking = publishing.missing(planned, output, stage, version, same) if same is not None else []
         if same is not None:
             published = Published(output, planned.name, same, fresh=False)
             counts = _counts(published)
             if not lacking and (counts or not verifying):
-                return Built(planned, evidence, published, None, counts)
+                return Built(planned, evidence, published, None, counts, engine)
         _require_no_findings(stage, planned)
         report = _verify_staged(planned, stage, progress) if verifying else None
         record = {
@@ -84,7 +91,7 @@ def build(
         else:
             publishing.note(Published(stage, planned.name, version, fresh=True), record)
             published = publishing.publish(planned, stage, output, version)
-    return Built(planned, evidence, published, report, _counts(published))
+    return Built(planned, evidence, published, report, _counts(published), engine)
 
 
 def _counts(published: Published) -> dict[str, int] | None:
@@ -97,8 +104,20 @@ def _counts(published: Published) -> dict[str, int] | None:
     return dict(verified["counts"]) if verified else None
 
 
+def _require_a_server(planned: Plan) -> None:
+    if planned.compilation is not None:
+        raise UsageError(
+            "the server that verifies a build here runs no engines",
+            expected=f"{planned.compilation.image} on a GPU of compute capability "
+            f"{planned.compilation.compute}",
+            remedy="publish with --no-verify, serve it there, then `builder verify --url http://HOST:PORT`",
+        )
+
+
 def _require_no_findings(stage: Path, planned: Plan) -> None:
-    found = check(stage, host=Host(planned.container.tag, completes=False))
+    # an engine that cannot be built here is built by the script beside the graph
+    choice = Choice(ignore=(ENGINE_MISSING,) if planned.compilation else ())
+    found = check(stage, host=Host(planned.container.tag, completes=False), choice=choice)
     bad = [finding for finding in found if finding.severity != "warning"]
     if bad:
         lines = "\n".join(f"  {finding.where}: {finding.message}" for finding in bad)

@@ -14,11 +14,11 @@ from builder import house
 from builder.ensemble import Facts, Member, Pipeline, Tensor
 from builder.errors import UsageError
 from builder.planning import generation, placement, versions
-from builder.planning.asked import Kind, Options, Question, Sizes, Subject
+from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Quantization, Support
-from builder.target import Target
+from builder.target import Compilation, Target
 
 __all__ = ["Options", "Plan", "Subject", "plan"]
 
@@ -57,6 +57,7 @@ class Plan:
 
     `kind`, `samples` and `main` are the pipeline's; `facts` are what its tensors were named
     by; `accelerators` are what ONNX Runtime hands parts of the graph to, the first before the others.
+    `compilation` makes an engine of the graph, None where it is served as it is.
     """
 
     name: str
@@ -84,14 +85,24 @@ class Plan:
     accelerators: tuple[str, ...]
     facts: Facts
     models: tuple[ModelPlan, ...]
+    compilation: Compilation | None = None
 
     @property
     def front(self) -> ModelPlan:
         return next(model for model in self.models if not model.member.suffix)
 
+    @property
+    def graph(self) -> ModelPlan:
+        """The model that is the artifact itself; of one that generates there is none, and StopIteration."""
+        return next(model for model in self.models if _is_graph(model.member))
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON would hold it, deterministic."""
         plain = asdict(self)
+        if self.compilation is None:
+            del plain["compilation"]
+        if self.facts.strings:
+            del plain["facts"]["strings"]
         if self.kind == "generation":
             # they mean nothing to a model that generates
             for name in ("kind", "facts", "truncates", "accelerators", "samples", "main"):
@@ -137,7 +148,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     if min(split.tensor, split.pipeline) < 1:
         raise UsageError(f"--tp {split.tensor} --pp {split.pipeline}", expected="both at least 1")
     device = "gpu" if card else "cpu"
-    pipeline = _pipeline(subject)
+    pipeline = _pipeline(subject.pipeline, subject.facts)
     kind = cast(Kind, house.plugin("planning", pipeline.kind, option="kind"))
     spans = pipeline.kind == "generation" and split.gpus > 1
     name = options.target or (generation.SPANNING_TARGET if spans else subject.target)
@@ -148,6 +159,12 @@ def plan(subject: Subject, options: Options) -> Plan:
     if card and quantize == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
     decided = kind.decide(Question(subject, options, name, target, quantization, card, split))
+    container = versions.container(_usual_tag(target) if options.triton is None else options.triton)
+    facts = replace(subject.facts, strings=target.STRINGS)
+    models = tuple(
+        _model(subject.name, _fitted(member, pipeline.kind, decided), device, split)
+        for member in _pipeline(subject.pipeline, facts).members
+    )
     return Plan(
         name=subject.name,
         origin=subject.origin,
@@ -161,7 +178,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         split=split,
         memory=decided.memory,
         concurrency=decided.concurrency,
-        container=versions.container(options.triton),
+        container=container,
         engine=decided.engine,
         engine_why=decided.engine_why,
         engine_arguments=decided.engine_arguments,
@@ -172,23 +189,43 @@ def plan(subject: Subject, options: Options) -> Plan:
         main=pipeline.main,
         truncates=subject.truncates,
         accelerators=_accelerators(options.accelerate, target, device),
-        facts=subject.facts,
-        models=tuple(
-            _model(subject.name, _sized(member, pipeline.kind, decided.concurrency), device, split)
-            for member in pipeline.members
-        ),
+        facts=facts,
+        models=models,
+        compilation=_compilation(models, target, decided, quantize, card, container),
     )
 
 
-def _pipeline(subject: Subject) -> Pipeline:
-    path = house.folder("ensembles") / f"{subject.pipeline}.py"
+def _pipeline(name: str, facts: Facts) -> Pipeline:
+    path = house.folder("ensembles") / f"{name}.py"
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("[!_]*.py"))
-        raise UsageError(
-            f"pipeline {subject.pipeline!r} does not exist", expected=f"one of {', '.join(known)}"
-        )
-    pipeline: Pipeline = house.load_file(path).pipeline(subject.facts)
+        raise UsageError(f"pipeline {name!r} does not exist", expected=f"one of {', '.join(known)}")
+    pipeline: Pipeline = house.load_file(path).pipeline(facts)
     return pipeline
+
+
+def _usual_tag(target: Target) -> str:
+    """Return the container that is planned for when none is named; engines load in NVIDIA's own alone."""
+    return versions.NEWEST_TAG if hasattr(target, "compilation") else versions.DEFAULT_TAG
+
+
+def _compilation(
+    models: tuple[ModelPlan, ...],
+    target: Target,
+    decided: Decision,
+    quantize: str,
+    card: Gpu | None,
+    container: versions.Container,
+) -> Compilation | None:
+    if card is None or not hasattr(target, "compilation"):
+        return None
+    graph = next(model.member for model in models if _is_graph(model.member))
+    return cast(Compilation, target.compilation(graph, decided.memory, quantize, card, container))
+
+
+def _is_graph(member: Member) -> bool:
+    """Say whether a member is the artifact itself, run by a backend of Triton's."""
+    return not member.steps and member.backend != "python"
 
 
 def _target(name: str, subject: Subject) -> Target:
@@ -246,11 +283,15 @@ def _devices(quantization: Quantization, target: str) -> frozenset[str]:
     return support.devices if support else frozenset()
 
 
-def _sized(member: Member, kind: str, rows: int) -> Member:
-    """Return the member with no larger batches than were asked for; a model that generates has its own."""
+def _fitted(member: Member, kind: str, decided: Decision) -> Member:
+    """Return the member with no larger batches than were asked for, the graph with the backend that runs it.
+
+    A model that generates has its own.
+    """
     if kind == "generation":
         return member
-    return replace(member, max_batch_size=min(member.max_batch_size, rows))
+    backend = decided.engine if _is_graph(member) else member.backend
+    return replace(member, max_batch_size=min(member.max_batch_size, decided.concurrency), backend=backend)
 
 
 def _model(name: str, member: Member, device: str, split: Split) -> ModelPlan:

@@ -14,6 +14,9 @@ from builder.plan import ModelPlan, Plan
 _NOT_COMPARED = ("model", "build.json", "tokenizer")
 """What the manifest holds the digests of, and what is no part of a version's identity."""
 
+_ARTIFACTS = (".onnx", ".plan", ".cache")
+"""The digests of a graph are in the manifest; an engine is made of it, and a version may get that later."""
+
 _CONTRACT = ("config.pbtxt", model_config.LABELS)
 """What stands beside the version folders: Triton applies it to all of them."""
 
@@ -98,7 +101,7 @@ def _texts(model: Path, version: int) -> dict[str, bytes]:
         for file in sorted(folder.rglob("*"))
         if file.is_file()
         and file.relative_to(folder).parts[0] not in _NOT_COMPARED
-        and file.suffix != ".onnx"
+        and file.suffix not in _ARTIFACTS
         and "__pycache__" not in file.parts
     }
     return {**found, **{name: _bytes(model / name) for name in _CONTRACT}}

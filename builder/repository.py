@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from builder import files, house, model_config, modules
+from builder import compiling, engine_file, files, house, model_config, modules
 from builder.convert import Artifact
 from builder.errors import RepositoryError
 from builder.manifest import manifest
 from builder.plan import ModelPlan, Plan
 from builder.prove import Evidence
 from builder.source import Checkpoint
+from builder.target import Compilation
 
 PLACEHOLDER = ".keep"
 """git and object stores drop empty folders, and Triton serves no model without a version folder."""
@@ -55,9 +56,18 @@ def _require_writable(repository: Path, stage: Path) -> None:
 
 
 def write(
-    plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: Evidence, stage: Path, version: int
+    plan: Plan,
+    checkpoint: Checkpoint,
+    artifact: Artifact,
+    evidence: Evidence,
+    stage: Path,
+    version: int,
+    engine: Path | None = None,
 ) -> None:
-    """Write every model of the plan under `stage`, each with the one version folder `version`."""
+    """Write every model of the plan under `stage`, each with the one version folder `version`.
+
+    `engine` is the compiled graph, None where there is none, or none yet.
+    """
     with files.translated(RepositoryError, "writing the repository"):
         for model in plan.models:
             home = stage / model.name
@@ -66,6 +76,8 @@ def write(
             (home / "config.pbtxt").write_text(model_config.text(model, plan), encoding="utf-8")
             _write_labels(plan, model, home)
             _write_version(plan, model, artifact, folder)
+        if plan.compilation is not None:
+            _write_engine(plan.compilation, artifact, stage / plan.graph.name / str(version), engine)
         front = stage / plan.front.name / str(version)
         shutil.copyfile(evidence.golden, front / "golden.json")
         files.write_json(front / "manifest.json", manifest(plan, checkpoint, artifact, evidence))
@@ -86,6 +98,17 @@ def _write_version(plan: Plan, model: ModelPlan, artifact: Artifact, folder: Pat
     else:
         for file in sorted(artifact.model.iterdir()):
             files.place(file, folder / file.name)
+
+
+def _write_engine(compilation: Compilation, artifact: Artifact, folder: Path, engine: Path | None) -> None:
+    """Write the engine, what it is built by, and what decided that."""
+    digest = artifact.digests[f"model/{compilation.source}"]
+    files.write_json(folder / engine_file.RECORD, compiling.record(compilation, digest))
+    script = folder / engine_file.SCRIPT
+    script.write_text(compiling.script(compilation), encoding="utf-8")
+    script.chmod(0o755)
+    if engine is not None:
+        files.place(engine, folder / compilation.result)
 
 
 def _write_python_model(plan: Plan, model: ModelPlan, artifact: Artifact, folder: Path) -> None:

@@ -34,8 +34,36 @@ class Job:
     out: Path
 
 
+@dataclass(frozen=True)
+class Compilation:
+    """What turns the proven graph into an engine, on the GPU that it is for, in the image that will serve it.
+
+    `tool` is a path inside the `image` of Triton's release `triton`; `arguments` name files of the working
+    folder, which holds `source`; `written` is then there, and becomes `result` once it is whole. `timings` is
+    what the next build of the same folder is faster by. `profile` are the least, the usual and the largest
+    shape of each input that may vary. `compute` is the capability of the GPU, such as "9.0": an engine of
+    another does not load.
+    """
+
+    tool: str
+    arguments: tuple[str, ...]
+    image: str
+    triton: str
+    compute: str
+    source: str
+    written: str
+    result: str
+    timings: str
+    profile: Mapping[str, Mapping[str, tuple[int, ...]]]
+
+
 class Target(Protocol):
-    """A way to run a model: what it can do, and how a checkpoint becomes its artifact."""
+    """A way to run a model: what it can do, and how a checkpoint becomes its artifact.
+
+    A target whose artifact is compiled once more, on the GPU, has also
+    `compilation(graph: Member, memory: Memory, precision: str, card: Gpu, container: Container)`, which
+    returns its Compilation, or raises UsageError.
+    """
 
     TITLE: str
     PIPELINES: tuple[str, ...]
@@ -47,6 +75,8 @@ class Target(Protocol):
     """Device -> the values of `--accelerate`."""
     WITNESS: str
     """The file of `proving/` that runs the artifact by its own library, nothing of ours between."""
+    STRINGS: bool
+    """Whether a graph may give names of labels; where not, a step of its own does."""
     SPANS_GPUS: bool
     BUILDS: bool
     """False while a target can be planned, but not yet built, by this version."""

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from builder import members
 from builder.ensemble import Facts, Pipeline, Tensor
-from builder.members import COUNT, EXTENT, IDS, ROWS, TEXT, step
+from builder.members import COUNT, EXTENT, IDS, LABEL, ROWS, TEXT, step
 
 
 def pipeline(facts: Facts) -> Pipeline:
     """Return the members for the scores of `facts.labels`."""
     scores = Tensor("scores", "FP32", (len(facts.labels),), labelled=True)
-    label = Tensor("label", "STRING")
+    named = members.naming(scores, facts)
     return Pipeline(
         description="text in, labels and scores out",
         samples="texts",
         main="scores",
         members=(
             members.tokenizer(),
-            members.graph((IDS, ROWS, EXTENT), (scores, label), members.WITHOUT_PADDING),
+            members.graph((IDS, ROWS, EXTENT), named.given, members.WITHOUT_PADDING),
+            *named.members,
             members.ensemble(
                 (TEXT,),
-                (scores, label, COUNT),
+                (scores, LABEL, COUNT),
                 step("_tokenizer", ["text_input"], ["input_ids", "rows", "extent", "num_input_tokens"]),
-                step("_encoder", ["input_ids", "rows", "extent"], ["scores", "label"]),
+                step("_encoder", ["input_ids", "rows", "extent"], [one.name for one in named.given]),
+                *named.steps,
             ),
         ),
     )

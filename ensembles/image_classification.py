@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder import members
 from builder.ensemble import Facts, Member, Pipeline, Tensor
-from builder.members import step
+from builder.members import LABEL, step
 
 IMAGE = Tensor("image", "STRING")
 
@@ -13,7 +13,7 @@ def pipeline(facts: Facts) -> Pipeline:
     """Return the members for images of `facts.image` and the scores of `facts.labels`."""
     pixels = Tensor("pixel_values", "FP32", facts.image)
     scores = Tensor("scores", "FP32", (len(facts.labels),), labelled=True)
-    label = Tensor("label", "STRING")
+    named = members.naming(scores, facts)
     preparation = Member(
         suffix="_image",
         code="image",
@@ -30,12 +30,14 @@ def pipeline(facts: Facts) -> Pipeline:
         main="scores",
         members=(
             preparation,
-            members.graph((pixels,), (scores, label), "all images have one size once they are prepared"),
+            members.graph((pixels,), named.given, "all images have one size once they are prepared"),
+            *named.members,
             members.ensemble(
                 (IMAGE,),
-                (scores, label),
+                (scores, LABEL),
                 step("_image", ["image"], ["pixel_values"]),
-                step("_encoder", ["pixel_values"], ["scores", "label"]),
+                step("_encoder", ["pixel_values"], [one.name for one in named.given]),
+                *named.steps,
             ),
         ),
     )

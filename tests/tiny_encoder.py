@@ -102,7 +102,7 @@ class EncoderWorkshop(Workshop):
         super().__init__(folder, monkeypatch)
         self.pipeline = pipeline
         self.checkpoint = checkpoint(folder / "of one pass", pipeline)
-        monkeypatch.setattr(onnxruntime, "convert", self._export)
+        monkeypatch.setattr(onnxruntime, "convert", self.exported)
         monkeypatch.setattr(onnxruntime, "REQUIREMENTS", {"json": "json"})
 
     def remake(self, **changes: Any) -> None:
@@ -111,7 +111,8 @@ class EncoderWorkshop(Workshop):
             self.folder / f"another {len(changes)} {changes}", self.pipeline, **changes
         )
 
-    def _export(self, job: Job) -> list[str]:
+    def exported(self, job: Job) -> list[str]:
+        """Return the command of a stand-in for the exporter."""
         command = _real_convert(job)
         assert command[1:3] == ["-m", f"builder.exporting.{job.exporter}"]
         graph = job.checkpoint

@@ -19,7 +19,7 @@ PAIRS = tuple((name, "INT32", "pairs") for name in ("tokens", "widths", "first_t
 
 def write(asked: Mapping[str, Any], path: Path) -> None:
     """Write the graph that an exporter is asked for, and what it was asked into the graph."""
-    nodes, inputs, outputs, constants = _parts(asked["pipeline"], asked["labels"])
+    nodes, inputs, outputs, constants = _parts(asked["pipeline"], asked["labels"], asked["strings"])
     told = json.dumps({name: asked[name] for name in ("precision", "most", "output")})
     graph = helper.make_graph(
         nodes,
@@ -47,7 +47,9 @@ def double(path: Path, factor: float) -> Path:
     return path
 
 
-def _parts(pipeline: str, labels: list[str]) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+def _parts(
+    pipeline: str, labels: list[str], strings: bool
+) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
     """Return nodes, inputs, outputs and constants."""
     if pipeline == "reranking":
         nodes = [NODE("Cast", ["tokens"], ["scores"], to=TensorProto.FLOAT)]
@@ -68,6 +70,9 @@ def _parts(pipeline: str, labels: list[str]) -> tuple[list[Any], list[Any], list
         constants.append(helper.make_tensor("one", TensorProto.INT64, [1], [1]))
         nodes.append(NODE("Unsqueeze", ["found", "one"], ["token_scores"]))
         return nodes, inputs, [("token_scores", "FP32", "rows", "longest", size)], constants
+    if not strings:
+        nodes.append(NODE("Softmax", ["found"], ["scores"]))
+        return nodes, inputs, [("scores", "FP32", "rows", size)], constants
     names = [label.encode() for label in labels]
     constants.append(helper.make_tensor("labels", TensorProto.STRING, [size], names))
     nodes += [

@@ -67,11 +67,10 @@ def compose(
     """
     from builder import deploy
     from builder.deployment import Options, deployment
-    from builder.planning.versions import NEWEST_TAG
     from builder.printing import deployments
 
     asked = Options(
-        NEWEST_TAG if triton is None else triton,
+        triton,
         gpus,
         bind,
         http_port,

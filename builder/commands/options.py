@@ -149,7 +149,6 @@ def planning(command: Command) -> Command:
 
 def planned(values: dict[str, Any]) -> Any:
     from builder.plan import Options
-    from builder.planning.versions import DEFAULT_TAG
 
     return Options(
         target=values["target"],
@@ -159,7 +158,7 @@ def planned(values: dict[str, Any]) -> Any:
         gpu=values["gpu"],
         max_context=values["max_context"],
         concurrency=values["concurrency"],
-        triton=values["triton"] or DEFAULT_TAG,
+        triton=values["triton"],
         profiles=values["profiles"],
         accelerate=values["accelerate"],
     )

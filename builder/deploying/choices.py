@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from builder.errors import UsageError
 from builder.planning import versions
@@ -16,6 +17,25 @@ SMALLEST_MEMORY = 6 << 20
 """Docker refuses a lower limit."""
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def release(asked: str | None, facts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the release to serve with: what was asked for, or what engines demand, or the newest.
+
+    `facts` are the plans of the fronts. Raises UsageError where an engine was built for another release.
+    """
+    built = {
+        str(fact["name"]): str(fact["compilation"]["triton"]) for fact in facts if fact.get("compilation")
+    }
+    tag = next(iter(built.values()), versions.NEWEST_TAG) if asked is None else asked
+    other = [f"{name} for {its}" for name, its in built.items() if its != tag]
+    if other:
+        raise UsageError(
+            f"an engine loads only in the release that built it: {', '.join(other)}, not {tag}",
+            expected="one release for all models of a server",
+            remedy=f"`builder build --triton {tag}` builds for it, or leave --triton out",
+        )
+    return tag
 
 
 def container(tag: str) -> versions.Container:

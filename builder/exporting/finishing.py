@@ -15,9 +15,10 @@ LABELLED = ("classification", "image_classification")
 def finish(model: Any, asked: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write an onnx ModelProto as the request asks.
 
-    Read are `out`, `output`, `pipeline`, `precision` and `labels`; further `device`, cpu or gpu, and
-    `onnxruntime`, the version that will serve, which by default are the CPU and the version that is here; and
-    `fused`, whether operators of ONNX Runtime's own may be used. `inputs` are what the graph can be run on.
+    Read are `out`, `output`, `pipeline`, `precision` and `labels`; further `device`, cpu or gpu,
+    `onnxruntime`, the version that will serve, and `strings`, whether the best label's name is an output,
+    which by default are the CPU, the version that is here, and yes; and `fused`, whether operators of ONNX
+    Runtime's own may be used. `inputs` are what the graph can be run on.
 
     Raises:
         ConversionError: the labels do not fit, nothing can be quantized, or the graph breaks a rule of ONNX.
@@ -29,7 +30,7 @@ def finish(model: Any, asked: Mapping[str, Any], inputs: Sequence[Mapping[str, A
     if asked.get("fused"):
         fused_attention.merge_projections(model)
     precision.after_export(model, asked["precision"], inputs)
-    if asked["pipeline"] in LABELLED:
+    if asked["pipeline"] in LABELLED and asked.get("strings", True):
         labels.add(model, asked["output"], asked["labels"])
     _forget_traces(model)
     graph_file.write(model, Path(asked["out"]), _bytes(model))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from builder.ensemble import Facts
-from builder.planning import versions
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Quantization
@@ -25,7 +24,7 @@ class Options:
     gpu: str | None = None
     max_context: int | None = None
     concurrency: int | None = None
-    triton: str = versions.DEFAULT_TAG
+    triton: str | None = None
     profiles: tuple[str, ...] = ()
     """ENGINE=FILE, measurements that replace the shipped ones of these engines."""
     accelerate: str | None = None

@@ -13,6 +13,8 @@ from builder.errors import UsageError
 DEFAULT_TAG = "24.10"
 # The container that a plan for production names: the newest that holds every engine.
 NEWEST_TAG = "26.08"
+# Where every -py3 image has it, beside the TensorRT that its backend loads.
+TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 
 
 @dataclass(frozen=True)

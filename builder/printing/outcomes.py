@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
+from builder import engine_file
 from builder.pipeline import Built
 from builder.printing import reports, tables
 
@@ -21,6 +23,11 @@ def to_json(built: Built) -> dict[str, Any]:
         "new": published.fresh,
         "evidence": built.evidence.to_json(),
         "verified": json.loads(built.report.to_json()) if built.report else None,
+        **(
+            {"engine": {"built": _has_engine(built), "script": str(_script(built))}}
+            if _compiles(built)
+            else {}
+        ),
     }
 
 
@@ -40,7 +47,42 @@ def show(built: Built) -> None:
         click.echo(f"{place} version {published.version} is this very build already ({checked})")
     else:
         click.echo(f"published {place} version {published.version}, {checked}")
-    click.echo(f"serve it: builder serve {published.repository}")
+    if _compiles(built):
+        _show_engine(built)
+    else:
+        click.echo(f"serve it: builder serve {published.repository}")
+
+
+def _show_engine(built: Built) -> None:
+    compilation = built.plan.compilation
+    assert compilation is not None
+    if _has_engine(built):
+        version = engine_file.version(_graph(built) / compilation.result)
+        click.echo(f"its engine is built by TensorRT {version or 'of unknown version'}")
+    else:
+        click.echo(
+            f"the engine is not built yet, and Triton does not load {built.plan.graph.name} before it is:\n"
+            f"run {_script(built)} where Docker and a GPU of compute capability {compilation.compute} are"
+        )
+    click.echo(f"serve it in {compilation.image}: builder deploy compose {built.published.repository}")
+
+
+def _compiles(built: Built) -> bool:
+    return built.plan.compilation is not None
+
+
+def _script(built: Built) -> Path:
+    return _graph(built) / engine_file.SCRIPT
+
+
+def _has_engine(built: Built) -> bool:
+    compilation = built.plan.compilation
+    return compilation is not None and (_graph(built) / compilation.result).is_file()
+
+
+def _graph(built: Built) -> Path:
+    """Return the version folder of the graph, which every build gives the number of the front's."""
+    return built.published.repository / built.plan.graph.name / str(built.published.version)
 
 
 def _checked(counts: dict[str, int] | None) -> str:

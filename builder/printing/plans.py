@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
+from builder import compiling
 from builder.architecture import Dimensions
 from builder.ensemble import Tensor
 from builder.plan import ModelPlan, Plan
 from builder.printing import tables
+from builder.target import Compilation
 
 
 def show(plan: Plan) -> None:
@@ -29,10 +33,27 @@ def show(plan: Plan) -> None:
         ("model", "version", "runs on", "max batch", "dynamic batching", "why"),
         [_model(model) for model in plan.models],
     )
+    if plan.compilation is not None:
+        _show_engine(plan.compilation)
     for model in plan.models:
         rows = [("in", *_tensor(tensor)) for tensor in model.inputs]
         rows += [("out", *_tensor(tensor)) for tensor in model.outputs]
         tables.show(f"{model.name}: tensors", ("", "name", "type", "dims", ""), rows)
+
+
+def _show_engine(compilation: Compilation) -> None:
+    shapes = [
+        (name, *("x".join(map(str, bounds[bound])) for bound in ("min", "opt", "max")))
+        for name, bounds in compilation.profile.items()
+    ]
+    if shapes:
+        tables.show(
+            f"Engine for compute capability {compilation.compute}: shapes of its inputs",
+            ("input", "least", "usual", "largest"),
+            shapes,
+        )
+    click.echo("Built after the proof, in the folder of the graph, by")
+    click.echo(textwrap.indent(compiling.shell(compilation), "  ") + "\n")
 
 
 def _at_once(plan: Plan) -> str:

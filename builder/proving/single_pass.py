@@ -141,11 +141,12 @@ def _measure(plan: Plan, artifact: Artifact, tolerance: Tolerance, home: Path, p
             "settings": artifact.settings,
             "truncates": plan.truncates,
             "max_batch_size": plan.concurrency,
-            "provider": "cuda" if plan.device == "gpu" else "cpu",
+            # the graph of an engine is proven before there is one, and need not be where its GPU is
+            "provider": "cuda" if plan.device == "gpu" and plan.compilation is None else "cpu",
             "out": str(stage),
             # JSON knows no infinity
             "tolerance": {name: value for name, value in asdict(tolerance).items() if value != inf},
-            "batched": next(model.name for model in plan.models if model.member.backend != "python"),
+            "batched": plan.graph.name,
         }
         run(
             "parity", asked, request, house.cache_folder() / "logs" / f"parity-{artifact.key[:16]}.log", watch

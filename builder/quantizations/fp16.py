@@ -15,6 +15,7 @@ QUANTIZATION = Quantization(
             frozenset({"gpu"}),
             refused={"cpu": "a CPU computes in float32 and would only convert back and forth"},
         ),
+        "tensorrt": Support(frozenset({"gpu"}), refused={"cpu": "an engine runs on a GPU"}),
         "onnx": Support(
             frozenset({"gpu"}), refused={"cpu": "such a model builds, then fails at its first run on a CPU"}
         ),

@@ -12,6 +12,7 @@ QUANTIZATION = Quantization(
     tolerance=Tolerance(cosine=0.9999, error=1e-3),
     targets={
         "onnxruntime": Support(frozenset({"cpu", "gpu"})),
+        "tensorrt": Support(frozenset({"gpu"}), refused={"cpu": "an engine runs on a GPU"}),
         "onnx": Support(frozenset({"cpu"}), refused={"gpu": "bf16 answers alike at half the memory"}),
     },
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from builder import reading
+from builder import engine_file, reading
 from builder.layout import Model
 from builder.rule import Fault, rule
 
@@ -35,6 +35,8 @@ def backend_file_missing(model: Model, config: Any) -> Iterator[Fault]:
     names = _names(model, config)
     for version in model.served if names else ():
         folder = model.path / str(version)
+        if (folder / engine_file.RECORD).is_file():
+            continue  # TRN681 says how it is built
         if folder.is_dir() and not any((folder / name).exists() for name in names):
             yield Fault(
                 (),

@@ -17,6 +17,7 @@ PIPELINES = ("text_generation",)
 ENGINES = {"cpu": ("onnxruntime", "onnxruntime_genai"), "gpu": ("onnxruntime_genai",)}
 ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "onnxruntime_genai"
+STRINGS = True
 SPANS_GPUS = False
 BUILDS = True
 TOOLS = (

@@ -27,6 +27,7 @@ PIPELINES = (
 ENGINES = {"cpu": ("onnxruntime",), "gpu": ("onnxruntime",)}
 ACCELERATORS = {"cpu": ("openvino",), "gpu": ("tensorrt", "cuda")}
 WITNESS = "onnxruntime"
+STRINGS = True
 SPANS_GPUS = False
 BUILDS = True
 TOOLS = (
@@ -53,6 +54,13 @@ def engine_arguments(device: str, dimensions: Any) -> dict[str, Any]:
 
 def convert(job: Job) -> list[str]:
     """Return the exporter's command; what it is asked lies in a file beside the artifact."""
+    # TensorRT reads the operators of the standard alone
+    fused = job.device == "gpu" and "tensorrt" not in job.accelerators
+    return exporter(job, strings=STRINGS, fused=fused)
+
+
+def exporter(job: Job, *, strings: bool, fused: bool) -> list[str]:
+    """Return the command; whether the graph gives `strings` and has `fused` operators is the caller's choice."""
     request = Path(job.out.parent / "request.json")
     job.out.mkdir(parents=True, exist_ok=True)
     files.write_json(
@@ -63,11 +71,11 @@ def convert(job: Job) -> list[str]:
             "precision": job.quantization,
             "most": job.settings.get("max_tokens", 1),
             "labels": list(job.settings.get("labels", ())),
+            "strings": strings,
             "output": job.main,
             "image": list(job.image),
             "device": job.device,
-            # TensorRT reads the operators of the standard alone
-            "fused": job.device == "gpu" and "tensorrt" not in job.accelerators,
+            "fused": fused,
             "onnxruntime": job.runtime,
             "out": str(job.out),
         },

@@ -16,6 +16,7 @@ PIPELINES = ("text_generation",)
 ENGINES = {"gpu": ("vllm",)}
 ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "vllm"
+STRINGS = True
 SPANS_GPUS = True
 BUILDS = False
 TOOLS: tuple[str, ...] = ()

@@ -169,10 +169,10 @@ def test_list():
     parameters = {row["name"]: row["parameters"] for row in found["recipes"]}
     assert (parameters["llama-8b"], parameters["minilm"]) == (8_030_261_248, 22_565_376)
     builds = {row["name"]: row["builds"] for row in found["targets"]}
-    assert builds == {"onnx": True, "onnxruntime": True, "vllm": False}
+    assert builds == {"onnx": True, "onnxruntime": True, "tensorrt": True, "vllm": False}
     serves = {row["name"]: row["serves"] for row in found["quantizations"]}
     assert serves["int4"] == {"onnx": ["cpu"]}
-    assert serves["fp32"] == {"onnxruntime": ["cpu", "gpu"], "onnx": ["cpu"]}
+    assert serves["fp32"] == {"onnxruntime": ["cpu", "gpu"], "tensorrt": ["gpu"], "onnx": ["cpu"]}
 
 
 def test_doctor(monkeypatch, tmp_path):

@@ -1,0 +1,1 @@
+"""Scores of tokens in, the entities of a text out."""

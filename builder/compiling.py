@@ -1,0 +1,169 @@
+"""Engine: the proven graph as TensorRT built it, where this machine can; else the script that does.
+
+An engine loads only on a GPU of the capability and in the TensorRT that built it: it is built on that GPU,
+inside the image that will serve it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import artifact_key, child, files, house
+from builder.convert import Artifact
+from builder.errors import ConversionError
+from builder.plan import Plan
+from builder.target import Compilation
+
+Progress = Callable[[str, float], None]
+
+FOLDER = "/engine"
+"""Where a container finds the graph, and writes the engine."""
+
+_RELEASE = "NVIDIA_TRITON_SERVER_VERSION"
+"""The variable in which NVIDIA's images say their release, such as 26.08."""
+
+_CAPABILITY = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What decides whether an engine can be built here.
+
+    `compute` are the capabilities of its GPUs, `release` that of the image that this runs in, "" for none;
+    `docker` says why no container can be run.
+    """
+
+    compute: tuple[str, ...]
+    release: str
+    trtexec: str
+    docker: str | None
+
+    @classmethod
+    def here(cls, compilation: Compilation) -> Machine:
+        """Return this machine."""
+        found = shutil.which("trtexec") or shutil.which(compilation.tool) or ""
+        return cls(_capabilities(), os.environ.get(_RELEASE, ""), found, _docker())
+
+
+def obstacle(compilation: Compilation, machine: Machine) -> str:
+    """Say why the engine cannot be built on a machine, "" where it can."""
+    if compilation.compute not in machine.compute:
+        there = (
+            f"GPUs of compute capability {', '.join(machine.compute)}" if machine.compute else "no NVIDIA GPU"
+        )
+        return f"this machine has {there}, the engine is for {compilation.compute}"
+    if _is_inside(compilation, machine):
+        return ""
+    return "" if machine.docker is None else f"this is not {compilation.image}, and {machine.docker}"
+
+
+def command(compilation: Compilation, machine: Machine, folder: Path) -> list[str]:
+    """Return what builds the engine in a folder that holds the graph; it runs there."""
+    if _is_inside(compilation, machine):
+        return [machine.trtexec, *compilation.arguments]
+    return in_container(compilation, str(folder), f"{os.getuid()}:{os.getgid()}")
+
+
+def in_container(compilation: Compilation, folder: str, user: str, gpus: str = "all") -> list[str]:
+    """Return the same as a container of the image, for any machine with Docker and the GPU."""
+    return [
+        *("docker", "run", "--rm", "--gpus", gpus, "--user", user),
+        *("--volume", f"{folder}:{FOLDER}", "--workdir", FOLDER),
+        *("--entrypoint", compilation.tool, compilation.image, *compilation.arguments),
+    ]
+
+
+def shell(compilation: Compilation) -> str:
+    """Return in_container for a shell in the folder of the graph, with its options on lines of their own."""
+    words = in_container(compilation, "$PWD", "$(id -u):$(id -g)", "${GPUS:-all}")
+    # those three are for the shell to read
+    written = [f'"{word}"' if "$" in word else shlex.quote(word) for word in words]
+    return " ".join(f"\\\n  {word}" if word.startswith("--") else word for word in written)
+
+
+def script(compilation: Compilation) -> str:
+    """Return a shell script that builds the engine of the folder in which it lies."""
+    return f"""#!/bin/sh
+# Builds {compilation.result} of this folder with TensorRT: for GPUs of compute capability
+# {compilation.compute}. It needs one, Docker and NVIDIA's container toolkit. GPUS=device=1 takes one alone.
+set -eu
+cd "$(dirname "$0")"
+{shell(compilation)}
+mv {shlex.quote(compilation.written)} {shlex.quote(compilation.result)}
+"""
+
+
+def record(compilation: Compilation, digest: str) -> dict[str, Any]:
+    """Return what stands in engine.json; `digest` is the graph's sha256 in hexadecimal."""
+    return {"format": 1, "sha256": digest, **asdict(compilation)}
+
+
+def compiled(plan: Plan, artifact: Artifact, progress: Progress) -> Path | None:
+    """Build the engine, or find it in the cache; None where there is none to build or it cannot be here.
+
+    Raises:
+        ConversionError: trtexec failed, or wrote nothing.
+    """
+    compilation = plan.compilation
+    if compilation is None:
+        return None
+    digest = artifact.digests[f"model/{compilation.source}"]
+    home = house.cache_folder() / "engines" / artifact_key.key(record(compilation, digest))
+    if not (home / compilation.result).is_file():
+        machine = Machine.here(compilation)
+        if obstacle(compilation, machine):
+            return None
+        with files.translated(ConversionError, "writing the engine"):
+            _build(compilation, artifact, home, machine, progress)
+    return home / compilation.result
+
+
+def _build(
+    compilation: Compilation, artifact: Artifact, home: Path, machine: Machine, progress: Progress
+) -> None:
+    doing = f"building an engine for compute capability {compilation.compute}"
+    progress(doing, 0.0)
+    timings = home.parent / f"timings-{compilation.triton}-{compilation.compute}"
+    log = house.cache_folder() / "logs" / f"engine-{home.name[:16]}.log"
+    with files.staged(home) as stage:
+        for file in artifact.model.iterdir():
+            files.place(file, stage / file.name)
+        if timings.is_file():
+            shutil.copyfile(timings, stage / compilation.timings)
+        child.run(command(compilation, machine, stage), log, ConversionError, folder=stage)
+        written = stage / compilation.written
+        if not written.is_file():
+            raise ConversionError(
+                f"trtexec ended well and wrote no {compilation.written}", remedy=f"read its log at {log}"
+            )
+        if (stage / compilation.timings).is_file():
+            (stage / compilation.timings).replace(timings)
+        for file in list(stage.iterdir()):
+            if file != written:
+                file.unlink()
+        written.rename(stage / compilation.result)
+    progress(doing, 1.0)
+
+
+def _is_inside(compilation: Compilation, machine: Machine) -> bool:
+    return bool(machine.trtexec) and machine.release == compilation.triton
+
+
+def _docker() -> str | None:
+    problem: str | None = house.plugin("servers", "docker", option="server").available()
+    return problem
+
+
+def _capabilities() -> tuple[str, ...]:
+    try:
+        said = subprocess.run(_CAPABILITY, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    return tuple(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))

@@ -1,0 +1,40 @@
+"""An engine in its version folder: what stands beside it, and what its first bytes say.
+
+They are read as trtexec's --getPlanVersionOnly does (NVIDIA/TensorRT 10.x, samples/common/sampleEngines.cpp,
+printPlanVersion): a tag of four bytes, the version of the format, and for its version 0 that of TensorRT in
+bytes 24 to 27.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder import reading
+
+SCRIPT, RECORD = "build-engine.sh", "engine.json"
+"""What `builder build` writes beside the graph: the command, and what it was decided by."""
+
+TAGS = (b"ftrt", b"ptrt")
+"""Plans of TensorRT 10 and of older ones."""
+
+_HEADER, _VERSION = 28, 24
+
+
+def start(path: Path) -> bytes:
+    """Return the first four bytes of a file."""
+    with reading.opened(path) as stream:
+        return stream.read(4)
+
+
+def begins(path: Path) -> bool:
+    """Say whether a file begins as an engine does."""
+    return start(path) in TAGS
+
+
+def version(path: Path) -> str:
+    """Return the version of TensorRT that built an engine, such as "10.13.3.9", "" where none can be told."""
+    with reading.opened(path) as stream:
+        header = stream.read(_HEADER)
+    if len(header) < _HEADER or header[:4] != TAGS[0] or header[4:8] != bytes(4):
+        return ""
+    return ".".join(map(str, header[_VERSION:]))
