@@ -10,12 +10,12 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import artifact_key, child, files, house
+from builder import artifact_key, child, files, house, onnx_graph
 from builder.convert import Artifact
 from builder.errors import ConversionError
 from builder.plan import Plan
@@ -105,6 +105,33 @@ def record(compilation: Compilation, digest: str) -> dict[str, Any]:
     return {"format": 1, "sha256": digest, **asdict(compilation)}
 
 
+def require_profile(compilation: Compilation, graph: Path) -> None:
+    """Raise ConversionError unless the shapes are those that the graph's inputs leave open, and no others."""
+    inputs = {tensor.name: tensor.dims or () for tensor in onnx_graph.read(graph).inputs}
+    wrong = [
+        name
+        for name in sorted({*compilation.profile, *inputs})
+        if not _fits(inputs.get(name), compilation.profile.get(name))
+    ]
+    if wrong:
+        told = "; ".join(f"{name} {list(inputs.get(name, ()))}" for name in wrong)
+        raise ConversionError(
+            f"Bug: the shapes planned for the engine are not those of the graph's inputs: {told}",
+            remedy="report this build, or use --target onnxruntime",
+        )
+
+
+def _fits(dims: tuple[int, ...] | None, bounds: Mapping[str, tuple[int, ...]] | None) -> bool:
+    if dims is None:
+        return False
+    if bounds is None:
+        return -1 not in dims
+    return -1 in dims and all(
+        len(shape) == len(dims) and all(size in (-1, at) for size, at in zip(dims, shape, strict=True))
+        for shape in bounds.values()
+    )
+
+
 def compiled(plan: Plan, artifact: Artifact, progress: Progress) -> Path | None:
     """Build the engine, or find it in the cache; None where there is none to build or it cannot be here.
 
@@ -114,6 +141,7 @@ def compiled(plan: Plan, artifact: Artifact, progress: Progress) -> Path | None:
     compilation = plan.compilation
     if compilation is None:
         return None
+    require_profile(compilation, artifact.model / compilation.source)
     digest = artifact.digests[f"model/{compilation.source}"]
     home = house.cache_folder() / "engines" / artifact_key.key(record(compilation, digest))
     if not (home / compilation.result).is_file():

@@ -68,17 +68,25 @@ def graph(
 
 @dataclass(frozen=True)
 class Naming:
-    """How the best label gets its name: what the graph gives, and what comes after a graph of numbers."""
+    """How the best label gets its name: what the graph gives, and what comes after a graph of numbers.
+
+    `outputs` are the graph's, model tensor -> ensemble tensor.
+    """
 
     given: tuple[Tensor, ...]
+    outputs: Mapping[str, str]
     members: tuple[Member, ...] = ()
     steps: tuple[Step, ...] = ()
 
 
 def naming(scores: Tensor, facts: Facts) -> Naming:
-    """Return LABEL as an output of the graph, or as that of a step of its own where it has no `strings`."""
+    """Return LABEL as an output of the graph, or as that of a step of its own where it has no `strings`.
+
+    That step hands the scores on: Triton 2.51 leaves out the step of an output that nobody asks for, though
+    another step takes it.
+    """
     if facts.strings:
-        return Naming((scores, LABEL))
+        return Naming((scores, LABEL), _named((scores.name, LABEL.name)))
     member = Member(
         suffix="_labels",
         code="labels",
@@ -87,9 +95,10 @@ def naming(scores: Tensor, facts: Facts) -> Naming:
         batching=AT_ONCE,
         why="whatever waits goes along; no scores wait for company",
         inputs=(scores,),
-        outputs=(LABEL,),
+        outputs=(scores, LABEL),
     )
-    return Naming((scores,), (member,), (step(member.suffix, [scores.name], [LABEL.name]),))
+    unnamed = {scores.name: "unnamed_scores"}
+    return Naming((scores,), unnamed, (member,), (step("_labels", unnamed, (scores.name, LABEL.name)),))
 
 
 def ensemble(inputs: Sequence[Tensor], outputs: Sequence[Tensor], *steps: Step) -> Member:

@@ -23,7 +23,7 @@ def pipeline(facts: Facts) -> Pipeline:
                 (TEXT,),
                 (scores, LABEL, COUNT),
                 step("_tokenizer", ["text_input"], ["input_ids", "rows", "extent", "num_input_tokens"]),
-                step("_encoder", ["input_ids", "rows", "extent"], [one.name for one in named.given]),
+                step("_encoder", ["input_ids", "rows", "extent"], named.outputs),
                 *named.steps,
             ),
         ),

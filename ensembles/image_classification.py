@@ -36,7 +36,7 @@ def pipeline(facts: Facts) -> Pipeline:
                 (IMAGE,),
                 (scores, LABEL),
                 step("_image", ["image"], ["pixel_values"]),
-                step("_encoder", ["pixel_values"], [one.name for one in named.given]),
+                step("_encoder", ["pixel_values"], named.outputs),
                 *named.steps,
             ),
         ),

@@ -16,7 +16,7 @@ from backends.labels.naming import LABEL, SCORES, Labels
 
 
 class TritonPythonModel:
-    """scores FP32 [b,labels] -> label STRING [b,1]."""
+    """scores FP32 [b,labels] -> scores as they are, label STRING [b,1]."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the labels."""
@@ -35,4 +35,4 @@ class TritonPythonModel:
         except ValueError as error:
             refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
-        return pb_utils.InferenceResponse([pb_utils.Tensor(LABEL, found)])
+        return pb_utils.InferenceResponse([pb_utils.Tensor(SCORES, scores), pb_utils.Tensor(LABEL, found)])

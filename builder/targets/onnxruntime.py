@@ -60,7 +60,7 @@ def convert(job: Job) -> list[str]:
 
 
 def exporter(job: Job, *, strings: bool, fused: bool) -> list[str]:
-    """Return the command; whether the graph gives `strings` and has `fused` operators is the caller's choice."""
+    """Return the command of a graph with or without `strings` among its outputs, and `fused` operators."""
     request = Path(job.out.parent / "request.json")
     job.out.mkdir(parents=True, exist_ok=True)
     files.write_json(

@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 import tiny
 import trtexec
+from onnx import TensorProto, helper, save
 from tiny_encoder import EncoderWorkshop
 
 from builder import check, compiling, engine_file, pipeline
 from builder.compiling import Machine
+from builder.deployment import Options as DeployOptions
+from builder.deployment import deployment
 from builder.errors import ConversionError, UsageError
 from builder.plan import Options, plan
 from builder.rule import Host
@@ -118,6 +121,36 @@ def test_the_script_leaves_no_engine_where_trtexec_fails(tmp_path: Path) -> None
 def test_what_a_person_is_shown_is_the_script(tmp_path: Path) -> None:
     words = shlex.split(compiling.shell(FOR_H200).replace("\\\n", ""))
     assert words == compiling.in_container(FOR_H200, "$PWD", "$(id -u):$(id -g)", "${GPUS:-all}")
+
+
+@pytest.mark.parametrize(
+    ("dims", "bounds", "fits"),
+    [
+        (["rows", 2], {"x": {"min": (1, 2), "opt": (4, 2), "max": (8, 2)}}, True),
+        ([8, 2], {}, True),
+        (["rows", 2], {}, False),
+        ([8, 2], {"x": {"min": (1, 2), "opt": (4, 2), "max": (8, 2)}}, False),
+        (["rows", 2], {"x": {"min": (1, 2), "opt": (4, 2), "max": (8, 3)}}, False),
+        (["rows", 2], {"x": {"min": (1,), "opt": (4,), "max": (8,)}}, False),
+        ([8, 2], {"y": {"min": (1,), "opt": (4,), "max": (8,)}}, False),
+    ],
+)
+def test_shapes_are_planned_for_what_the_graph_leaves_open(
+    tmp_path: Path, dims: list[Any], bounds: dict[str, Any], fits: bool
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "same",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, dims)],
+    )
+    save(helper.make_model(graph), tmp_path / "model.onnx")
+    planned = dataclasses.replace(FOR_H200, profile=bounds)
+    if fits:
+        compiling.require_profile(planned, tmp_path / "model.onnx")
+    else:
+        with pytest.raises(ConversionError, match=r"^Bug: .* [xy] \["):
+            compiling.require_profile(planned, tmp_path / "model.onnx")
 
 
 # -- whole builds ---------------------------------------------------------------------------------
@@ -228,6 +261,14 @@ def test_a_build_cannot_verify_an_engine_and_says_so_before_it_works(workshop: E
         build(workshop, verifying=True)
     assert "--no-verify" in refused.value.remedy
     assert not (workshop.folder / "cache" / "artifacts").exists()
+
+
+def test_a_deployment_serves_engines_by_the_release_that_built_them(workshop: EncoderWorkshop) -> None:
+    build(workshop, triton="25.12")
+    assert deployment(workshop.output, DeployOptions()).container.tag == "25.12"
+    assert deployment(workshop.output, DeployOptions(triton="25.12")).gpus == "1"
+    with pytest.raises(UsageError, match=r"tiny for 25\.12, not 26\.08"):
+        deployment(workshop.output, DeployOptions(triton="26.08"))
 
 
 def test_this_machine_is_read_without_a_gpu_and_with_one(

@@ -18,6 +18,7 @@ ORDER = (
         "plan",
         "build",
         "single-pass",
+        "tensorrt",
         "check",
         "serve",
         "call",
