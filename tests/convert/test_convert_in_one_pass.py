@@ -12,7 +12,7 @@ from builder import convert, subjects
 from builder.errors import ConversionError
 from builder.plan import Options, plan
 from builder.target import Job
-from builder.targets import onnxruntime
+from builder.targets import onnxruntime, tensorrt
 
 SILENT = lambda doing, share: None  # noqa: E731
 
@@ -143,11 +143,17 @@ def test_missing_libraries_are_named_with_the_command(classifier, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "accelerators", "fused"),
-    [("gpu", (), True), ("gpu", ("cuda",), True), ("gpu", ("tensorrt", "cuda"), False), ("cpu", (), False)],
+    ("target", "device", "accelerators", "fused", "strings"),
+    [
+        (onnxruntime, "gpu", (), True, True),
+        (onnxruntime, "gpu", ("cuda",), True, True),
+        (onnxruntime, "gpu", ("tensorrt", "cuda"), False, True),
+        (onnxruntime, "cpu", (), False, True),
+        (tensorrt, "gpu", (), False, False),
+    ],
 )
-def test_what_an_exporter_is_asked(tmp_path, device, accelerators, fused):
-    line = onnxruntime.convert(
+def test_what_an_exporter_is_asked(tmp_path, target, device, accelerators, fused, strings):
+    line = target.convert(
         Job(
             checkpoint=tmp_path / "in",
             exporter="text_encoder",
@@ -169,5 +175,5 @@ def test_what_an_exporter_is_asked(tmp_path, device, accelerators, fused):
     assert asked == {
         "source": str(tmp_path / "in"), "pipeline": "classification", "precision": "fp16", "most": 12,
         "labels": ["a", "b"], "output": "scores", "image": [3, 2, 1], "device": device, "fused": fused,
-        "onnxruntime": "1.19.2", "out": str(tmp_path / "stage" / "model"),
+        "strings": strings, "onnxruntime": "1.19.2", "out": str(tmp_path / "stage" / "model"),
     }  # fmt: skip
