@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -16,7 +17,7 @@ from builder.errors import BuilderError, Interrupted, ServeError
 from builder.finding import Finding
 from builder.rule import Host
 from builder.server import Options, Server
-from builder.serving import readiness, triton_log
+from builder.serving import readiness, triton_log, wakefulness
 
 _PORT_RACES = 3
 _POLL = 0.1
@@ -98,23 +99,25 @@ def serve(
     timeout: float = 60.0,
     options: Options = _DEFAULT,
     refusing: Choice = _REFUSING,
+    low_latency: bool = False,
     ready: Callable[[Server], None],
     say: Callable[[str], None],
 ) -> int:
     """Boot, call `ready` with the server, and serve until a signal or Ctrl-C; call from the main thread.
 
-    The first signal lets requests in flight finish, the second ends the server at once.
+    The first signal lets requests in flight finish, the second ends the server at once. With `low_latency`
+    the processors of this machine do not sleep until then.
 
     Returns:
         0 after a stop that was asked for and in which nothing was cut off, else 1: Triton ended by
         itself (`say` gets its last words), or the exit timeout or a second signal cut requests off.
 
     Raises:
-        ServeError: the boot failed.
+        ServeError: the boot failed, or the processors cannot be kept awake.
         Interrupted: a signal came during the boot; nothing is left running.
     """
     stop = _Signals()
-    with stop:
+    with stop, wakefulness.awake() if low_latency else nullcontext():
         server = boot(repository, using=using, timeout=timeout, options=options, refusing=refusing)
         stop.serving = server
         try:

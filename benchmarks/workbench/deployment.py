@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +71,11 @@ def read_ready(line: str) -> tuple[str, str, str] | None:
 
 
 @contextmanager
-def serve(repository: Path, *, exit_timeout: int = 5) -> Iterator[Deployment]:
-    """Serve a repository on free ports until the block ends."""
+def serve(repository: Path, *, exit_timeout: int = 5, more: Sequence[str] = ()) -> Iterator[Deployment]:
+    """Serve a repository on free ports, with `more` options, until the block ends."""
     started = time.perf_counter()
     ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
-    command = builder("serve", str(repository), *ports, "--exit-timeout", str(exit_timeout))
+    command = builder("serve", str(repository), *ports, "--exit-timeout", str(exit_timeout), *more)
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -32,6 +32,11 @@ from builder.commands import options
 @click.option("--image", metavar="IMAGE", help="Image made from docker/Dockerfile, with --using docker.")
 @click.option("--triton", metavar="TAG", help="NVIDIA's container of that tag, with --using docker.")
 @click.option("--gpus", default="", metavar="GPUS", help="GPUs for the container, such as all.")
+@click.option(
+    "--low-latency",
+    is_flag=True,
+    help="Keep this machine's processors from sleeping between requests: it takes power, and root.",
+)
 @options.ignore
 def command(
     directory: Path,
@@ -45,6 +50,7 @@ def command(
     image: str | None,
     triton: str | None,
     gpus: str,
+    low_latency: bool,
     ignore: tuple[str, ...],
 ) -> None:
     """Serve DIRECTORY with Triton until Ctrl-C or SIGTERM; requests in flight then finish.
@@ -56,6 +62,8 @@ def command(
     from builder.planning import versions
     from builder.server import Options, Server
 
+    if low_latency and using == "remote":
+        raise click.UsageError("--low-latency is about this machine: --using remote serves on another")
     # a running server has its ports already: those that were not named follow its address
     habit = (0, 0, 0) if url else (8000, 8001, 8002)
     named = (http_port, grpc_port, metrics_port)
@@ -75,6 +83,7 @@ def command(
         timeout=timeout,
         options=options,
         refusing=Choice(ignore=ignore),
+        low_latency=low_latency,
         ready=ready,
         say=lambda text: click.echo(text, err=True),
     )
