@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import textwrap
 import time
 from collections.abc import Sequence
@@ -16,6 +17,11 @@ from builder.serving import rest, triton_log
 
 _PAUSE = 0.02
 _STUB_DIED = "is not healthy"
+_LACKING = re.compile(r"No module named '([^'.]+)")
+_INSTALL = (
+    "install what brings the Python module {module} where the models run; the embedded server's run in the "
+    "environment of builder itself"
+)
 _PROBE_TEXT = "Hello"
 # Seconds of further responses that are read from a model that cannot be told to stop. Leaving sooner is
 # not free: Triton 2.51 dies of SIGSEGV when it is stopped while a model sends to a client that has left.
@@ -60,13 +66,14 @@ def require_index(server: Server, layout: Layout, findings: Sequence[Finding]) -
     if not missing:
         return
     lines = []
+    remedies = [f"{finding.address}: {finding.remedy}" for finding in findings if finding.model in missing]
     for name in missing:
         # An ensemble that lost a step says so only in the log; so does whatever failed before loading.
         said = failed.get(name) or triton_log.reason(name, log) or "Triton gives no reason in its log"
         if _STUB_DIED in said:
             said += "\nthe model's process died; it printed last:\n" + triton_log.printed(log)
         lines.append(f"{name}: {_readable(said)}")
-    remedies = [f"{finding.address}: {finding.remedy}" for finding in findings if finding.model in missing]
+        remedies += [_INSTALL.format(module=module) for module in _LACKING.findall(said)]
     raise ServeError(
         f"{len(missing)} of {len(layout.models)} models did not load; Triton's reasons:\n"
         + textwrap.indent("\n".join(lines), "  "),
