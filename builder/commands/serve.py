@@ -35,7 +35,7 @@ from builder.commands import options
 @click.option(
     "--low-latency",
     is_flag=True,
-    help="Keep this machine's processors from sleeping between requests: it takes power, and root.",
+    help="Keep this machine's processors from sleeping between requests, which takes power.",
 )
 @options.ignore
 def command(

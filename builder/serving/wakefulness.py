@@ -2,38 +2,62 @@
 
 A processor with nothing to do sleeps, and takes its time to wake: some microseconds on bare metal, on virtual
 machines about a hundred. A request passes through a dozen threads, each of which has to be woken.
+
+Linux has a request for that (Documentation/power/pm_qos_interface.rst), but it only reaches processors
+whose sleep Linux itself chooses: inside a virtual machine the host does. What works on both is work: an
+endless loop for each processor, of the policy SCHED_IDLE (sched(7)), which anything else displaces at once.
 """
 
 from __future__ import annotations
 
-import struct
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from builder.errors import ServeError
 
-DEVICE = Path("/dev/cpu_dma_latency")
-"""Who writes microseconds there, an int32, forbids all sleep that takes longer to wake from, until he closes
-it (Documentation/power/pm_qos_interface.rst of Linux)."""
+_PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of prctl(2): nobody is left to loop when the one who asked is killed."""
+
+_LOOP = f"""
+import ctypes, os, signal, sys
+os.sched_setaffinity(0, {{int(sys.argv[1])}})
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+ctypes.CDLL(None).prctl({_PARENT_DEATH_SIGNAL}, signal.SIGKILL)
+if os.getppid() != int(sys.argv[2]):
+    sys.exit()
+while True:
+    pass
+"""
 
 
 @contextmanager
-def awake(device: Path = DEVICE) -> Iterator[None]:
-    """Keep all processors of this machine awake until the block ends, however it ends.
+def awake() -> Iterator[list[int]]:
+    """Keep the processors that this process may use awake until the block ends, however it ends.
+
+    Yields:
+        The pids of the loops, one for each processor.
 
     Raises:
-        ServeError: Linux offers no such device here, or this user may not write to it.
+        ServeError: this system has no such policy.
     """
-    try:
-        held = device.open("wb", buffering=0)
-    except OSError as error:
+    if not hasattr(os, "SCHED_IDLE"):
         raise ServeError(
-            f"the processors cannot be kept awake: {device}: {error.strerror}",
-            expected="Linux's device for that, which only root may write to as it is",
-            remedy=f"run as root, let root `chmod o+w {device}`, give a container `--device {device}`, or "
-            "serve without --low-latency",
-        ) from error
-    with held:
-        held.write(struct.pack("=i", 0))
-        yield
+            "the processors cannot be kept awake: this system has no SCHED_IDLE",
+            expected="Linux",
+            remedy="serve without --low-latency",
+        )
+    loops: list[subprocess.Popen[bytes]] = []
+    try:
+        for processor in sorted(os.sched_getaffinity(0)):
+            command = [sys.executable, "-I", "-S", "-c", _LOOP, str(processor), str(os.getpid())]
+            loops.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+        yield [loop.pid for loop in loops]
+    finally:
+        for loop in loops:
+            loop.kill()
+        for loop in loops:
+            loop.wait()

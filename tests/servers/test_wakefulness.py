@@ -1,48 +1,65 @@
-"""Processors that stay awake while a server runs: by Linux's own device, or an error where none may."""
+"""Processors that stay awake while a server runs: by loops that anything displaces, and that end with it."""
 
 from __future__ import annotations
 
 import os
-import struct
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from builder.cli import main
-from builder.errors import ServeError
 from builder.serving import wakefulness
 
-MAY = os.access(wakefulness.DEVICE, os.R_OK | os.W_OK)
+SERVER = """
+import sys, time
+from builder.serving import wakefulness
+with wakefulness.awake() as loops:
+    print(*loops, flush=True)
+    time.sleep(300)
+"""
 
 
-def microseconds(device: Path) -> int:
-    """Return what the device holds: Linux tells the least that anybody asks for."""
-    with device.open("rb", buffering=0) as held:
-        (found,) = struct.unpack("=i", held.read(4))
-    return int(found)
+def eventually(holds: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.05)
+    return holds()
 
 
-@pytest.mark.skipif(not MAY, reason=f"this user may not use {wakefulness.DEVICE}")
-def test_no_sleep_is_allowed_until_the_block_ends() -> None:
-    before = microseconds(wakefulness.DEVICE)
-    with pytest.raises(KeyError), wakefulness.awake():
-        assert microseconds(wakefulness.DEVICE) == 0
+def runs(pid: int) -> bool:
+    """Say whether a process runs; one that waits to be buried does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_every_processor_has_work_that_anything_displaces() -> None:
+    with pytest.raises(KeyError), wakefulness.awake() as loops:
+        assert len(loops) == len(os.sched_getaffinity(0))
+        assert eventually(lambda: all(os.sched_getscheduler(pid) == os.SCHED_IDLE for pid in loops))
+        assert {next(iter(os.sched_getaffinity(pid))) for pid in loops} == os.sched_getaffinity(0)
         raise KeyError
-    assert microseconds(wakefulness.DEVICE) == before
+    assert not any(runs(pid) for pid in loops)
 
 
-def test_what_is_asked_for_is_no_microsecond(tmp_path: Path) -> None:
-    device = tmp_path / "latency"
-    with wakefulness.awake(device):
-        assert microseconds(device) == 0
-
-
-def test_where_there_is_no_device_the_error_says_what_to_do(tmp_path: Path) -> None:
-    device = tmp_path / "nowhere" / "latency"
-    with pytest.raises(ServeError, match="No such file") as caught, wakefulness.awake(device):
-        pass
-    assert f"--device {device}" in str(caught.value.remedy)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_loops_on_for_a_server_that_is_gone(how: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        loops = [int(pid) for pid in server.stdout.readline().split()]
+        assert loops
+        assert eventually(lambda: all(os.sched_getscheduler(pid) == os.SCHED_IDLE for pid in loops))
+        # they ask for their end before they loop
+        time.sleep(0.3)
+        server.send_signal(how)
+    assert eventually(lambda: not any(runs(pid) for pid in loops))
 
 
 def test_processors_elsewhere_are_not_ours(tmp_path: Path) -> None:
