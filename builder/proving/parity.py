@@ -24,19 +24,35 @@ _PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]
 
 
 def cosine(one: Array, other: Array) -> float:
-    """Return the cosine between two arrays as vectors; 1 between two of zero length."""
+    """Return the cosine between two arrays as vectors; 1 between two of zero length, or two equal texts."""
+    if not _are_numbers(one, other):
+        return float(np.array_equal(one, other))
     left, right = np.ravel(one).astype(np.float64), np.ravel(other).astype(np.float64)
     size = float(np.linalg.norm(left) * np.linalg.norm(right))
     if size == 0:
         return 1.0 if np.array_equal(left, right) else 0.0
+    if np.isinf(size):
+        # beside an infinite number the others say nothing of a direction
+        return float(np.array_equal(left, right))
     return float(left @ right / size)
 
 
 def distance(one: Array, other: Array) -> float:
-    """Return the largest difference of two numbers at the same place; infinite where the shapes differ."""
+    """Return the largest difference of two numbers at the same place, of texts 0 where all are equal.
+
+    It is infinite where the shapes, the texts, or one of two infinite numbers differ.
+    """
     if np.shape(one) != np.shape(other):
         return float("inf")
-    return float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).max(initial=0.0))
+    if not _are_numbers(one, other):
+        return 0.0 if np.array_equal(one, other) else float("inf")
+    left, right = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    apart = left != right
+    return float(np.abs(left[apart] - right[apart]).max(initial=0.0))
+
+
+def _are_numbers(*arrays: Array) -> bool:
+    return all(np.asarray(array).dtype.kind in "biuf" for array in arrays)
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:

@@ -74,6 +74,23 @@ def test_distance_by_hand(one, other, expected):
     assert parity.distance(np.array(one), np.array(other)) == expected
 
 
+INFINITE = np.array([1.0, math.inf])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart", "alike"),
+    [
+        (INFINITE, INFINITE, 0.0, 1.0),
+        (INFINITE, -INFINITE, math.inf, 0.0),
+        (np.array([["a"], ["b"]], object), np.array([["a"], ["b"]], object), 0.0, 1.0),
+        (np.array([["a"], ["b"]], object), np.array([["a"], ["c"]], object), math.inf, 0.0),
+        (np.array(["a"], object), np.array([1.0]), math.inf, 0.0),
+    ],
+)
+def test_infinite_numbers_and_texts_are_the_same_or_not(one, other, apart, alike):
+    assert (parity.distance(one, other), parity.cosine(one, other)) == (apart, alike)
+
+
 def test_distance_to_what_is_not_a_number_is_not_a_number():
     assert math.isnan(parity.distance(np.array([1.0, 2.0]), np.array([1.0, math.nan])))
     assert math.isnan(parity.cosine(np.array([1.0, 2.0]), np.array([1.0, math.nan])))
