@@ -31,6 +31,7 @@ def _recipe(name: str) -> dict[str, Any]:
     known = recipe.load(name)
     return {
         "name": name,
+        "pipeline": known.pipeline,
         "parameters": known.dimensions().parameters,
         "checkpoint": known.checkpoint,
         "description": known.description,

@@ -245,7 +245,11 @@ def _target(name: str, subject: Subject) -> Target:
 
 def _accelerators(asked: str | None, target: Target, device: str) -> tuple[str, ...]:
     """Return the execution accelerators that were asked for, in their order."""
-    names = tuple(name for name in (asked or "").split(",") if name)
+    names = tuple((asked or "").split(",")) if asked is not None else ()
+    if "" in names or len(set(names)) < len(names):
+        raise UsageError(
+            f"--accelerate {asked!r}", expected="names between commas, each once, such as tensorrt,cuda"
+        )
     offered = target.ACCELERATORS.get(device, ())
     unknown = [name for name in names if name not in offered]
     if unknown:

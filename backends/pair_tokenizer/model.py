@@ -25,12 +25,13 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         self._encoder = LimitedEncoder(folder / "tokenizer", settings)
+        self._most: int | None = settings.get("max_documents")
         self._encoder.encode([("Hello", "world")])
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Return one response per request; a bad one fails alone."""
         asked = [(_array(request, QUERY), _array(request, DOCUMENTS)) for request in requests]
-        return [_response(found) for found in answer(self._encoder, asked)]
+        return [_response(found) for found in answer(self._encoder, asked, self._most)]
 
 
 def _array(request: Any, name: str) -> Any:

@@ -35,10 +35,15 @@ class Arrays(NamedTuple):
 
 
 def answer(
-    encoder: LimitedEncoder, requests: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+    encoder: LimitedEncoder,
+    requests: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    most: int | None = None,
 ) -> list[Arrays | ValueError]:
-    """Return for each request, `query` bytes [b,1] and `documents` bytes [b,n], its arrays or its refusal."""
-    read = [_read(encoder, query, documents) for query, documents in requests]
+    """Return for each request, `query` bytes [b,1] and `documents` bytes [b,n], its arrays or its refusal.
+
+    `most` is how many documents a query may have, None for any number.
+    """
+    read = [_read(encoder, query, documents, most) for query, documents in requests]
     every = [pair for part in read if isinstance(part, list) for pair in part]
     encodings = iter(encoder.encode(every))
     return [
@@ -50,16 +55,20 @@ def answer(
 
 
 def _read(
-    encoder: LimitedEncoder, query: npt.NDArray[Any], documents: npt.NDArray[Any]
+    encoder: LimitedEncoder, query: npt.NDArray[Any], documents: npt.NDArray[Any], most: int | None
 ) -> list[Pair] | ValueError:
     if not documents.size:
         return ValueError(f"{DOCUMENTS}: 0 documents, a query needs at least 1; send the texts to rank")
+    count = documents.shape[1]
+    if most is not None and count > most:
+        return ValueError(
+            f"{DOCUMENTS}: {count} documents, a query may have {most}; send them in several requests"
+        )
     try:
         first = read_texts(QUERY, "row", query, encoder.lower_case)
         second = read_texts(DOCUMENTS, "document", documents, encoder.lower_case)
     except ValueError as error:
         return error
-    count = documents.shape[1]
     return [(first[number // count], text) for number, text in enumerate(second)]
 
 
@@ -78,7 +87,7 @@ def _arrays(encoder: LimitedEncoder, encodings: list[Any], shape: tuple[int, ...
     tokens = np.array([len(encoding) for encoding in encodings], dtype=np.int32).reshape(shape)
     widths = tokens.copy()
     widths[:, -1] += ids.shape[1] - tokens.sum(axis=1, dtype=np.int32)
-    first = np.array([_first(encoding.type_ids) for encoding in encodings], dtype=np.int32).reshape(shape)
+    first = np.array([_first(encoder, encoding) for encoding in encodings], dtype=np.int32).reshape(shape)
     return Arrays(ids, tokens, widths, first, extent(queries, int(tokens.max(initial=0))))
 
 
@@ -88,5 +97,6 @@ def _place(number: int, shape: tuple[int, ...]) -> str:
     return f"{row}query with document {number % count + 1} of {count}"
 
 
-def _first(types: list[int]) -> int:
-    return next(index for index, kind in enumerate(types) if kind) if any(types) else len(types)
+def _first(encoder: LimitedEncoder, encoding: Any) -> int:
+    types = encoding.type_ids if encoder.tells_types else ()
+    return next((index for index, kind in enumerate(types) if kind), len(encoding))

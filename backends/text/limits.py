@@ -22,6 +22,7 @@ class LimitedEncoder:
     `truncation_side` of "left"; special tokens stay. Of a pair always the longer text loses a token next
     ("longest_first"), which is what `truncation=True` means to transformers and to sentence-transformers'
     CrossEncoder. Special tokens that are written in a text are recognised, as transformers recognises them.
+    A tokenizer_config.json whose `model_input_names` lack token_type_ids means types of 0 (`tells_types`).
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -29,6 +30,8 @@ class LimitedEncoder:
         self.max_tokens: int = settings["max_tokens"]
         self.pad_id: int = settings["pad_id"] or 0
         self.lower_case: bool = settings.get("lower_case", False)
+        named = tokenizer_config(folder).get("model_input_names")
+        self.tells_types: bool = named is None or "token_type_ids" in named
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()

@@ -59,6 +59,11 @@ def _tokens(subject: Subject, asked: int | None) -> int:
     return asked
 
 
+def _inputs(tokens: int) -> str:
+    """Return what a batch is made of; images, rows of a table and bare tensors have one token each."""
+    return f"texts of {tokens} tokens" if tokens > 1 else "inputs"
+
+
 def _memory(question: Question, rows: int, tokens: int) -> Memory:
     sizes, bits = cast(_Sizes, question.subject.dimensions), question.quantization.weight_bits
     weights = ceil(sizes.parameters * bits / 8)
@@ -78,7 +83,7 @@ def _memory(question: Question, rows: int, tokens: int) -> Memory:
     if card and filled.used > card.memory * memory.USABLE:
         raise PlanError(
             f"{question.subject.name} does not fit {card.title}: {filled.used / memory.GIB:.1f} GiB for "
-            f"weights and a batch of {rows} texts of {tokens} tokens, of {card.memory / memory.GIB:.1f} GiB",
-            remedy="use a smaller --concurrency or --max-context",
+            f"weights and a batch of {rows} {_inputs(tokens)}, of {card.memory / memory.GIB:.1f} GiB",
+            remedy="use a smaller --concurrency" + (" or --max-context" if tokens > 1 else ""),
         )
     return filled

@@ -13,9 +13,15 @@ def show(found: dict[str, list[dict[str, Any]]]) -> None:
     """Print every kind of thing that has a name on the command line."""
     tables.show(
         "Recipes",
-        ("NAME", "parameters", "checkpoint", "what"),
+        ("NAME", "pipeline", "parameters", "checkpoint", "what"),
         [
-            (row["name"], f"{row['parameters']:,}", row["checkpoint"], row["description"])
+            (
+                row["name"],
+                row["pipeline"],
+                f"{row['parameters']:,}",
+                row["checkpoint"],
+                row["description"],
+            )
             for row in found["recipes"]
         ],
     )

@@ -54,6 +54,24 @@ def same_as(
     assert found.first_tokens.tolist() == [firsts]
 
 
+def test_a_query_has_no_more_documents_than_it_may(encoder: LimitedEncoder) -> None:
+    asked = [(column("a"), row("b", "c")), (column("a"), row("b", "c", "d")), (column("a"), row("b"))]
+    first, second, third = answer(encoder, asked, most=2)
+    assert isinstance(first, Arrays)
+    assert isinstance(third, Arrays)
+    assert str(second) == "documents: 3 documents, a query may have 2; send them in several requests"
+    assert all(isinstance(found, Arrays) for found in answer(encoder, asked))
+
+
+@pytest.mark.parametrize("names", [["input_ids", "attention_mask"], ["input_ids", "token_type_ids"]])
+def test_types_are_told_unless_the_checkpoint_says_otherwise(names: list[str], tmp_path: Path) -> None:
+    vocabulary = ["[UNK]", "#", "a", "b"]
+    folder = words(tmp_path, vocabulary, "#", model_input_names=names)
+    found = one(LimitedEncoder(folder, told()), column("a"), row("b a"))
+    # "# a #" before "b a #"
+    assert found.first_tokens.tolist() == [[3 if "token_type_ids" in names else 6]]
+
+
 def test_pairs_are_those_of_transformers(encoder: LimitedEncoder, reference: Any) -> None:
     for query in TEXTS[:4]:
         same_as(reference, encoder, query, TEXTS)

@@ -168,6 +168,9 @@ def test_list():
     assert set(found) == {"recipes", "targets", "quantizations", "architectures", "gpus", "containers"}
     parameters = {row["name"]: row["parameters"] for row in found["recipes"]}
     assert (parameters["llama-8b"], parameters["minilm"]) == (8_030_261_248, 22_565_376)
+    pipelines = {row["name"]: row["pipeline"] for row in found["recipes"]}
+    assert (pipelines["smollm2"], pipelines["bert-ner"]) == ("text_generation", "token_classification")
+    assert "token_classification" in text
     builds = {row["name"]: row["builds"] for row in found["targets"]}
     assert builds == {"onnx": True, "onnxruntime": True, "tensorrt": True, "vllm": False}
     serves = {row["name"]: row["serves"] for row in found["quantizations"]}

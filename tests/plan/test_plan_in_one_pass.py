@@ -137,6 +137,10 @@ def test_rare_properties_of_tensors_stand_in_json_where_a_tensor_has_them():
             ["--accelerate openvino does", "on a GPU", "one of tensorrt, cuda"],
         ),
         ("llama-8b", "--accelerate tensorrt", ["--accelerate tensorrt", "takes no accelerator there"]),
+        *(
+            ("minilm", f"--gpu h200 --accelerate {names}", [f"--accelerate '{names}'", "each once"])
+            for names in (",", "cuda,", ",cuda", "cuda,,tensorrt", "cuda,tensorrt,cuda")
+        ),
     ],
 )
 def test_what_is_refused(name, line, words):
@@ -219,6 +223,13 @@ def test_a_t4_is_refused_what_it_cannot_hold():
     assert plan(long, options("--gpu t4 --concurrency 1")).memory.sequences == 1
     assert plan(long, options("--gpu t4 --max-context 512")).memory.context == 512
     assert plan(long, options("")).memory.total is None
+
+
+def test_what_does_not_fit_is_no_text_where_the_model_takes_none():
+    large = dataclasses.replace(subject("vit-base").dimensions, parameters=10**10, widest=1)
+    with pytest.raises(PlanError, match="weights and a batch of 64 inputs, of") as caught:
+        plan(dataclasses.replace(subject("vit-base"), dimensions=large), options("--gpu t4"))
+    assert caught.value.remedy == "use a smaller --concurrency"
 
 
 @st.composite

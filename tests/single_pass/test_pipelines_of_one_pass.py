@@ -219,6 +219,9 @@ def test_pairs_too_long_and_queries_without_documents(served: Addresses, source:
         documents=texts("a", long).T,
     )
     refused(served, "tiny", "0 documents", query=["a"], documents=np.empty((1, 0), object))
+    most = served.ask("grpc", "tiny", query=["a"], documents=texts(*["b"] * 64).T)
+    assert most["scores"].shape == (1, 64)
+    refused(served, "tiny", "65 documents, a query may have 64", query=["a"], documents=texts(*["b"] * 65).T)
 
 
 # -- an image in, labels out ---------------------------------------------------------------------------------

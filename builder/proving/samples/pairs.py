@@ -36,6 +36,7 @@ def samples(asked: Asked) -> Samples:
     )
     tokenizer = AutoTokenizer.from_pretrained(asked.source)
     cases, asks = [], []
+    most = asked.settings.get("max_documents")
     for query in _QUERIES:
         read = [(text, _pair(tokenizer, query, text)) for text in texts()]
         fitting = [(text, pair) for text, pair in read if len(pair[0]) <= asked.most]
@@ -44,8 +45,8 @@ def samples(asked: Asked) -> Samples:
         asks.append(
             {
                 "id": query,
-                "inputs": {"query": [query], "documents": [text for text, _ in fitting]},
-                "outputs": {"scores": [plain(case.expected)[0] for case in found]},
+                "inputs": {"query": [query], "documents": [text for text, _ in fitting[:most]]},
+                "outputs": {"scores": [plain(case.expected)[0] for case in found[:most]]},
             }
         )
     chance = random.Random(0)
@@ -75,8 +76,12 @@ def split(output: Array, cases: Sequence[Case]) -> list[Array]:
 
 
 def _pair(tokenizer: Any, query: str, document: str) -> tuple[list[int], int]:
-    """Return the ids of a pair and how many places the first text has; all where the family marks none."""
-    read = tokenizer(query, document, return_token_type_ids=True)
+    """Return the ids of a pair and how many places the first text has; all where the family marks none.
+
+    transformers 5 tells types by itself only where the checkpoint or its tokenizer's class names them.
+    """
+    named = tokenizer.init_kwargs.get("model_input_names") or ["token_type_ids"]
+    read = tokenizer(query, document, return_token_type_ids="token_type_ids" in named)
     ids = list(read["input_ids"])
     types = list(read.get("token_type_ids") or [0] * len(ids))
     return ids, types.index(1) if 1 in types else len(ids)
