@@ -25,6 +25,7 @@ def _text(deployment: str, name: str, old: str, new: str) -> Patch:
     return Patch(f"{deployment}_tokenizer/1/backends/text/{name}.py", old, new)
 
 
+_IDS = '  name: "input_ids"\n  data_type: TYPE_INT32\n  dims: -1\n'
 _SCORES = "scores = np.stack([text_scores(ids) for ids in texts(requests)])"
 
 MUTANTS = (
@@ -124,7 +125,7 @@ MUTANTS = (
         "moods",
         "only texts of one length share a batch",
         "requests_share_batches config_over_http config_over_grpc",
-        _config("moods_encoder", "  allow_ragged_batch: true\n", ""),
+        _config("moods_encoder", f"{_IDS}  allow_ragged_batch: true\n", _IDS),
     ),
     _mutant(
         "moods",
