@@ -6,7 +6,7 @@ import difflib
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from builder import house, weights
 from builder.errors import SourceError
@@ -78,6 +78,11 @@ class EncoderDimensions:
     score_tables: int = 2
     gated: bool = False
 
+    @property
+    def table_parameters(self) -> int:
+        """Return how many of the weights are looked up, not multiplied with: one row for each known token."""
+        return self.vocabulary_size * self.hidden_size
+
     def activation_elements(self, tokens: int) -> int:
         """Return how many numbers are alive at the widest point of one text of so many tokens.
 
@@ -106,6 +111,7 @@ class VisionDimensions:
     layers: int
     parameters: int
     widest: int
+    table_parameters: ClassVar[int] = 0
 
     @property
     def context_length(self) -> int:

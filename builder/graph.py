@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from builder.errors import SourceError
 from builder.weights import Weight
@@ -41,6 +41,7 @@ class GraphDimensions:
     activations: int
     layers: int = 0
     context_length: int = 1
+    table_parameters: ClassVar[int] = 0
 
     def activation_elements(self, tokens: int) -> int:
         """Return the numbers alive for one row as far as they can be told; `tokens` has no meaning."""

@@ -18,6 +18,9 @@ PRECISION = "fp32"
 class _Sizes(Protocol):
     parameters: int
 
+    @property
+    def table_parameters(self) -> int: ...
+
     def activation_elements(self, tokens: int) -> int: ...
 
 
@@ -65,9 +68,11 @@ def _inputs(tokens: int) -> str:
 
 
 def _memory(question: Question, rows: int, tokens: int) -> Memory:
-    sizes, bits = cast(_Sizes, question.subject.dimensions), question.quantization.weight_bits
-    weights = ceil(sizes.parameters * bits / 8)
-    activations = rows * sizes.activation_elements(tokens) * question.quantization.cache_bytes
+    sizes, quantization = cast(_Sizes, question.subject.dimensions), question.quantization
+    tables = sizes.table_parameters
+    matrices = sizes.parameters - tables
+    weights = ceil((matrices * quantization.weight_bits + tables * quantization.embedding_bits) / 8)
+    activations = rows * sizes.activation_elements(tokens) * quantization.cache_bytes
     card = question.card
     filled = Memory(
         total=card.memory if card else None,
