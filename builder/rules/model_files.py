@@ -35,7 +35,7 @@ def backend_file_missing(model: Model, config: Any) -> Iterator[Fault]:
     names = _names(model, config)
     for version in model.served if names else ():
         folder = model.path / str(version)
-        if (folder / engine_file.RECORD).is_file():
+        if model.backend == "tensorrt" and (folder / engine_file.RECORD).is_file():
             continue  # TRN681 says how it is built
         if folder.is_dir() and not any((folder / name).exists() for name in names):
             yield Fault(
