@@ -21,9 +21,13 @@ from backends.onnxruntime import accelerators, batch, sessions
 from backends.onnxruntime.batch import Layout
 from backends.onnxruntime.options import Options
 
-_ENOUGH = 128
-"""Elements of a part: with fewer, reading the weights once for each part costs more than it saves."""
-_UNEVEN = 1.15
+_MOST = 128
+"""Elements of a part, unless one request alone has more: the shorter requests of a part are computed as if
+they were as long as its longest. With fewer for each core, reading the weights once for each part costs more
+than it saves."""
+_PARTS = 3
+"""Parts for each core, where there is enough for them: the last ones even out what the others left."""
+_UNEVEN = 1.4
 """How much longer than its share the busiest core may work before all cores on one run are faster."""
 _STOP_SPINNING = "session.force_spinning_stop"
 
@@ -89,10 +93,13 @@ def divided(sizes: Sequence[int], threads: int) -> list[list[int]]:
         sizes: elements of each request.
         threads: how many parts run at once.
     """
+    if sum(sizes) < _MOST * threads:
+        return []
+    most = min(_MOST, sum(sizes) // (_PARTS * threads))
     parts: list[list[int]] = []
-    filled = _ENOUGH
+    filled = 0
     for place in sorted(range(len(sizes)), key=lambda one: sizes[one]):
-        if filled >= _ENOUGH:
+        if not parts or filled + sizes[place] > most:
             parts.append([])
             filled = 0
         parts[-1].append(place)
