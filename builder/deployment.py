@@ -13,6 +13,7 @@ from builder.check import check_layout
 from builder.deploying import choices, packages
 from builder.deploying.probes import Probe, probes
 from builder.errors import RepositoryError
+from builder.exporting import fused_attention
 from builder.planning.versions import Container
 
 MODELS = "/models"
@@ -21,8 +22,8 @@ MODELS = "/models"
 PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
 """Triton's own ports, inside a container."""
 
-ENVIRONMENT: Mapping[str, str] = {"PYTHONDONTWRITEBYTECODE": "1"}
-"""The repository is mounted read-only."""
+ENVIRONMENT: Mapping[str, str] = {"PYTHONDONTWRITEBYTECODE": "1", **fused_attention.ENVIRONMENT}
+"""The repository is mounted read-only, and attention on a GPU plans nothing."""
 
 EXIT_TIMEOUT = 30
 SHARED_MEMORY_PER_PROCESS = 256 << 20

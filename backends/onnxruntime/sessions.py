@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from backends.onnxruntime.options import Options
 from backends.onnxruntime.values import Refused
 
 _ERRORS_ONLY = 3
+_NO_PLANS = ("ORT_ENABLE_CUDNN_FLASH_ATTENTION", "0")
+"""cuDNN's attention plans for every new shape, some 50 ms each time, and batches hardly repeat one."""
 _OF_NVIDIA = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
 
 
@@ -38,6 +41,7 @@ def load(file: Path, told: Options) -> Any:
                 "it, or take the accelerator or KIND_GPU that asks for it out of the config"
             )
     _find_libraries(told)
+    os.environ.setdefault(*_NO_PLANS)
     try:
         session = onnxruntime.InferenceSession(
             str(file), _session_options(told), [(name, dict(one)) for name, one in told.providers]

@@ -12,6 +12,11 @@ from typing import Any, NamedTuple
 DOMAIN = "com.microsoft"
 OPERATOR = "MultiHeadAttention"
 
+ENVIRONMENT: Mapping[str, str] = {"ORT_ENABLE_CUDNN_FLASH_ATTENTION": "0"}
+"""What a process that runs it sets. In float16, and from compute capability 9.0 on, ONNX Runtime would take
+cuDNN's attention, which plans anew for each number of rows and tokens: some 50 ms each time, where traffic
+hardly repeats any. Its other kernels need no plan. See its pull request 28849."""
+
 
 def attend(query: Any, key: Any, value: Any, tokens: Any, heads: int, scale: float) -> Any:
     """Return a node that attends: query, key, value and the answer are [rows, longest, heads * size].

@@ -7,6 +7,7 @@ alone and in batches of many sizes, in every layout that a batch can have.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 
 from builder import house
 from builder.errors import ProofError
+from builder.exporting import fused_attention
 from builder.proving.sample import Array, Asked, Case, Samples, Sampling
 
 _ROUNDS = 2
@@ -148,6 +150,7 @@ def load(model: Path, device: str) -> Any:
     if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
         # pip puts CUDA's libraries where no linker looks
         onnxruntime.preload_dlls(msvc=False)
+    os.environ.update(fused_attention.ENVIRONMENT)
     wanted = _PROVIDERS[device]
     found = [name for name in wanted if name in onnxruntime.get_available_providers()]
     session = onnxruntime.InferenceSession(model, providers=found) if found == wanted else None

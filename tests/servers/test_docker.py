@@ -23,7 +23,8 @@ def test_command(tmp_path: Path) -> None:
         *["--publish", "127.0.0.1:2:8001"],
         *["--publish", "127.0.0.1:3:8002"],
         *["--mount", f"type=bind,source={tmp_path},target=/models,readonly"],
-        *["--shm-size", "2g", "--gpus", "all", "--env", "PYTHONDONTWRITEBYTECODE=1", IMAGE],
+        *["--shm-size", "2g", "--gpus", "all", "--env", "PYTHONDONTWRITEBYTECODE=1"],
+        *["--env", "ORT_ENABLE_CUDNN_FLASH_ATTENTION=0", IMAGE],
         *["tritonserver", "--model-repository=/models", "--disable-auto-complete-config"],
         *["--exit-on-error=false", "--exit-timeout-secs=30", "--log-verbose=1"],
     ]
