@@ -11,10 +11,9 @@ class Tensor:
     """One input or output: `data_type` in Triton's spelling without TYPE_, `dims` without the batch.
 
     Requests whose `ragged` inputs differ in size still share a batch. A `labelled` output has a name for
-    each of its elements, which Triton's classification extension answers with. An output that is
-    `scattered_like` an input comes flat for all requests, and each gets as much of it as that input has.
-    With an input that is counted, `longest_as`, the graph gets one more of that name: it has as many
-    elements as the request of the batch that has the most.
+    each of its elements, which Triton's classification extension answers with. With an input that is
+    counted, `longest_as`, the graph gets one more of that name: it has as many elements as the request of
+    the batch that has the most.
     """
 
     name: str
@@ -23,7 +22,6 @@ class Tensor:
     optional: bool = False
     ragged: bool = False
     labelled: bool = False
-    scattered_like: str = ""
     longest_as: str = ""
 
 

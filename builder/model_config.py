@@ -41,12 +41,6 @@ def message(model: ModelPlan, plan: Plan) -> Any:
             )
     for tensor in member.outputs:
         config.output.add(**_tensor(tensor), label_filename=LABELS if tensor.labelled else "")
-        if tensor.scattered_like:
-            config.batch_output.add(
-                kind="BATCH_SCATTER_WITH_INPUT_SHAPE",
-                target_name=[tensor.name],
-                source_input=[tensor.scattered_like],
-            )
     if member.steps:
         config.platform = "ensemble"
         for step in member.steps:

@@ -126,7 +126,7 @@ class Plan:
 def _plain(tensor: Tensor) -> dict[str, Any]:
     """Return a tensor without what few of them are, where it is not."""
     plain = asdict(tensor)
-    rare = ("labelled", "scattered_like", "longest_as")
+    rare = ("labelled", "longest_as")
     return {name: value for name, value in plain.items() if value or name not in rare}
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from builder import pooling, source
 from builder.errors import ConversionError
 from builder.facts import PREPROCESSOR
-from builder.members import MAX_BATCH_SIZE
 from builder.plan import Plan
 
 
@@ -34,8 +33,6 @@ def _of_single_pass(plan: Plan, folder: Path) -> dict[str, Any]:
         "truncate": plan.truncates,
         "pad_id": config.get("pad_token_id") or 0,
         "lower_case": bool(found and found.lower_case),
-        # as many texts as the plan has room for
-        "max_documents": MAX_BATCH_SIZE,
         "labels": list(plan.facts.labels),
         "strategy": "simple",
         "preprocessor": _json(folder / PREPROCESSOR),

@@ -66,6 +66,10 @@ class SinglePass:
             raise Skipped("the model takes one input at a time")
         return self.max_batch_size
 
+    def fitting(self, row: Row) -> int:
+        """Return how often a row fits into one request, at least 1: each document counts as a row."""
+        return max(1, self.max_batch_size // max(1, len(row.get(DOCUMENTS, ("",)))))
+
     @cached_property
     def inputs(self) -> dict[str, str]:
         """The front's inputs, name -> wire type such as BYTES or FP32."""

@@ -14,7 +14,6 @@ NUMBERS = {"FP32": TensorProto.FLOAT, "INT32": TensorProto.INT32, "STRING": Tens
 NODE = helper.make_node
 IDS = ("input_ids", "INT32", "tokens")
 SIZES = (("extent", "INT32", "extent"), ("places", "INT32", "longest"))
-PAIRS = tuple((name, "INT32", "pairs") for name in ("tokens", "widths", "first_tokens"))
 
 
 def write(asked: Mapping[str, Any], path: Path) -> None:
@@ -52,8 +51,9 @@ def _parts(
 ) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
     """Return nodes, inputs, outputs and constants."""
     if pipeline == "reranking":
-        nodes = [NODE("Cast", ["tokens"], ["scores"], to=TensorProto.FLOAT)]
-        return nodes, [IDS, *SIZES, *PAIRS], [("scores", "FP32", "pairs")], []
+        nodes = [NODE("Cast", ["rows"], ["seen"], to=TensorProto.FLOAT)]
+        nodes.append(NODE("ReduceMean", ["seen"], ["scores"], axes=[1], keepdims=1))
+        return nodes, [IDS, *SIZES, ("rows", "INT32", "rows", 3)], [("scores", "FP32", "rows", 1)], []
     if pipeline == "image_classification":
         inputs = [("pixel_values", "FP32", "rows", 3, 4, 4)]
         nodes = [NODE("ReduceMean", ["pixel_values"], ["seen"], axes=[2, 3], keepdims=0)]

@@ -17,7 +17,7 @@ from backends.text.limits import LimitedEncoder, allow_threads
 
 
 class TritonPythonModel:
-    """query STRING [b,1], documents STRING [b,n] -> input_ids, tokens, widths and first_tokens: `Arrays`."""
+    """query STRING [b,1], documents STRING [b,n] -> input_ids, rows, extent and queries: `Arrays`."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the tokenizer and use it once."""
@@ -25,7 +25,8 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         self._encoder = LimitedEncoder(folder / "tokenizer", settings)
-        self._most: int | None = settings.get("max_documents")
+        # each pair becomes a row of the encoder's batch, which holds as many as this model's own
+        self._most: int = json.loads(args["model_config"])["max_batch_size"]
         self._encoder.encode([("Hello", "world")])
 
     def execute(self, requests: list[Any]) -> list[Any]:

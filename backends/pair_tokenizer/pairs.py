@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from backends.batches import extent, padded
+from backends.batches import extent, together
 from backends.text.elements import read_texts
 from backends.text.limits import LimitedEncoder
 
@@ -17,21 +17,23 @@ QUERY, DOCUMENTS = "query", "documents"
 Pair = tuple[str, str]
 
 
-class Arrays(NamedTuple):
-    """A request of b queries with n documents each; all are int32.
+_TOGETHER = 64
+"""Pairs of which the encodings, far larger than their ids, are in memory at the same time."""
 
-    `input_ids` [b,W] has the ids of a query's n pairs one after the other, filled up at the end; `extent`
-    [b,m] at least as many elements as the longest pair has tokens. The others are [b,n]: `tokens` of each
-    pair; `widths`, which are the same but for the last pair of a query, whose width holds the padding of its
-    row too; `first_tokens`, how many of the tokens have type 0 before the first that has another, all of
-    them in families that have only one type.
+
+class Arrays(NamedTuple):
+    """A request of b queries with n documents each: p = b x n pairs, query after query; all are int32.
+
+    `input_ids` [p,W] has the ids of all pairs one after the other, filled up at the end; `rows` [p,3] of each
+    pair its tokens, the ids that it takes, and how many of its tokens have type 0 before the first that has
+    another, all of them in families that have only one type; `extent` [p,m] at least as many elements as the
+    longest pair has tokens; `queries` [p,1] the number of the query that a pair is of.
     """
 
     input_ids: npt.NDArray[np.int32]
-    tokens: npt.NDArray[np.int32]
-    widths: npt.NDArray[np.int32]
-    first_tokens: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int32]
     extent: npt.NDArray[np.int32]
+    queries: npt.NDArray[np.int32]
 
 
 def answer(
@@ -41,11 +43,10 @@ def answer(
 ) -> list[Arrays | ValueError]:
     """Return for each request, `query` bytes [b,1] and `documents` bytes [b,n], its arrays or its refusal.
 
-    `most` is how many documents a query may have, None for any number.
+    `most` is how many pairs a request may have, None for any number.
     """
     read = [_read(encoder, query, documents, most) for query, documents in requests]
-    every = [pair for part in read if isinstance(part, list) for pair in part]
-    encodings = iter(encoder.encode(every))
+    encodings = _encoded(encoder, [pair for part in read if isinstance(part, list) for pair in part])
     return [
         part
         if isinstance(part, ValueError)
@@ -54,15 +55,23 @@ def answer(
     ]
 
 
+def _encoded(encoder: LimitedEncoder, pairs: Sequence[Pair]) -> Iterator[Any]:
+    for begin in range(0, len(pairs), _TOGETHER):
+        yield from encoder.encode(pairs[begin : begin + _TOGETHER])
+
+
 def _read(
     encoder: LimitedEncoder, query: npt.NDArray[Any], documents: npt.NDArray[Any], most: int | None
 ) -> list[Pair] | ValueError:
     if not documents.size:
         return ValueError(f"{DOCUMENTS}: 0 documents, a query needs at least 1; send the texts to rank")
-    count = documents.shape[1]
-    if most is not None and count > most:
+    queries, count = documents.shape
+    if most is not None and documents.size > most:
+        all_of_them = (
+            f"{count} documents" if queries == 1 else f"{queries} queries with {count} documents each"
+        )
         return ValueError(
-            f"{DOCUMENTS}: {count} documents, a query may have {most}; send them in several requests"
+            f"{DOCUMENTS}: {all_of_them}, a request may have {most} in all; send them in several requests"
         )
     try:
         first = read_texts(QUERY, "row", query, encoder.lower_case)
@@ -78,17 +87,16 @@ def _arrays(encoder: LimitedEncoder, encodings: list[Any], shape: tuple[int, ...
             encoder.require(encoding, _place(number, shape))
     except ValueError as error:
         return error
+    ids, widths = together([encoding.ids for encoding in encodings], encoder.pad_id)
+    tokens = np.array([len(encoding) for encoding in encodings], dtype=np.int32)
+    first = np.array([_first(encoder, encoding) for encoding in encodings], dtype=np.int32)
     queries, count = shape
-    rows = [
-        [one for encoding in encodings[query * count : (query + 1) * count] for one in encoding.ids]
-        for query in range(queries)
-    ]
-    ids = padded(rows, encoder.pad_id)
-    tokens = np.array([len(encoding) for encoding in encodings], dtype=np.int32).reshape(shape)
-    widths = tokens.copy()
-    widths[:, -1] += ids.shape[1] - tokens.sum(axis=1, dtype=np.int32)
-    first = np.array([_first(encoder, encoding) for encoding in encodings], dtype=np.int32).reshape(shape)
-    return Arrays(ids, tokens, widths, first, extent(queries, int(tokens.max(initial=0))))
+    return Arrays(
+        ids,
+        np.stack([tokens, widths, first], axis=1),
+        extent(len(encodings), int(tokens.max(initial=0))),
+        np.repeat(np.arange(queries, dtype=np.int32), count)[:, None],
+    )
 
 
 def _place(number: int, shape: tuple[int, ...]) -> str:

@@ -55,26 +55,23 @@ def largest(
     return found
 
 
-def texts(names: Iterable[str], vocabulary: int, most: int) -> list[dict[str, Array]]:
-    """Return inputs of a text encoder's graph, of those `names`: ids at random, one row of each length.
+def texts(vocabulary: int, most: int, *, pairs: bool) -> list[dict[str, Array]]:
+    """Return inputs of a text encoder's graph: ids at random, one row of each length.
 
     At random, since the proof compares on real texts: it must know nothing of this.
     """
-    names = list(names)
     chance = np.random.default_rng(0)
     found = []
     for length in [length for length in _LENGTHS if length <= most]:
-        tokens = np.array([length], np.int32)
-        every = {
-            "input_ids": chance.integers(0, vocabulary, length, np.int32),
-            "extent": np.zeros(length, np.int32),
-            "places": np.zeros(length, np.int32),
-            "rows": np.array([[length, length]], np.int32),
-            "tokens": tokens,
-            "widths": tokens,
-            "first_tokens": (tokens + 1) // 2,
-        }
-        found.append({name: every[name] for name in names})
+        row = [length, length, *([(length + 1) // 2] if pairs else [])]
+        found.append(
+            {
+                "input_ids": chance.integers(0, vocabulary, length, np.int32),
+                "extent": np.zeros(length, np.int32),
+                "places": np.zeros(length, np.int32),
+                "rows": np.array([row], np.int32),
+            }
+        )
     return found
 
 

@@ -2,9 +2,8 @@
 
 Inputs are int32. `input_ids` [ids] are those of all rows, one after the other, with what fills a row up;
 of `places` [longest] only the size counts, at least the tokens of the longest row: Triton makes it of
-`extent`, which is an input because it must be. Single texts have `rows` [rows, 2], of each row its tokens
-and its width, the filling counted. Pairs of texts (reranking) have one number for each document in `tokens`,
-`widths` and `first_tokens`, the tokens of the first text.
+`extent`, which is an input because it must be. `rows` [rows, 2] has of each row its tokens and its width,
+the filling counted; of pairs of texts (reranking) it is [rows, 3], with the tokens of the first text.
 """
 
 from __future__ import annotations
@@ -52,12 +51,12 @@ class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is not there for th
         width = self.model.config.hidden_size
         self.head = heads.Embedding(found or pooling.Pooling(("mean",), width, normalized=True))
 
-    def forward(self, input_ids: Tensor, extent: Tensor, places: Tensor, *told: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, extent: Tensor, places: Tensor, rows: Tensor) -> Tensor:
         """Return what the pipeline answers with, one row for each text."""
-        tokens, widths = (told[0], told[1]) if len(told) > 1 else told[0].unbind(1)
+        tokens, widths, *firsts = rows.unbind(1)
         packed = packing.Packing(tokens, widths, input_ids.shape[0], places.shape[0], fused=self.fused)
         ids = input_ids[None]
-        more = {"token_type_ids": self._segments(packed, told)} if "token_type_ids" in self.takes else {}
+        more = {"token_type_ids": self._segments(packed, *firsts)} if "token_type_ids" in self.takes else {}
         if self.is_packed:
             more["position_ids"] = self._positions(packed, ids)
         else:
@@ -68,11 +67,11 @@ class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is not there for th
             return self.head(output.last_hidden_state.float(), packed.is_token)
         return self._scores(output.logits.float())
 
-    def _segments(self, packed: packing.Packing, told: tuple[Tensor, ...]) -> Tensor:
+    def _segments(self, packed: packing.Packing, first: Tensor | None = None) -> Tensor:
         """Return token types, 1 from the second text on: as many as ids, or [1, 1] where all are 0."""
-        if len(told) < 3 or (self.model.config.type_vocab_size or 0) < 2:
+        if first is None or (self.model.config.type_vocab_size or 0) < 2:
             return torch.zeros(1, 1, dtype=torch.long)
-        is_second = packed.place >= told[2][:, None]
+        is_second = packed.place >= first[:, None]
         if self.is_packed:
             return packed.packed(is_second.flatten()).long()[None]
         return (is_second & packed.is_token).long()
@@ -92,7 +91,7 @@ class TextEncoder(nn.Module):  # type: ignore[misc]  # torch is not there for th
     def _scores(self, logits: Tensor) -> Tensor:
         several = self.model.config.problem_type == "multi_label_classification"
         if self.pipeline == "reranking":
-            one = logits[:, 0]
+            one = logits[:, :1]
             return one if _keeps_logits(self.model.config) else torch.sigmoid(one)
         if several or logits.shape[-1] == 1:
             return torch.sigmoid(logits)
@@ -136,15 +135,8 @@ def example(pairs: bool) -> dict[str, Tensor]:
         "extent": torch.zeros(int(rows[:, 0].sum()), dtype=torch.int32),
         "places": torch.zeros(int(rows[:, 0].max()), dtype=torch.int32),
     }
-    if not pairs:
-        return {**flat, "rows": rows}
-    tokens, widths = rows.unbind(1)
-    return {
-        **flat,
-        "tokens": tokens.clone(),
-        "widths": widths.clone(),
-        "first_tokens": torch.full_like(tokens, 2),
-    }
+    first = torch.full_like(rows[:, :1], 2)
+    return {**flat, "rows": torch.cat([rows, first], dim=1) if pairs else rows}
 
 
 def export(encoder: TextEncoder, output: str) -> Any:
@@ -159,7 +151,7 @@ def export(encoder: TextEncoder, output: str) -> Any:
             encoder.eval(),
             tuple(given.values()),
             dynamo=True,
-            dynamic_shapes=(ids, extent, longest, (rows,) * (len(given) - 3)),
+            dynamic_shapes=(ids, extent, longest, rows),
             input_names=list(given),
             output_names=[output],
             opset_version=graph_file.OPSET,
@@ -179,8 +171,9 @@ def main(request: Path) -> None:
         asked["precision"],
         fused=bool(asked.get("fused")),
     )
-    names = example(encoder.pipeline == "reranking")
-    inputs = outliers.texts(names, encoder.model.config.vocab_size, encoder.most)
+    inputs = outliers.texts(
+        encoder.model.config.vocab_size, encoder.most, pairs=encoder.pipeline == "reranking"
+    )
     finishing.finish(export(encoder, asked["output"]), asked, inputs)
 
 

@@ -19,7 +19,7 @@ from builder.target import Compilation, Job
 from builder.targets import onnxruntime
 
 TITLE = "TensorRT engine by Triton's tensorrt backend"
-# not reranking: a query has any number of documents, and an engine needs the largest of every size
+# not reranking: its graph has not been tried
 PIPELINES = ("embedding", "classification", "token_classification", "image_classification", "tensors")
 ENGINES = {"gpu": ("tensorrt",)}
 ACCELERATORS: dict[str, tuple[str, ...]] = {}

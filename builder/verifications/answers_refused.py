@@ -64,7 +64,7 @@ def a_bad_request_fails_alone(subject: SinglePass) -> str:
     asks = [ask.trimmed(2) for ask in subject.asks]
     good = [asks[place % len(asks)] for place in range(BESIDE)]
     # while the first is looked at, the others gather in one batch
-    requests: list[list[Row]] = [[bad] * max(1, subject.max_batch_size)]
+    requests: list[list[Row]] = [[bad] * subject.fitting(bad)]
     for ask in good:
         requests += [[ask.inputs], [bad]]
     answers = subject.burst(requests)

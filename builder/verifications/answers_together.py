@@ -32,17 +32,22 @@ FULL_SECONDS = 6.0
 
 def rows_of_one_request(subject: SinglePass) -> str:
     """Inputs sent as the rows of one request are answered row by row, in their order."""
-    asks = _rows(subject)[: subject.rows()]
+    asks = _rows(subject)
+    asks = asks[: subject.fitting(asks[0].inputs)]
     for order in (asks, asks[::-1]):
         _expect_rows(subject, order, subject.ask(*(ask.inputs for ask in order)))
     return f"{len(asks)} rows, and in reverse"
 
 
 def _rows(subject: SinglePass) -> list[Ask]:
-    """Return the most questions whose inputs have the same shapes, as the rows of one request must."""
+    """Return the most questions whose inputs have the same shapes, as the rows of one request must.
+
+    Two of them fit into a request.
+    """
+    documents = min(DOCUMENTS, subject.rows() // 2)
     groups: dict[str, list[Ask]] = {}
     for ask in subject.asks:
-        short = ask.trimmed(DOCUMENTS)
+        short = ask.trimmed(documents)
         groups.setdefault(_shapes(short), []).append(short)
     most = max(groups.values(), key=len)
     return most if len(most) > 1 else most * 2
@@ -61,8 +66,8 @@ def _expect_rows(subject: SinglePass, asks: Sequence[Ask], seen: Outputs) -> Non
 
 def requests_of_many_rows_at_once(subject: SinglePass) -> str:
     """Requests with one to eight rows each, all at once, get each the answers to their own rows."""
-    most = min(subject.rows(), 8)
     asks = _rows(subject)
+    most = min(subject.fitting(asks[0].inputs), 8)
     sizes = [*range(1, most + 1), 1, most, 2]
     requests = [[asks[(place + row) % len(asks)] for row in range(size)] for place, size in enumerate(sizes)]
     answers = subject.burst([[ask.inputs for ask in rows] for rows in requests])
@@ -93,7 +98,8 @@ def alone_equals_among_many(subject: SinglePass) -> str:
 
 
 def _varied(subject: SinglePass) -> list[Ask]:
-    return [ask.trimmed(1 + place % 5) for place, ask in enumerate(subject.asks)]
+    most = min(5, max(1, subject.max_batch_size))
+    return [ask.trimmed(1 + place % most) for place, ask in enumerate(subject.asks)]
 
 
 def many_clients_at_once(subject: SinglePass) -> str:
@@ -139,7 +145,7 @@ def _busy(subject: SinglePass, row: Row) -> list[Row]:
     started = time.monotonic()
     subject.ask(row)
     rows = int(BUSY_SECONDS / (time.monotonic() - started))
-    return [row] * max(1, min(rows, BUSY_ROWS, subject.rows() // 2))
+    return [row] * max(1, min(rows, BUSY_ROWS, subject.fitting(row) // 2))
 
 
 def _counted(subject: SinglePass, before: Counters, requests: int) -> Counters:
@@ -186,4 +192,4 @@ def _longest(subject: SinglePass) -> Row:
         longest = Longest(subject)
         return longest.row(longest.most)
     except Skipped:
-        return subject.asks[0].inputs
+        return subject.asks[0].trimmed(1).inputs

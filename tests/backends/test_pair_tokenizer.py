@@ -47,20 +47,55 @@ def same_as(
     expected = reference(queries, documents, return_token_type_ids=True, **arguments)
     lengths = [len(ids) for ids in expected["input_ids"]]
     firsts = [[*types, 1].index(1) for types in expected["token_type_ids"]]
-    assert found.input_ids.tolist() == [[index for ids in expected["input_ids"] for index in ids]]
-    assert found.tokens.tolist() == [lengths]
-    assert found.widths.tolist() == [lengths]  # one row has no padding
-    assert found.extent.shape == (1, max(lengths))
-    assert found.first_tokens.tolist() == [firsts]
+    ids = [index for ids in expected["input_ids"] for index in ids]
+    assert found.input_ids.ravel().tolist()[: len(ids)] == ids
+    assert found.rows[:, 0].tolist() == lengths
+    assert found.rows[:, 2].tolist() == firsts
+    # what fills the last row up is the last pair's
+    assert found.rows[:-1, 1].tolist() == lengths[:-1]
+    assert found.rows[:, 1].sum() == found.input_ids.size < len(ids) + len(lengths)
+    assert max(lengths) <= found.extent.size < max(lengths) + len(lengths)
+    assert found.queries.tolist() == [[0]] * len(documents)
 
 
-def test_a_query_has_no_more_documents_than_it_may(encoder: LimitedEncoder) -> None:
-    asked = [(column("a"), row("b", "c")), (column("a"), row("b", "c", "d")), (column("a"), row("b"))]
-    first, second, third = answer(encoder, asked, most=2)
-    assert isinstance(first, Arrays)
-    assert isinstance(third, Arrays)
-    assert str(second) == "documents: 3 documents, a query may have 2; send them in several requests"
+def test_a_request_has_no_more_pairs_than_a_batch_has_rows(encoder: LimitedEncoder) -> None:
+    four = np.concatenate([row("b", "c"), row("d", "e")])
+    asked = [
+        (column("a"), row("b", "c", "d")),
+        (column("a"), row("b", "c", "d", "e")),
+        (column("a", "z"), four),
+        (column("a", "z", "y"), column("b", "c", "d")),
+    ]
+    first, *refused, last = answer(encoder, asked, most=3)
+    assert isinstance(first, Arrays) and isinstance(last, Arrays)
+    assert (len(first.rows), len(last.rows)) == (3, 3)
+    assert [str(one) for one in refused] == [
+        "documents: 4 documents, a request may have 3 in all; send them in several requests",
+        "documents: 2 queries with 2 documents each, a request may have 3 in all; "
+        "send them in several requests",
+    ]
     assert all(isinstance(found, Arrays) for found in answer(encoder, asked))
+
+
+def test_few_encodings_are_in_memory_at_the_same_time(encoder: LimitedEncoder) -> None:
+    class Watched(LimitedEncoder):
+        most = 0
+
+        def __init__(self) -> None:
+            self.__dict__.update(encoder.__dict__)
+
+        def encode(self, inputs: Any, offsets: bool = False) -> list[Any]:
+            self.most = max(self.most, len(inputs))
+            return super().encode(inputs, offsets)
+
+    watched = Watched()
+    documents = [f"{number} birds" for number in range(64)]
+    asked = [(column(query), row(*documents)) for query in ("a", "b", "c")]
+    for found, theirs in zip(answer(watched, asked), answer(encoder, asked), strict=True):
+        assert isinstance(found, Arrays) and isinstance(theirs, Arrays)
+        for mine, other in zip(found, theirs, strict=True):
+            np.testing.assert_array_equal(mine, other, strict=True)
+    assert watched.most == 64
 
 
 @pytest.mark.parametrize("names", [["input_ids", "attention_mask"], ["input_ids", "token_type_ids"]])
@@ -69,7 +104,7 @@ def test_types_are_told_unless_the_checkpoint_says_otherwise(names: list[str], t
     folder = words(tmp_path, vocabulary, "#", model_input_names=names)
     found = one(LimitedEncoder(folder, told()), column("a"), row("b a"))
     # "# a #" before "b a #"
-    assert found.first_tokens.tolist() == [[3 if "token_type_ids" in names else 6]]
+    assert found.rows[:, 2].tolist() == [3 if "token_type_ids" in names else 6]
 
 
 def test_pairs_are_those_of_transformers(encoder: LimitedEncoder, reference: Any) -> None:
@@ -99,35 +134,24 @@ def test_a_family_of_one_type_counts_all_tokens_as_the_first_text(tmp_path: Path
     encoder = LimitedEncoder(folder, told())
     same_as(AutoTokenizer.from_pretrained(folder), encoder, "hello", ["hello world", "", "lo"])
     found = one(encoder, column("hello"), row("hello world", ""))
-    assert found.first_tokens.tolist() == found.tokens.tolist()
+    assert found.rows[:, 2].tolist() == found.rows[:, 0].tolist()
 
 
 def test_pairs_of_several_queries_by_hand(tmp_path: Path) -> None:
     encoder = LimitedEncoder(words(tmp_path, ["a", "b", "c", "#"], special="#"), told(pad_id=9))
     documents = np.concatenate([row("b b", "c"), row("c", "")])
     found = one(encoder, column("a", "b a"), documents)
+    # 22 ids in 4 rows of 6
     assert found.input_ids.tolist() == [
-        [3, 0, 3, 1, 1, 3, 3, 0, 3, 2, 3],
-        [3, 1, 0, 3, 2, 3, 3, 1, 0, 3, 3],
+        [3, 0, 3, 1, 1, 3],
+        [3, 0, 3, 2, 3, 3],
+        [1, 0, 3, 2, 3, 3],
+        [1, 0, 3, 3, 9, 9],
     ]
-    assert found.tokens.tolist() == [[6, 5], [6, 5]]
-    assert found.widths.tolist() == [[6, 5], [6, 5]]
-    assert found.first_tokens.tolist() == [[3, 3], [4, 4]]
-
-
-def test_the_last_document_of_a_row_owns_its_padding(tmp_path: Path) -> None:
-    encoder = LimitedEncoder(words(tmp_path, ["a", "b", "#"], special="#"), told(pad_id=9))
-    found = one(encoder, column("a", "a"), np.concatenate([row("b", "b b b"), row("b", "")]))
-    assert found.input_ids.tolist() == [
-        [2, 0, 2, 1, 2, 2, 0, 2, 1, 1, 1, 2],
-        [2, 0, 2, 1, 2, 2, 0, 2, 2, 9, 9, 9],
-    ]
-    assert found.tokens.tolist() == [[5, 7], [5, 4]]
-    assert found.widths.tolist() == [[5, 7], [5, 7]]
-    assert found.widths.sum(axis=1).tolist() == [12, 12]
-    assert found.extent.shape == (2, 4)
-    for array in found:
-        assert array.dtype == np.int32
+    assert found.rows.tolist() == [[6, 6, 3], [5, 5, 3], [6, 6, 4], [5, 7, 4]]
+    assert found.queries.tolist() == [[0], [0], [1], [1]]
+    assert found.extent.shape == (4, 2)
+    assert {array.dtype for array in found} == {np.dtype(np.int32)}
 
 
 def test_requests_share_a_batch_without_meeting(encoder: LimitedEncoder) -> None:

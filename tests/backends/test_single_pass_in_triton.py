@@ -38,6 +38,7 @@ TEXT = {"max_tokens": 64, "truncate": False, "pad_id": 0}
 SETTINGS: dict[str, dict[str, Any]] = {
     "row_tokenizer": TEXT,
     "pair_tokenizer": TEXT,
+    "pair_scores": {},
     "entities": {"labels": LABELS, "strategy": "first"},
     "image": {
         "preprocessor": {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 48}},
@@ -150,15 +151,33 @@ def test_pairs_of_queries_and_documents(client: grpc.InferenceServerClient) -> N
     asked = [(column("fox?"), row(*TEXTS[:count])) for count in (1, 3, 7)]
     asked += [(column("a", "b"), np.concatenate([row("x", "y z"), row("", "u")]))]
     asked += [(column("fox?"), row("fine", LONG)), (column("fox?"), row())]
+    asked += [(column("fox?"), row(*["a"] * 65))]
     found = all_at_once(
         client, "pair_tokenizer", [{"query": query, "documents": documents} for query, documents in asked]
     )
     expected = pairs(LimitedEncoder(minilm(), TEXT), asked)
-    for one, theirs in zip(found[:-2], expected[:-2], strict=True):
+    for one, theirs in zip(found[:-3], expected[:-3], strict=True):
         assert not isinstance(theirs, ValueError)
         same(one, theirs._asdict())
-    assert "query with document 2 of 2: 105 tokens, the model reads at most 64" in str(found[-2])
-    assert "documents: 0 documents, a query needs at least 1" in str(found[-1])
+    assert "query with document 2 of 2: 105 tokens, the model reads at most 64" in str(found[-3])
+    assert "documents: 0 documents, a query needs at least 1" in str(found[-2])
+    # as many as its config says
+    assert "documents: 65 documents, a request may have 64 in all" in str(found[-1])
+
+
+def test_scores_of_pairs_go_back_to_their_queries(client: grpc.InferenceServerClient) -> None:
+    scores = np.arange(12, dtype=np.float32)[:, None]
+
+    def of(*queries: int) -> dict[str, np.ndarray]:
+        return {"scores": scores[: len(queries)], "queries": np.array(queries, np.int32)[:, None]}
+
+    asked = [of(0), of(0, 0, 0), of(0, 0, 1, 1, 2, 2), of(0, 1), of(0, 1, 1), of(1, 0), of(1, 1)]
+    found = all_at_once(client, "pair_scores", asked)
+    expected = [[[0]], [[0, 1, 2]], [[0, 1], [2, 3], [4, 5]], [[0], [1]]]
+    for one, theirs in zip(found[:4], expected, strict=True):
+        same(one, {"scores": np.array(theirs, np.float32)})
+    for one, queries in zip(found[4:], ("[0, 1, 1]", "[1, 0]", "[1, 1]"), strict=True):
+        assert f"queries: {queries}; send the same number of each query" in str(one)
 
 
 def test_entities_of_what_the_tokenizer_gave(client: grpc.InferenceServerClient) -> None:

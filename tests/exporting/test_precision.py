@@ -166,12 +166,13 @@ def test_how_large_the_channels_become_is_seen() -> None:
 @pytest.mark.parametrize("pairs", [False, True])
 def test_texts_at_random_are_what_a_graph_takes(pairs: bool) -> None:
     example = text_encoder.example(pairs)
-    found = outliers.texts(example, 100, 20)
+    found = outliers.texts(100, 20, pairs=pairs)
     assert [len(one["input_ids"]) for one in found] == [1, 2, 3, 4, 6, 8, 12, 16]
     for one in found:
         assert [(name, array.dtype, array.ndim) for name, array in one.items()] == [
             (name, np.dtype(np.int32), tensor.ndim) for name, tensor in example.items()
         ]
+        assert one["rows"].shape[1:] == example["rows"].shape[1:]
         assert 0 <= one["input_ids"].min() <= one["input_ids"].max() < 100
 
 

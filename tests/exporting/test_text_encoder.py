@@ -122,14 +122,13 @@ def batch(rows: Sequence[tuple[int, int]], pairs: bool = False) -> dict[str, Any
     # as Triton makes it: the longest may be told longer than it is
     sizes = {name: np.zeros(size, np.int32) for name, size in (("extent", 7), ("places", max(tokens) + 1))}
     flat_inputs = {"input_ids": input_ids, **sizes}
-    if not pairs:
-        return {**flat_inputs, "rows": told}
-    return {**flat_inputs, "tokens": tokens, "widths": widths, "first_tokens": (tokens + 1) // 2}
+    columns = [tokens, widths, *([(tokens + 1) // 2] if pairs else [])]
+    return {**flat_inputs, "rows": np.stack(columns, axis=1)}
 
 
 def texts(given: dict[str, Any]) -> list[Any]:
     """Return the ids of each row without its padding, int64 [1, tokens]."""
-    tokens, widths = given["rows"].T if "rows" in given else (given["tokens"], given["widths"])
+    tokens, widths = given["rows"][:, :2].T
     begins = np.cumsum([0, *widths])
     return [
         torch.tensor(given["input_ids"][begin : begin + length][None].astype(np.int64))
@@ -143,7 +142,7 @@ def wanted(model: Any, pipeline: str, given: dict[str, Any]) -> list[Any]:
     for number, ids in enumerate(texts(given)):
         more = {}
         if pipeline == "reranking" and model.config.model_type == "bert":
-            is_second = torch.arange(ids.shape[1]) >= int(given["first_tokens"][number])
+            is_second = torch.arange(ids.shape[1]) >= int(given["rows"][number, 2])
             more["token_type_ids"] = is_second.long()[None]
         with torch.no_grad():
             output = model(input_ids=ids, **more)
@@ -151,7 +150,7 @@ def wanted(model: Any, pipeline: str, given: dict[str, Any]) -> list[Any]:
             mean = output.last_hidden_state[0].mean(0)
             found.append((mean / mean.norm()).numpy())
         elif pipeline == "reranking":
-            found.append(torch.sigmoid(output.logits)[0, 0].numpy())
+            found.append(torch.sigmoid(output.logits)[0].numpy())
         else:
             found.append(torch.softmax(output.logits, -1)[0].numpy())
     return found

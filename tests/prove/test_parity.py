@@ -393,18 +393,16 @@ def test_pairs_lie_one_after_the_other():
     bare = {name: array.tolist() for name, array in pairs.feeds(batch, "without padding").items()}
     assert bare == {
         "input_ids": [5, 6, 7, 8, 9], "extent": [0] * 5, "places": [0] * 3,
-        "tokens": [3, 2], "widths": [3, 2], "first_tokens": [2, 1],
+        "rows": [[3, 3, 2], [2, 2, 1]],
     }  # fmt: skip
     padded = {name: array.tolist() for name, array in pairs.feeds(batch, "with padding").items()}
     assert padded == {
         "input_ids": [5, 6, 7, 0, 0, 0, 8, 9, 0, 0, 0],
         "extent": [0] * 8,
         "places": [0] * 6,
-        "tokens": [3, 2],
-        "widths": [6, 5],
-        "first_tokens": [2, 1],
+        "rows": [[3, 6, 2], [2, 5, 1]],
     }
-    assert [one.tolist() for one in pairs.split(np.array([0.5, 0.25]), batch)] == [[0.5], [0.25]]
+    assert [one.tolist() for one in pairs.split(np.array([[0.5], [0.25]]), batch)] == [[0.5], [0.25]]
 
 
 @pytest.mark.parametrize(

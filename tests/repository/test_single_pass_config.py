@@ -8,7 +8,6 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import (
     TYPE_INT32,
     BatchInput,
-    BatchOutput,
     ModelConfig,
     ModelInstanceGroup,
 )
@@ -158,21 +157,14 @@ def test_texts_of_any_lengths_share_a_batch(name):
     places_are_made_of_the_extent(encoder)
 
 
-def test_queries_with_any_number_of_documents_share_a_batch():
-    read, _ = configs("bge-reranker")
+def test_every_pair_is_a_row_of_the_batch_that_was_planned():
+    read, planned = configs("bge-reranker", Options(concurrency=7))
     encoder = read["mine_encoder"]
-    assert [one.name for one in encoder.input] == ["input_ids", "tokens", "widths", "first_tokens", "extent"]
-    assert all(one.allow_ragged_batch and list(one.dims) == [-1] for one in encoder.input)
+    dims = {one.name: (one.allow_ragged_batch, list(one.dims)) for one in encoder.input}
+    assert dims == {"input_ids": (True, [-1]), "rows": (False, [3]), "extent": (True, [-1])}
     places_are_made_of_the_extent(encoder)
-    (scattered,) = encoder.batch_output
-    assert scattered.kind == BatchOutput.BATCH_SCATTER_WITH_INPUT_SHAPE
-    assert (list(scattered.target_name), list(scattered.source_input)) == (["scores"], ["tokens"])
-    assert [one.name for one in encoder.output] == ["scores"]
-
-
-@pytest.mark.parametrize("name", [name for name in EVERY if name != "bge-reranker"])
-def test_no_other_output_is_scattered(name):
-    assert not any(config.batch_output for config in configs(name)[0].values())
+    assert [(one.name, list(one.dims)) for one in encoder.output] == [("scores", [1])]
+    assert encoder.max_batch_size == planned.memory.sequences == 7
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -20,7 +20,7 @@ PARTS = {
     "embedding": ["tiny_tokenizer", "tiny_encoder"],
     "classification": ["tiny_tokenizer", "tiny_encoder"],
     "token_classification": ["tiny_tokenizer", "tiny_encoder", "tiny_entities"],
-    "reranking": ["tiny_tokenizer", "tiny_encoder"],
+    "reranking": ["tiny_tokenizer", "tiny_encoder", "tiny_scores"],
     "image_classification": ["tiny_image", "tiny_encoder"],
     "tensors": [],
 }
@@ -91,7 +91,8 @@ def test_what_each_version_folder_holds(each):
     graph = {"model.onnx"}
     code = {"model.py", "settings.json"}
     tokenizer = code | {"tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"}
-    parts = {"tiny_encoder": graph, "tiny_tokenizer": tokenizer, "tiny_entities": code, "tiny_image": code}
+    parts = {"tiny_encoder": graph, "tiny_tokenizer": tokenizer}
+    parts |= dict.fromkeys(("tiny_entities", "tiny_image", "tiny_scores"), code)
     expected = {name: parts[name] for name in PARTS[each.pipeline]}
     assert held == {**expected, "tiny": front if expected else front | graph}
 
@@ -103,8 +104,6 @@ def test_what_the_models_are_told(each):
         for path in each.output.glob("*/*/settings.json")
     }
     tokenizer = {"max_tokens": 24, "truncate": False, "pad_id": 1, "lower_case": False}
-    if each.pipeline == "reranking":
-        tokenizer["max_documents"] = 64
     preprocessor = (
         json.loads((each.checkpoint / "preprocessor_config.json").read_text())
         if (each.pipeline == "image_classification")
@@ -114,6 +113,7 @@ def test_what_the_models_are_told(each):
         "tiny_tokenizer": tokenizer,
         "tiny_entities": {"labels": ["O", "B-PER", "I-PER"], "strategy": "simple"},
         "tiny_image": {"preprocessor": preprocessor},
+        "tiny_scores": {**tokenizer, "labels": []},
     }
     assert told == {name: parts[name] for name in PARTS[each.pipeline] if name != "tiny_encoder"}
 

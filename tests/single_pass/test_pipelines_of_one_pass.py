@@ -219,9 +219,17 @@ def test_pairs_too_long_and_queries_without_documents(served: Addresses, source:
         documents=texts("a", long).T,
     )
     refused(served, "tiny", "0 documents", query=["a"], documents=np.empty((1, 0), object))
-    most = served.ask("grpc", "tiny", query=["a"], documents=texts(*["b"] * 64).T)
-    assert most["scores"].shape == (1, 64)
-    refused(served, "tiny", "65 documents, a query may have 64", query=["a"], documents=texts(*["b"] * 65).T)
+    most = served.ask("grpc", "tiny", query=["a"], documents=texts(*["b"] * 8).T)
+    assert most["scores"].shape == (1, 8)
+    # the batch that was planned has 8 rows
+    refused(served, "tiny", "9 documents, a request may have 8", query=["a"], documents=texts(*["b"] * 9).T)
+    refused(
+        served,
+        "tiny",
+        "3 queries with 3 documents each, a request may have 8",
+        query=["a"] * 3,
+        documents=texts(*["b"] * 9).reshape(3, 3),
+    )
 
 
 # -- an image in, labels out ---------------------------------------------------------------------------------

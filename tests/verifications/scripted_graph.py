@@ -70,7 +70,7 @@ def texts(requests: Sequence[Arrays]) -> list[list[int]]:
     found = []
     for request in requests:
         flat, rows = request["input_ids"].reshape(-1), request["rows"]
-        for begin, (tokens, _) in zip(np.cumsum(rows[:, 1]) - rows[:, 1], rows, strict=True):
+        for begin, tokens in zip(np.cumsum(rows[:, 1]) - rows[:, 1], rows[:, 0], strict=True):
             found.append(flat[begin : begin + tokens].tolist())
     return found
 
@@ -98,22 +98,10 @@ def token_classification(requests: Sequence[Arrays]) -> list[Arrays]:
 
 
 def reranking(requests: Sequence[Arrays]) -> list[Arrays]:
-    """Return scores for input_ids, tokens, widths and first_tokens."""
-    return [{"scores": np.stack([_query(*row) for row in _rows(request)])} for request in requests]
-
-
-def _rows(request: Arrays) -> Any:
-    return zip(*(request[name] for name in ("input_ids", "tokens", "widths", "first_tokens")), strict=True)
-
-
-def _query(ids: np.ndarray, tokens: np.ndarray, widths: np.ndarray, first: np.ndarray) -> np.ndarray:
-    begins = np.cumsum(widths) - widths
-    return np.array(
-        [
-            pair_score(ids[begin : begin + count], of_first)
-            for begin, count, of_first in zip(begins, tokens, first, strict=True)
-        ]
-    )
+    """Return scores for input_ids and rows."""
+    firsts = [first for request in requests for first in request["rows"][:, 2]]
+    scores = np.array([[pair_score(*pair)] for pair in zip(texts(requests), firsts, strict=True)])
+    return shared(requests, "rows", scores=scores)
 
 
 def tabular(requests: Sequence[Arrays]) -> list[Arrays]:

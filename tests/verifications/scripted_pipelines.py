@@ -43,13 +43,7 @@ QUERIES = ("Which is a bird?", "Where is the dog?", "Say hello")
 ROWS = tuple((20.5 + number, number * 7, f"city {number % 4}") for number in range(8))
 IMAGES = tuple(b"IMAGE" + bytes([0xFF, number, 0x00, 0xFE]) * (number + 1) for number in range(6))
 
-_TEXT_SETTINGS = {
-    "max_tokens": MOST,
-    "truncate": False,
-    "pad_id": 0,
-    "lower_case": False,
-    "max_documents": 64,
-}
+_TEXT_SETTINGS = {"max_tokens": MOST, "truncate": False, "pad_id": 0, "lower_case": False}
 _STRING = Tensor("image", "STRING")
 _LABELLED = (Tensor("scores", "FP32", (len(LABELS),), labelled=True), Tensor("label", "STRING"))
 

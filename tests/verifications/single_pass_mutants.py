@@ -82,8 +82,8 @@ MUTANTS = (
         "documents_are_scored_alone golden_outputs_over_grpc",
         _graph(
             "ranks_encoder",
-            "np.stack([_query(*row) for row in _rows(request)])",
-            "softmax(np.stack([_query(*row) for row in _rows(request)]))",
+            'return shared(requests, "rows", scores=scores)\n\n\ndef tabular',
+            'return shared(requests, "rows", scores=softmax(scores.T).T)\n\n\ndef tabular',
         ),
     ),
     _mutant(

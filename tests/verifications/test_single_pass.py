@@ -77,6 +77,27 @@ def test_a_burst_tells_answers_and_errors_in_their_order(
         subject.counters()
 
 
+@pytest.mark.triton
+def test_of_queries_that_wait_together_no_more_pairs_are_computed_at_once_than_a_batch_holds(
+    boot: Callable[..., Server], tmp_path: Path
+) -> None:
+    scripted_pipelines.write(tmp_path / "repository", ["ranks"])
+    server = boot(tmp_path / "repository")
+    client = Client(server.http, server.grpc, None, read_repository(tmp_path / "repository").configs)
+    subject = SinglePass("ranks", tmp_path / "repository" / "ranks" / "1", client)
+    asks = [subject.asks[place % 3].trimmed(3 + place % 8) for place in range(24)]
+    answers = subject.burst([[ask.inputs] for ask in asks])
+    for ask, answer in zip(asks, answers, strict=True):
+        assert not isinstance(answer, TritonError)
+        subject.alike(ask.id, ask.outputs, subject.row(answer))
+    told = client.call("grpc", "get_inference_statistics", "ranks_encoder").model_stats[0]
+    sizes = {one.batch_size: one.compute_infer.count for one in told.batch_stats}
+    pairs = [len(ask.outputs["scores"]) for ask in asks]
+    assert sum(size * times for size, times in sizes.items()) == sum(pairs) == 156
+    assert max(pairs) < max(sizes) <= 64
+    assert told.execution_count < len(asks)
+
+
 # -- whether requests shared a batch -------------------------------------------------------------------------
 
 

@@ -36,7 +36,8 @@ def samples(asked: Asked) -> Samples:
     )
     tokenizer = AutoTokenizer.from_pretrained(asked.source)
     cases, asks = [], []
-    most = asked.settings.get("max_documents")
+    # each pair is a row of a batch
+    most = asked.max_batch_size
     for query in _QUERIES:
         read = [(text, _pair(tokenizer, query, text)) for text in texts()]
         fitting = [(text, pair) for text, pair in read if len(pair[0]) <= asked.most]
@@ -58,15 +59,16 @@ def samples(asked: Asked) -> Samples:
 
 
 def feeds(cases: Sequence[Case], layout: str) -> dict[str, Array]:
-    """Return ids [ids] of all pairs, sizes, and of each its tokens, width and tokens of the first text."""
+    """Return ids [ids] of all pairs, sizes, and rows [rows, 3]: tokens, width, tokens of the first text."""
     spare = _SPARE if layout == "with padding" else 0
     ids = [[*case.given[0], *[0] * spare] for case in cases]
     return {
         "input_ids": np.concatenate(ids).astype(np.int32),
         **sizes([len(case.given[0]) for case in cases], layout),
-        "tokens": np.array([len(case.given[0]) for case in cases], np.int32),
-        "widths": np.array([len(row) for row in ids], np.int32),
-        "first_tokens": np.array([case.given[1] for case in cases], np.int32),
+        "rows": np.array(
+            [[len(case.given[0]), len(row), case.given[1]] for case, row in zip(cases, ids, strict=True)],
+            np.int32,
+        ),
     }
 
 
