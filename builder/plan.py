@@ -13,7 +13,7 @@ from typing import Any, cast
 from builder import house
 from builder.ensemble import Facts, Member, Pipeline, Tensor
 from builder.errors import UsageError
-from builder.planning import generation, placement, versions
+from builder.planning import generation, placement, profile, versions
 from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
@@ -158,6 +158,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     support = _support(quantize, quantization, name, device, pipeline.precisions)
     if card and quantize == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
+    profile.require_choice(options.profiles, target.ENGINES[device])
     decided = kind.decide(Question(subject, options, name, target, quantization, card, split))
     container = versions.container(_usual_tag(target) if options.triton is None else options.triton)
     facts = replace(subject.facts, strings=target.STRINGS)

@@ -68,6 +68,19 @@ def read(option: str) -> tuple[Row, ...]:
     return tuple(Row(engine, at_once, median(values)) for at_once, values in sorted(rates.items()))
 
 
+def require_choice(options: Sequence[str], engines: Sequence[str]) -> None:
+    """Raise UsageError for a measurement, ENGINE=FILE, that can choose nothing between these engines."""
+    for option in options:
+        engine, equals, _ = option.partition("=")
+        if len(engines) == 1:
+            raise UsageError(
+                f"--profile {option}: there is no engine to choose, only {engines[0]} runs what is planned",
+                remedy="leave --profile out",
+            )
+        if equals and engine not in engines:
+            raise UsageError(f"--profile {option}", expected=f"a measurement of {' or '.join(engines)}")
+
+
 def choose(engines: Sequence[str], concurrency: int, rows: Sequence[Row]) -> Choice:
     """Return the engine that was fastest at the measured load nearest to `concurrency`.
 

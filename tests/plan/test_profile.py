@@ -81,6 +81,26 @@ def test_the_users_own_figures_replace_the_shipped_ones(tmp_path):
     assert planned["engine_why"].startswith("measured 100000 tokens/s at 16 at once; onnxruntime ")
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "minilm --profile onnxruntime=FILE",
+            ["only onnxruntime runs what is planned", "leave --profile out"],
+        ),
+        ("vit-base --gpu h200 --profile a=FILE", ["only onnxruntime runs"]),
+        ("iris --profile nothing", ["--profile nothing", "only onnxruntime runs"]),
+        ("llama-8b --gpu h200 --profile onnxruntime=FILE", ["only onnxruntime_genai runs"]),
+        ("smollm2 --profile vllm=FILE", ["--profile vllm=", "onnxruntime or onnxruntime_genai"]),
+    ],
+)
+def test_a_measurement_that_can_choose_nothing_is_refused(tmp_path, line, words):
+    file = measurement(tmp_path, c1=[10.0], c16=[50.0])
+    result = CliRunner().invoke(main, ["plan", *line.replace("FILE", str(file)).split()])
+    assert result.exit_code == 2
+    assert all(word in " ".join(result.stderr.split()) for word in words), result.stderr
+
+
 def test_the_shipped_profile_knows_every_cpu_engine_of_a_target_with_several():
     measured = {row.engine for row in profile.shipped()}
     from builder.targets import onnx
