@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from builder import files, house
-from builder.deploying.probes import Probe
 from builder.deployment import ENVIRONMENT, EXIT_TIMEOUT, MODELS, PORTS, Deployment, tritonserver
 from builder.errors import RepositoryError
+from builder.probes import Probe
 
 COMPOSE = ("Dockerfile", "compose.yaml")
 """The files of `deploy compose`, in the order in which they are written."""

@@ -11,10 +11,10 @@ from typing import Any
 from builder import layout
 from builder.check import check_layout
 from builder.deploying import choices, packages
-from builder.deploying.probes import Probe, probes
 from builder.errors import RepositoryError
 from builder.exporting import fused_attention
 from builder.planning.versions import Container
+from builder.probes import Probe, probes
 
 MODELS = "/models"
 """Where a container finds the repository."""

@@ -1,1 +1,1 @@
-"""What a deployment is read from: the fronts' probes, the packages, what the options may say."""
+"""What a deployment is read from: the packages, what the options may say."""

@@ -9,9 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from builder import probes
 from builder.errors import ServeError
 from builder.finding import Finding
 from builder.layout import Layout, Model
+from builder.probes import Probe
 from builder.server import Server
 from builder.serving import rest, triton_log
 
@@ -22,7 +24,6 @@ _INSTALL = (
     "install what brings the Python module {module} where the models run; the embedded server's run in the "
     "environment of builder itself"
 )
-_PROBE_TEXT = "Hello"
 # Seconds of further responses that are read from a model that cannot be told to stop. Leaving sooner is
 # not free: Triton 2.51 dies of SIGSEGV when it is stopped while a model sends to a client that has left.
 _PROBE_PATIENCE = 5.0
@@ -97,32 +98,43 @@ def require_answers(server: Server, layout: Layout, deadline: float) -> None:
 
     Models we know nothing of were READY, and that is all one can ask of them.
     """
-    texts = [model for model in layout.models.values() if _takes_only_text(model)]
-    fronts = [model for model in texts if model.has_manifest]
-    for model in fronts or [model for model in texts if _is_decoupled(model)]:
-        _probe(server, model, deadline)
+    models = [model for model in layout.models.values() if model.config is not None]
+    fronts = [model for model in models if model.has_manifest]
+    for model in fronts or [model for model in models if _is_decoupled(model) and _takes_only_text(model)]:
+        _require_answer(server, probes.probe(model), deadline)
 
 
-def _probe(server: Server, model: Model, deadline: float) -> None:
-    request: dict[str, object] = {"text_input": _PROBE_TEXT}
-    if "max_tokens" in model.inputs():
-        request["max_tokens"] = 1
-    problem = "no response at all"
-    enough = time.monotonic() + _PROBE_PATIENCE
-    path = f"/v2/models/{model.name}/generate_stream"
+def _require_answer(server: Server, probe: Probe, deadline: float) -> None:
+    timeout = max(1.0, deadline - time.monotonic())
     try:
-        for event in rest.stream(server.http, path, request, timeout=max(1.0, deadline - time.monotonic())):
-            problem = str(event.get("error", ""))
-            if problem or time.monotonic() > enough:
-                break
+        streams = probe.path.endswith("/generate")
+        problem = _streamed(server, probe, timeout) if streams else _answered(server, probe, timeout)
     except (OSError, http.client.HTTPException) as error:
         problem = f"{type(error).__name__}: {error}"
     if problem:
         raise ServeError(
-            f"{model.name} is READY, but its first request ({_PROBE_TEXT!r}) failed: {_readable(problem)}",
+            f"{probe.model} is READY, but its first request to {probe.path} failed: {_readable(problem)}",
             expected="an answer",
             remedy=_see_log(server),
         )
+
+
+def _streamed(server: Server, probe: Probe, timeout: float) -> str:
+    """Return what is wrong with an answer that comes in parts, "" for nothing."""
+    problem = "no response at all"
+    enough = time.monotonic() + _PROBE_PATIENCE
+    for event in rest.stream(server.http, f"{probe.path}_stream", probe.body, timeout=timeout):
+        problem = str(event.get("error", ""))
+        if problem or time.monotonic() > enough:
+            break
+    return problem
+
+
+def _answered(server: Server, probe: Probe, timeout: float) -> str:
+    """Return what is wrong with an answer that comes at once, "" for nothing."""
+    method = "GET" if probe.body is None else "POST"
+    status, said = rest.call(server.http, method, probe.path, body=probe.body, timeout=timeout)
+    return "" if status == 200 else str(said.get("error", said) if isinstance(said, dict) else said)
 
 
 def _takes_only_text(model: Model) -> bool:

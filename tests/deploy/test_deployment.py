@@ -12,9 +12,9 @@ import pytest
 
 from builder import house, layout
 from builder.deploying import packages
-from builder.deploying.probes import probes
 from builder.deployment import Options, deployment, tritonserver
 from builder.errors import RepositoryError, UsageError
+from builder.probes import probes
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "scripts" / "constraints.txt"
 

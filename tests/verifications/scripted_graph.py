@@ -55,7 +55,7 @@ def row_scores(age: float, visits: int, city: bytes) -> np.ndarray:
 
 def image_scores(data: bytes) -> np.ndarray:
     """Return the probability of each of LABELS for an image; raise ValueError for what is none."""
-    if not data.startswith(b"IMAGE"):
+    if not data.startswith((b"IMAGE", b"BM")):
         raise ValueError("image: not a file of a format known here; send a file that begins with IMAGE")
     return softmax(4 * drawn(data, len(LABELS)))
 

@@ -191,7 +191,7 @@ MUTANTS = (
         "table",
         "a column has another type",
         "another_type golden_outputs_over_grpc config_over_http config_over_grpc metadata_over_grpc",
-        _config("table", 'name: "age"\n  data_type: TYPE_FP32', 'name: "age"\n  data_type: TYPE_INT64'),
+        _config("table", 'name: "visits"\n  data_type: TYPE_INT64', 'name: "visits"\n  data_type: TYPE_FP32'),
     ),
     _mutant(
         "table",
