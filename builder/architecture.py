@@ -171,6 +171,13 @@ class SinglePass(Architecture, Protocol):
     def dimensions(self, config: Mapping[str, Any]) -> EncoderDimensions | VisionDimensions: ...
 
 
+class Vision(SinglePass, Protocol):
+    """A family that looks at images."""
+
+    IMAGE_PROCESSOR: str
+    """transformers' class that prepares images where a checkpoint names none."""
+
+
 def names() -> list[str]:
     """Return the names of the files in `architectures/`: model types, with _ for -."""
     return house.plugin_names("architectures")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from builder import encoder, pooling
+from builder import architecture, encoder, house, pooling, vision
 from builder.ensemble import Facts, Tensor
 from builder.errors import SourceError
 from builder.source import read_json
@@ -60,21 +60,32 @@ def _hidden_size(config: Mapping[str, Any]) -> Any:
     return size
 
 
+def preprocessor(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return preprocessor_config.json, with the class of the family where it names none; {} without one."""
+    told = read_json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
+    if told and not (told.get("image_processor_type") or told.get("feature_extractor_type")):
+        family = cast(architecture.Vision, architecture.load(str(config.get("model_type"))))
+        told["image_processor_type"] = family.IMAGE_PROCESSOR
+    return told
+
+
 def _image(config: Mapping[str, Any], folder: Path | None) -> tuple[int, int, int]:
     """Return channels, height and width of what the graph takes: what the preparation makes of any image."""
-    side: Any = None
-    if folder and (folder / PREPROCESSOR).is_file():
-        told = read_json(folder / PREPROCESSOR)
-        side = told.get("crop_size") if told.get("do_center_crop") else told.get("size")
-    side = side if side is not None else config.get("image_size", 224)
-    if isinstance(side, Mapping):
-        height = side.get("height", side.get("shortest_edge"))
-        width = side.get("width", side.get("shortest_edge"))
-    else:
-        height = width = side
-    if not isinstance(height, int) or not isinstance(width, int):
-        raise SourceError(f"{PREPROCESSOR} says a size of {side}", expected="height and width")
-    return int(config.get("num_channels", 3)), height, width
+    told = preprocessor(config, folder) if folder else {}
+    height, width = _prepared(told) if told else vision.image_size(config)
+    return vision.channels(config), height, width
+
+
+def _prepared(told: Mapping[str, Any]) -> tuple[int, int]:
+    """Return height and width as the model that prepares images will make them, by its own code."""
+    preparation = house.load_file(house.folder("backends") / "image" / "configuration.py")
+    try:
+        size: tuple[int, int] = preparation.read(told).size
+    except (ValueError, TypeError) as error:
+        raise SourceError(
+            str(error), remedy="take preprocessor_config.json from the model's own repository again"
+        ) from error
+    return size
 
 
 def _tensor(told: Mapping[str, Any]) -> Tensor:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -47,5 +48,7 @@ def load_file(path: Path) -> ModuleType:
     if specification is None or specification.loader is None:
         raise UsageError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(specification)
+    # a dataclass looks its module up here
+    sys.modules[specification.name] = module
     specification.loader.exec_module(module)
     return module

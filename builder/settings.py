@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from builder import pooling, source
+from builder import facts, pooling, source
 from builder.errors import ConversionError
 from builder.facts import PREPROCESSOR
 from builder.plan import Plan
@@ -35,7 +35,7 @@ def _of_single_pass(plan: Plan, folder: Path) -> dict[str, Any]:
         "lower_case": bool(found and found.lower_case),
         "labels": list(plan.facts.labels),
         "strategy": "simple",
-        "preprocessor": _json(folder / PREPROCESSOR),
+        "preprocessor": facts.preprocessor(config, folder),
     }
     if "preprocessor" in wanted and not every["preprocessor"]:
         raise ConversionError(

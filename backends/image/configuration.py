@@ -72,7 +72,9 @@ def read(preprocessor: Mapping[str, Any]) -> Configuration:
         ValueError: it is of no class that is known here, or images would come out in different sizes.
     """
     name = _class(preprocessor)
-    told = {**_EVERY, **CLASSES[name], **{key: one for key, one in preprocessor.items() if one is not None}}
+    # null leaves a number to the class, but turns a step off
+    said = {key: one for key, one in preprocessor.items() if one is not None or key.startswith("do_")}
+    told = {**_EVERY, **CLASSES[name], **said}
     shortest, exact, crop = _resizing(name, told) if told["do_resize"] else (None, None, None)
     if told.get("do_center_crop"):
         crop = _pair("crop_size", told.get("crop_size"))

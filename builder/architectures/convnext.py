@@ -12,6 +12,7 @@ from builder.weights import Weight
 HUGGING_FACE_CLASS: str = "ConvNextForImageClassification"
 PIPELINES: tuple[str, ...] = vision.PIPELINES
 EXPORTER: str = vision.EXPORTER
+IMAGE_PROCESSOR: str = "ConvNextImageProcessor"
 PREFIX: str = "convnext"
 
 EXPANSION = 4

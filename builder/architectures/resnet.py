@@ -13,6 +13,7 @@ from builder.weights import Weight
 HUGGING_FACE_CLASS: str = "ResNetForImageClassification"
 PIPELINES: tuple[str, ...] = vision.PIPELINES
 EXPORTER: str = vision.EXPORTER
+IMAGE_PROCESSOR: str = "ConvNextImageProcessor"
 PREFIX: str = "resnet"
 
 REDUCTION = 4

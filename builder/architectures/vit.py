@@ -12,6 +12,7 @@ from builder.weights import Weight, parameters
 HUGGING_FACE_CLASS: str = "ViTForImageClassification"
 PIPELINES: tuple[str, ...] = vision.PIPELINES
 EXPORTER: str = vision.EXPORTER
+IMAGE_PROCESSOR: str = "ViTImageProcessor"
 PREFIX: str = "vit"
 
 REQUIRED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size",

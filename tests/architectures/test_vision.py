@@ -19,12 +19,22 @@ VARIANTS = [
 ]
 
 
+def processor_of(model_type):
+    """Return the class that transformers takes for a checkpoint that names none."""
+    automatic = pytest.importorskip("transformers.models.auto.image_processing_auto")
+    found = automatic.IMAGE_PROCESSOR_MAPPING_NAMES[model_type]
+    # until transformers 5: the slow class and the fast one
+    name = found["pil"] if isinstance(found, dict) else found[0]
+    return name.removesuffix("Pil")
+
+
 @pytest.mark.parametrize("model_type", single_pass.VISION)
 def test_every_family_keeps_the_protocol(model_type):
     family = architecture.load(model_type)
     assert family.HUGGING_FACE_CLASS.endswith(HEAD)
     assert family.PIPELINES == ("image_classification",)
     assert family.EXPORTER == "image_encoder"
+    assert processor_of(model_type) == family.IMAGE_PROCESSOR
     found = family.dimensions(single_pass.config(model_type, HEAD))
     assert found.context_length == 1
     assert found.activation_elements(1) == found.activation_elements(50) > 0

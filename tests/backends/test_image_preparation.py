@@ -70,6 +70,7 @@ PREPROCESSORS = {
     },
     "clip-2021": {"feature_extractor_type": "CLIPFeatureExtractor", "size": 224, "crop_size": 224},
     "deit": {"image_processor_type": "DeiTImageProcessor"},
+    "deit-that-does-not-crop": {"image_processor_type": "DeiTImageProcessor", "do_center_crop": None},
     "siglip": {"image_processor_type": "SiglipImageProcessor", "resample": 3, "image_mean": 0.4},
 }
 NAMES = {"ConvNextFeatureExtractor": "ConvNext", "ViTFeatureExtractor": "ViT", "CLIPFeatureExtractor": "CLIP"}
