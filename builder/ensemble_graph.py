@@ -5,7 +5,7 @@ Triton: core/src/ensemble_scheduler/ensemble_utils.cc.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -160,18 +160,18 @@ def streams(model: Model, repository: Layout) -> bool:
     return False
 
 
-def reached(model: Model) -> set[str]:
-    """Return the ensemble tensors that get a value once the inputs have theirs."""
+def reached(model: Model, without: Collection[int] = ()) -> set[str]:
+    """Return the ensemble tensors that get a value once the inputs have theirs, some steps left out."""
     known: set[str] = set()
     written = [tuple(step.output_map.values()) for step in steps(model)]
     lacking = [set(step.input_map.values()) for step in steps(model)]
     readers: dict[str, list[int]] = {}
     for place, tensors in enumerate(lacking):
-        for tensor in tensors:
+        for tensor in tensors if place not in without else ():
             readers.setdefault(tensor, []).append(place)
     found = [tensor.name for tensor in model.config.input]
     for place, tensors in enumerate(lacking):
-        found += [] if tensors else written[place]
+        found += [] if tensors or place in without else written[place]
     while found:
         tensor = found.pop()
         for place in readers.get(tensor, ()) if tensor not in known else ():

@@ -1,11 +1,11 @@
-"""TRN728-TRN730: what Triton takes in an ensemble, and its clients regret."""
+"""TRN728-TRN730 and TRN732: what Triton takes in an ensemble, and its clients regret."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from builder import ensemble_graph
+from builder import ensemble_graph, ensemble_pruning
 from builder.completion import completes
 from builder.layout import Layout, Model
 from builder.rule import Fault, Host, rule
@@ -220,4 +220,69 @@ def step_without_batches(model: Model, config: Any, repository: Layout, host: Ho
                 f"ensemble {model.name} takes batches of {config.max_batch_size}, {part.name} takes none: "
                 "Triton refuses each of two or more",
                 f"write max_batch_size in {part.name} if its code can, or remove that of {model.name}",
+            )
+
+
+@rule("TRN732", "warning")
+def output_refused_alone(model: Model) -> Iterator[Fault]:
+    """Every output of an ensemble can be asked for alone.
+
+    Triton leaves out the steps that a request does not need, and with them a step whose output another step
+    takes, or whose output nothing but the client takes: it then answers "unexpected deadlock, at least one
+    output is not set while no more ensemble steps can be made". Who asks for all outputs sees nothing of it.
+
+    Bad:
+        platform: "ensemble"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "middle" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "first" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "middle" }
+          }
+          step {
+            model_name: "second" model_version: -1
+            input_map { key: "X" value: "middle" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+    Good:
+        platform: "ensemble"
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "middle" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+        ensemble_scheduling {
+          step {
+            model_name: "first" model_version: -1
+            input_map { key: "X" value: "X" }
+            output_map { key: "Y" value: "between" }
+          }
+          step {
+            model_name: "handing_on" model_version: -1
+            input_map { key: "X" value: "between" }
+            output_map { key: "X_as_it_came" value: "middle" }
+            output_map { key: "Y" value: "Y" }
+          }
+        }
+        == handing_on/config.pbtxt
+        input { name: "X" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "X_as_it_came" data_type: TYPE_FP32 dims: [ 4 ] }
+        output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
+    """
+    taken = {tensor for step in ensemble_graph.steps(model) for tensor in step.input_map.values()}
+    remedy = (
+        "let the step that takes it hand it on as an output of its own"
+        if taken.intersection(model.outputs())
+        else "let the first step have an output that another step takes"
+    )
+    refused = ensemble_pruning.refused_alone(model)
+    for place, name in enumerate(model.outputs()):
+        if name in refused:
+            yield Fault(
+                ("output", place),
+                f"who asks ensemble {model.name} for {name} alone gets an error: unexpected deadlock",
+                f"{remedy}, or have all clients ask for all outputs; where they do, write "
+                f"`# check: ignore TRN732` into {model.name}'s config.pbtxt",
             )
