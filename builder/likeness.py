@@ -18,13 +18,22 @@ ENTITIES = "entities"
 Numbers = NDArray[np.float64]
 
 
-def require_alike(what: str, wanted: Any, seen: Any, tolerance: Tolerance, *, entities: bool = False) -> None:
+def require_alike(
+    what: str,
+    wanted: Any,
+    seen: Any,
+    tolerance: Tolerance,
+    *,
+    scale: Sequence[float] = (),
+    entities: bool = False,
+) -> None:
     """Raise Mismatch, which says `what`, unless `seen` is as near to `wanted` as the tolerance allows.
 
     Texts and whole numbers must be the same. Other numbers must have the same shape; be as near as
     `tolerance.error`, which counts for numbers up to 1 and grows with larger ones; point in the direction of
-    `tolerance.cosine`; and be about as large, of which a direction says nothing. With `entities` both are
-    JSON lists of entities, whose scores alone may differ.
+    `tolerance.cosine`; and be about as large, of which a direction says nothing. With `scale`, a size for
+    each of the numbers, they must be as near as that share of it, and no more. With `entities` both are JSON
+    lists of entities, whose scores alone may differ.
     """
     values, expected = readable(seen), readable(wanted)
     if entities:
@@ -35,7 +44,15 @@ def require_alike(what: str, wanted: Any, seen: Any, tolerance: Tolerance, *, en
         same = flat(values) == flat(expected)
         expect(same, f"{what} is {_some(flat(values))}, expected {_some(flat(expected))}")
         return
-    _require_numbers(what, np.asarray(expected, np.float64), array.astype(np.float64), tolerance)
+    numbers = np.asarray(expected, np.float64), array.astype(np.float64)
+    expect(
+        numbers[1].shape == numbers[0].shape,
+        f"{what} has shape {[*numbers[1].shape]}, expected {[*numbers[0].shape]}",
+    )
+    if scale:
+        _require_in_scale(what, *numbers, tolerance.error * np.asarray(scale))
+    else:
+        _require_numbers(what, *numbers, tolerance)
 
 
 def spread(tolerance: Tolerance) -> float:
@@ -43,8 +60,13 @@ def spread(tolerance: Tolerance) -> float:
     return math.sqrt(2 * (1 - tolerance.cosine))
 
 
+def _require_in_scale(what: str, wanted: Numbers, seen: Numbers, most: Numbers) -> None:
+    finite = np.isfinite(wanted)
+    _require_near(what, wanted[~finite], seen[~finite], 0.0)
+    _require_near(what, wanted[finite], seen[finite], np.broadcast_to(most, wanted.shape)[finite])
+
+
 def _require_numbers(what: str, wanted: Numbers, seen: Numbers, tolerance: Tolerance) -> None:
-    expect(seen.shape == wanted.shape, f"{what} has shape {[*seen.shape]}, expected {[*wanted.shape]}")
     left, right = wanted.reshape(-1), seen.reshape(-1)
     finite = np.isfinite(left)
     _require_near(what, left[~finite], right[~finite], 0.0)
@@ -68,17 +90,18 @@ def _require_numbers(what: str, wanted: Numbers, seen: Numbers, tolerance: Toler
     )
 
 
-def _require_near(what: str, wanted: Numbers, seen: Numbers, most: float) -> None:
+def _require_near(what: str, wanted: Numbers, seen: Numbers, most: float | Numbers) -> None:
     if np.array_equal(wanted, seen, equal_nan=True):
         return
+    room = np.broadcast_to(np.asarray(most, np.float64), wanted.shape)
     with np.errstate(invalid="ignore"):
         # not a number is further off than any number
         off = np.nan_to_num(np.abs(wanted - seen), nan=np.inf)
-    place = int(off.argmax())
+        place = int(np.where(np.isfinite(room), off - room, off).argmax())
     expect(
-        float(off[place]) <= most and np.isfinite(seen[place]),
+        float(off[place]) <= room[place] and np.isfinite(seen[place]),
         f"{what} is {seen[place]:.6g} at {place}, expected {wanted[place]:.6g}: "
-        f"off by {off[place]:.2e}, at most {most:.1e}",
+        f"off by {off[place]:.2e}, at most {room[place]:.1e}",
     )
 
 

@@ -47,12 +47,16 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What golden.json holds; `batched` names the model of the deployment that computes batches."""
+    """What golden.json holds; `batched` names the model of the deployment that computes batches.
+
+    `scale` has for an output in units of its own the size by which an error in each of its numbers counts.
+    """
 
     asks: tuple[Ask, ...]
     refusals: tuple[Refusal, ...]
     tolerance: Tolerance
     batched: str
+    scale: Mapping[str, tuple[float, ...]]
 
 
 def read_recorded(path: Path) -> Recorded:
@@ -69,6 +73,7 @@ def read_recorded(path: Path) -> Recorded:
             ),
             Tolerance(**{name: float(value) for name, value in told["tolerance"].items()}),
             str(told["batched"]),
+            {name: tuple(map(float, values)) for name, values in told.get("scale", {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise VerifyError(

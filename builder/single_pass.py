@@ -51,7 +51,7 @@ class SinglePass:
         self.client = client
         recorded = read_recorded(folder / "golden.json")
         self.asks, self.refusals = recorded.asks, recorded.refusals
-        self.tolerance, self.batched = recorded.tolerance, recorded.batched
+        self.tolerance, self.scale, self.batched = recorded.tolerance, recorded.scale, recorded.batched
 
     # -- what the folder says ---------------------------------------------------------------------
 
@@ -178,7 +178,12 @@ class SinglePass:
         for name, value in wanted.items():
             expect(name in seen, f"{what}: no output {name}, only {', '.join(seen)}")
             likeness.require_alike(
-                f"{what}: {name}", value, seen[name], self.tolerance, entities=name == likeness.ENTITIES
+                f"{what}: {name}",
+                value,
+                seen[name],
+                self.tolerance,
+                scale=self.scale.get(name, ()),
+                entities=name == likeness.ENTITIES,
             )
 
     # -- Triton's own counters --------------------------------------------------------------------

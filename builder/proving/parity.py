@@ -39,10 +39,11 @@ def cosine(one: Array, other: Array) -> float:
     return float(left @ right / size)
 
 
-def distance(one: Array, other: Array) -> float:
+def distance(one: Array, other: Array, scale: Array | None = None) -> float:
     """Return the largest difference of two numbers at the same place, of texts 0 where all are equal.
 
-    It is infinite where the shapes, the texts, or one of two infinite numbers differ.
+    It is infinite where the shapes, the texts, or one of two infinite numbers differ. With `scale`, as large
+    as both, each counts as a share of that.
     """
     if np.shape(one) != np.shape(other):
         return float("inf")
@@ -50,7 +51,8 @@ def distance(one: Array, other: Array) -> float:
         return 0.0 if np.array_equal(one, other) else float("inf")
     left, right = np.asarray(one, np.float64), np.asarray(other, np.float64)
     apart = left != right
-    return float(np.abs(left[apart] - right[apart]).max(initial=0.0))
+    units = np.ones_like(left) if scale is None else scale
+    return float((np.abs(left[apart] - right[apart]) / units[apart]).max(initial=0.0))
 
 
 def _are_numbers(*arrays: Array) -> bool:
@@ -93,16 +95,14 @@ def compare(session: Any, sampling: Sampling, found: Samples, asked: Asked) -> l
             (output,) = session.run([asked.main], sampling.feeds(batch, layout))
             for case, seen in zip(batch, sampling.split(output, batch), strict=True):
                 first = alone.setdefault(case.id, seen)
-                if distance(case.expected, seen) >= distance(
-                    case.expected, furthest.get(case.id, case.expected)
-                ):
+                before = furthest.get(case.id, case.expected)
+                if distance(case.expected, seen, found.scale) >= distance(case.expected, before, found.scale):
                     furthest[case.id] = seen
-                _note(rows[case.id], case, seen, first, f"{len(batch)} together, {layout}")
+                where = f"{len(batch)} together, {layout}"
+                _note(rows[case.id], case, seen, first, where, found.scale)
         print(f"compared {number + 1}/{len(every)}", flush=True)  # noqa: T201
     if all(np.size(case.expected) == 1 for case in found.cases):
         _compare_together(rows, found.cases, furthest)
-    for row in rows.values():
-        row["error"], row["drift"] = row["error"] / found.scale, row["drift"] / found.scale
     return list(rows.values())
 
 
@@ -116,15 +116,17 @@ def _compare_together(
         row["cosine"] = likeness
 
 
-def _note(row: dict[str, Any], case: Case, seen: Array, alone: Array, where: str) -> None:
-    error = distance(case.expected, seen)
+def _note(
+    row: dict[str, Any], case: Case, seen: Array, alone: Array, where: str, scale: Array | None
+) -> None:
+    error = distance(case.expected, seen, scale)
     likeness = cosine(case.expected, seen) if np.shape(case.expected) == np.shape(seen) else 0.0
     # not a number is worse than all, and numpy keeps it
     if not (error <= row["error"] or np.isnan(row["error"])):
         row["where"] = where
     row["error"] = float(np.maximum(row["error"], error))
     row["cosine"] = float(np.minimum(row["cosine"], likeness))
-    row["drift"] = float(np.maximum(row["drift"], distance(alone, seen)))
+    row["drift"] = float(np.maximum(row["drift"], distance(alone, seen, scale)))
 
 
 def likeness_kept(session: Any, sampling: Sampling, texts: Sequence[Case], main: str) -> float | None:
@@ -137,10 +139,6 @@ def likeness_kept(session: Any, sampling: Sampling, texts: Sequence[Case], main:
         [cosine(texts[left].expected, texts[right].expected) for left, right in pairs],
         [cosine(seen[left], seen[right]) for left, right in pairs],
     )
-
-
-def _scaled(tolerance: dict[str, float], scale: float) -> dict[str, float]:
-    return {"error": tolerance["error"] * scale} if "error" in tolerance else {}
 
 
 def load(model: Path, device: str) -> Any:
@@ -187,7 +185,8 @@ def main(request: Path) -> None:
         "kind": "single_pass",
         "model": asked.name,
         "pipeline": asked.pipeline,
-        "tolerance": {**tolerance, **_scaled(tolerance, found.scale)},
+        "tolerance": tolerance,
+        **({} if found.scale is None else {"scale": {asked.main: found.scale.tolist()}}),
         "batched": batched,
         "max_batch_size": asked.max_batch_size,
         "asks": found.asks,

@@ -61,15 +61,15 @@ class Samples:
     """All that one sort of input is proven by.
 
     `asks` and `refuses` are entries of golden.json, in the front's own tensors. `texts` are the cases of
-    real texts, whose likeness to each other an embedding must keep. Errors are counted in `scale`: 1 but for
-    predictions in units of their own, whose largest it is.
+    real texts, whose likeness to each other an embedding must keep. `scale` is there for answers in units of
+    their own: an error in each of their numbers counts as a share of it.
     """
 
     cases: Sequence[Case]
     asks: Sequence[Mapping[str, Any]]
     refuses: Sequence[Mapping[str, Any]] = ()
     texts: Sequence[Case] = field(default=())
-    scale: float = 1.0
+    scale: Array | None = None
 
 
 class Sampling(Protocol):

@@ -149,6 +149,29 @@ def _judge(wanted: Any, seen: Any, tolerance: Tolerance, **options: Any) -> str:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "seen", "scale", "said"),
+    [
+        # a thousandth of how far a regressor's answers lie apart, whatever their size
+        ([2e-6], np.array([2.0009e-6]), [1e-6], ""),
+        ([2e-6], np.array([2.0011e-6]), [1e-6], "off by 1.10e-09, at most 1.0e-09"),
+        ([3e6], np.array([3e6 + 0.9]), [1e3], ""),
+        ([3e6], np.array([3e6 - 1.1]), [1e3], "off by 1.10e+00, at most 1.0e+00"),
+        # each number in its own units, and no direction beside
+        ([3e6, 1e-3], np.array([3e6 + 900, 1.0009e-3]), [1e6, 1e-3], ""),
+        ([3e6, 1e-3], np.array([3e6 + 900, 1.0011e-3]), [1e6, 1e-3], "is 0.0010011 at 1, expected 0.001"),
+        ([0.0, 0.0], np.array([1e-9, 0.0]), [1.0, 1.0], ""),
+        ([1.0, np.inf], np.array([1.0, np.inf]), [1.0, 1.0], ""),
+        ([1.0, np.inf], np.array([1.0, 2.0]), [1.0, 1.0], "is 2 at 0, expected inf"),
+        ([1.0], np.array([np.nan]), [1.0], "is nan"),
+        ([1.0], np.array([1.0, 1.0]), [1.0], "shape [2], expected [1]"),
+    ],
+)
+def test_near_is_a_share_of_the_scale(wanted: Any, seen: Any, scale: Any, said: str) -> None:
+    found = _judge(wanted, seen, FP32, scale=scale)
+    assert found == "" if not said else said in found, found
+
+
+@pytest.mark.parametrize(
     ("wanted", "seen", "tolerance", "said"),
     [
         ([0.6, 0.8], np.array([0.6009, 0.8]), FP32, ""),
@@ -250,6 +273,9 @@ def test_bytes_and_infinity_are_read(tmp_path: Path) -> None:
     recorded = read_recorded(path)
     assert recorded.asks[0].inputs == {"image": [b"\xff\x00"]}
     assert recorded.tolerance == Tolerance(0.99, float("inf"))
+    assert recorded.scale == {}
+    path.write_text(_golden(scale={"prediction": [2, 0.5]}))
+    assert read_recorded(path).scale == {"prediction": (2.0, 0.5)}
 
 
 @pytest.mark.parametrize(
@@ -264,6 +290,7 @@ def test_bytes_and_infinity_are_read(tmp_path: Path) -> None:
         (_golden(asks=[{"id": "one"}]), "cannot be read: KeyError: 'inputs'"),
         (_golden(tolerance=[1]), "cannot be read: AttributeError"),
         (_golden(tolerance={"cosinus": 1}), "cannot be read: TypeError"),
+        (_golden(scale={"prediction": 1}), "cannot be read: TypeError"),
     ],
 )
 def test_a_recording_that_is_wrong_says_so(tmp_path: Path, text: str | None, said: str) -> None:
