@@ -17,7 +17,16 @@ import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from backends.onnxruntime import batch, completion, options, replaying, sessions, spreading, tensors
+from backends.onnxruntime import (
+    answering,
+    batch,
+    completion,
+    options,
+    replaying,
+    sessions,
+    spreading,
+    tensors,
+)
 
 Given = Mapping[int, Mapping[str, Any]]
 
@@ -47,6 +56,13 @@ class TritonPythonModel:
         scalars = [tensor.name for tensor in (*graph.inputs, *graph.defaults) if not tensor.shape]
         self.layout = batch.layout(config, scalars)
         self.spread = spreading.Spread(file, told) if is_spread else None
+        self.answering = answering.Answering()
+
+    def finalize(self) -> None:
+        """Answer what is being run."""
+        if self.spread:
+            self.spread.close()
+        self.answering.close()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Run the requests as one batch; one that cannot be read fails alone, a run all that are in it."""
@@ -66,26 +82,23 @@ class TritonPythonModel:
                     for tensor in request.inputs()
                 }
             except ValueError as error:
-                refused[place] = _failure(str(error), pb_utils.TritonError.INVALID_ARG)
+                refused[place] = answering.failure(str(error), pb_utils.TritonError.INVALID_ARG)
         return given, refused
 
     def _run(self, requests: Sequence[Any], given: Given) -> dict[int, Any]:
-        asked = {place: requests[place].requested_output_names() for place in given}
-        try:
-            shares = self._shares(sorted(set().union(*asked.values())), list(given.values()))
-        except Exception as error:
-            said = sessions.problem(error)
-            return {place: _failure(said, pb_utils.TritonError.INTERNAL) for place in given}
-        return {
-            place: pb_utils.InferenceResponse([_tensor(name, shares[name][turn]) for name in asked[place]])
-            for turn, place in enumerate(given)
-        }
+        names = sorted(set().union(*(requests[place].requested_output_names() for place in given)))
+        arrays = list(given.values())
+        if self.spread and (parts := self.spread.parts(arrays, self.layout)):
+            places = list(given)
+            running = {
+                ending: [places[turn] for turn in part]
+                for ending, part in self.spread.start(names, parts, arrays, self.layout).items()
+            }
+            return self.answering.of_parts(requests, running, self.spread.ended())
+        return answering.responses(requests, list(given), lambda: self._shares(names, arrays))
 
-    def _shares(self, names: Sequence[str], given: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    def _shares(self, names: Sequence[str], given: Sequence[Mapping[str, Any]]) -> spreading.Shares:
         """Return for each output that somebody asked for every request's share of it."""
-        spread = self.spread.run(names, given, self.layout) if self.spread and len(given) > 1 else None
-        if spread is not None:
-            return spread
         feeds = batch.feeds(given, self.layout)
         if self.replaying and len(given) == 1:
             made = self.replaying.run(names, feeds)
@@ -95,14 +108,6 @@ class TritonPythonModel:
             name: batch.parts(name, np.asarray(output), given, self.layout)
             for name, output in zip(names, made, strict=True)
         }
-
-
-def _tensor(name: str, array: Any) -> Any:
-    return pb_utils.Tensor(name, array.astype(object) if array.dtype.kind in "US" else array)
-
-
-def _failure(text: str, code: Any) -> Any:
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
 
 
 def _folder_of_the_model() -> Path:

@@ -3,13 +3,15 @@
 All cores on one run wait for each other some hundred times, and a graph that lays ragged requests out as rows
 computes on the padding of the shorter ones. Parts of like lengths on a thread each do neither. A lone request
 has all cores, as does a batch that cannot be divided evenly. What each request gets is the same either way.
+
+No core waits for the others at the end: as soon as each part has one, the next batch is welcome.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ _STOP_SPINNING = "session.force_spinning_stop"
 
 Request = Mapping[str, NDArray[Any]]
 Shares = dict[str, list[NDArray[Any]]]
+"""For each output every request's share of it."""
+Ending = Future[Shares]
 
 
 def cores() -> int:
@@ -64,37 +68,54 @@ class Spread:
         self._run_options = sessions.run_options(told)
         self._threads = cores()
         self._pool = ThreadPoolExecutor(self._threads)
+        self._unfinished: set[Ending] = set()
 
-    def run(self, names: Sequence[str], requests: Sequence[Request], layout: Layout) -> Shares | None:
-        """Return every request's share of each output, None where all cores on one run are faster."""
-        parts = divided([_size(request, layout) for request in requests], self._threads)
-        if not parts:
-            return None
-        found: Shares = {name: [np.empty(0)] * len(requests) for name in names}
+    def parts(self, requests: Sequence[Request], layout: Layout) -> list[list[int]]:
+        """Return the requests in parts; none where all cores are free, and faster on one run."""
+        sizes = [_size(request, layout) for request in requests]
+        found = divided(sizes, self._threads)
+        self._unfinished = {part for part in self._unfinished if not part.done()}
+        return found if self._unfinished or is_even(found, sizes, self._threads) else []
 
-        def run_part(part: Sequence[int]) -> None:
+    def start(
+        self,
+        names: Sequence[str],
+        parts: Iterable[Sequence[int]],
+        requests: Sequence[Request],
+        layout: Layout,
+    ) -> dict[Ending, Sequence[int]]:
+        """Start to run parts, after those that run already; each ends with its requests' shares."""
+
+        def run(part: Sequence[int]) -> Shares:
             together = [requests[place] for place in part]
             made = self._session.run(names, batch.feeds(together, layout), self._run_options)
-            for name, output in zip(names, made, strict=True):
-                for place, share in zip(
-                    part, batch.parts(name, np.asarray(output), together, layout), strict=True
-                ):
-                    found[name][place] = share
+            return {
+                name: batch.parts(name, np.asarray(output), together, layout)
+                for name, output in zip(names, made, strict=True)
+            }
 
-        # the first failure is raised, once all parts have ended
-        list(self._pool.map(run_part, parts))
-        return found
+        begun: dict[Ending, Sequence[int]] = {self._pool.submit(run, part): part for part in parts}
+        self._unfinished |= begun.keys()
+        return begun
+
+    def ended(self) -> Iterator[set[Ending]]:
+        """Yield parts as they end, also those of an earlier batch, until no part waits for a core."""
+        while len(self._unfinished) > self._threads:
+            done, self._unfinished = wait(self._unfinished, return_when=FIRST_COMPLETED)
+            yield done
+
+    def close(self) -> None:
+        """Wait for what is running."""
+        self._pool.shutdown()
 
 
 def divided(sizes: Sequence[int], threads: int) -> list[list[int]]:
-    """Return the requests in parts of like sizes, the largest first; none where one run is better.
+    """Return the requests in parts of like sizes, the largest first.
 
     Args:
         sizes: elements of each request.
         threads: how many parts run at once.
     """
-    if sum(sizes) < _MOST * threads:
-        return []
     most = min(_MOST, sum(sizes) // (_PARTS * threads))
     parts: list[list[int]] = []
     filled = 0
@@ -104,13 +125,15 @@ def divided(sizes: Sequence[int], threads: int) -> list[list[int]]:
             filled = 0
         parts[-1].append(place)
         filled += sizes[place]
-    busy = [0] * threads
-    totals = sorted((sum(sizes[place] for place in part) for part in parts), reverse=True)
-    for total in totals:
-        busy[busy.index(min(busy))] += total
-    if len(parts) < threads or max(busy) * threads > _UNEVEN * sum(sizes):
-        return []
     return sorted(parts, key=lambda part: -sum(sizes[place] for place in part))
+
+
+def is_even(parts: Sequence[Sequence[int]], sizes: Sequence[int], threads: int) -> bool:
+    """Say whether parts that nothing follows keep all threads busy until the end, and are worth it."""
+    busy = [0] * threads
+    for part in parts:
+        busy[busy.index(min(busy))] += sum(sizes[place] for place in part)
+    return sum(sizes) >= _MOST * threads and max(busy) * threads <= _UNEVEN * sum(sizes)
 
 
 def _size(request: Request, layout: Layout) -> int:

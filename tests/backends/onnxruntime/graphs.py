@@ -93,3 +93,35 @@ def write(repository: Path, name: str, model: Any, config: str, file: str = "mod
         onnx.checker.check_model(model)
     (folder.parent / "config.pbtxt").write_text(f'backend: "onnxruntime"\n{config}\n')
     return folder.parent
+
+
+def working() -> Any:
+    """Return twice the elements of each request, after x products of matrices; less than none is an error."""
+    state = tensor("state", FLOAT, [256, 256])
+    body = helper.make_graph(
+        [node("Identity", "going", "goes_on"), node("MatMul", "state matrix", "next")],
+        "work",
+        [tensor("turn", INT64, []), tensor("going", BOOL, []), state],
+        [tensor("goes_on", BOOL, []), tensor("next", FLOAT, [256, 256])],
+    )
+    nodes = [
+        node("ReduceMax", "x", "most", keepdims=0),
+        node("Cast", "most", "turns", to=INT64),
+        node("Loop", "turns true matrix", "worked", body=body),
+        node("ReduceSum", "worked", "nothing", keepdims=0),
+        node("ReduceMin", "x", "least", keepdims=0),
+        node("Min", "least nothing", "index"),
+        node("Cast", "index", "place", to=INT64),
+        node("Gather", "one_zero place", "zero"),
+        node("Add", "counts counts", "sums"),
+        node("Add", "sums zero", "flat"),
+        node("Reshape", "flat rows", "doubled"),
+    ]
+    weights = {
+        "true": np.array(True),
+        "matrix": np.zeros((256, 256), np.float32),
+        "one_zero": np.zeros(1, np.float32),
+        "rows": np.array([-1, 1], np.int64),
+    }
+    inputs = [tensor("x", FLOAT, ["n"]), tensor("counts", FLOAT, ["r"])]
+    return graph(nodes, inputs, [tensor("doubled", FLOAT, ["r", 1])], **weights)

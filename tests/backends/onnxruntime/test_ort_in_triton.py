@@ -60,6 +60,12 @@ RAGGED = "# check: ignore TRN614: what batch_output cuts is flat in the graph\n"
     + 'data_type: TYPE_INT32 source_input: "x" }\n'
     + 'batch_output { kind: BATCH_SCATTER_WITH_INPUT_SHAPE target_name: "twice" source_input: "x" }\n'
 )
+WORKING = (
+    io("input", "x", "FP32", "-1", "allow_ragged_batch: true")
+    + io("output", "doubled", "FP32", "1")
+    + 'batch_input { kind: BATCH_ELEMENT_COUNT target_name: "counts" '
+    + 'data_type: TYPE_FP32 source_input: "x" }\n'
+)
 SEQUENCE = """sequence_batching { control_input { name: "w" control {
   kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } } }"""
 
@@ -74,6 +80,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(home, "text", graphs.identity(graphs.TEXT), config(same("STRING", "-1"), more=WAITS))
     write(home, "add", graphs.add(), config(ADD, more=WAITS))
     write(home, "ragged", graphs.segments(), config(RAGGED, more=WAITS))
+    # its batches are spread over the cores, whose number nobody told
+    write(home, "working", graphs.working(), f"max_batch_size: 8\n{WORKING}{CPU}\n{WAITS}\n")
     reshaped = same("FP32", "6", "reshape { shape: [ 2, 3 ] }")
     product = io("input", "x", "FP32", "-1") + io("output", "y", "FP32", "1")
     write(home, "product", multiplied(), config(product, more=WAITS))
@@ -224,6 +232,31 @@ def test_ragged_requests_of_many_threads(client: clients.Client) -> None:
     inferences, runs = (now - then for now, then in zip(executions(client, "ragged"), before, strict=True))
     assert inferences == 8
     assert runs < 8
+
+
+@pytest.mark.triton
+def test_who_is_done_is_answered_while_others_are_worked_on(client: clients.Client) -> None:
+    """The first of a batch takes thousands of products; the others none, nor one that comes after them."""
+    answered: list[str] = []
+
+    def ask(name: str, turns: int, size: int = 200) -> Any:
+        try:
+            found = infer(client, "working", x=np.full((1, size), turns, np.float32))["doubled"].item()
+        except TritonError as error:
+            found = str(error)
+        answered.append(name)
+        return found
+
+    def one(place: int) -> Any:
+        if place == 0:
+            return ask("long", 8_000)
+        found = ask(f"short {place}", -5 if place == 5 else 0, 200 + place)
+        return (found, ask("afterwards", 0)) if place == 1 else found
+
+    found = together(6, one)
+    assert answered[-1] == "long"
+    assert found[:5] == [400.0, (402.0, 400.0), 404.0, 406.0, 408.0]
+    assert "onnx runtime error" in found[5]
 
 
 @pytest.mark.triton

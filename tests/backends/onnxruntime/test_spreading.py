@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -77,44 +78,68 @@ def requests(*sizes: int) -> list[dict[str, Any]]:
     return [{"ids": np.full((1, size), size, np.int32)} for size in sizes]
 
 
+def shares(spread: spreading.Spread, given: list[dict[str, Any]]) -> list[Any]:
+    layout = batch.layout(CONFIG)
+    begun = spread.start(["doubled"], spread.parts(given, layout), given, layout)
+    found: dict[int, Any] = {}
+    for ending, part in begun.items():
+        found |= dict(zip(part, ending.result()["doubled"], strict=True))
+    return [found[place].tolist() for place in range(len(given))]
+
+
 def test_each_request_gets_its_own_share(spread: spreading.Spread) -> None:
     sizes = (200, 130, 140, 210, 128, 129)
-    found = spread.run(["doubled"], requests(*sizes), batch.layout(CONFIG))
-    assert found is not None
-    assert [share.tolist() for share in found["doubled"]] == [[[2 * size]] for size in sizes]
+    assert shares(spread, requests(*sizes)) == [[[2 * size]] for size in sizes]
 
 
 def test_a_lone_long_request_has_all_cores(spread: spreading.Spread) -> None:
-    assert spread.run(["doubled"], requests(500, 10), batch.layout(CONFIG)) is None
-    assert spread.run(["doubled"], requests(120, 130), batch.layout(CONFIG)) is None
+    assert spread.parts(requests(500, 10), batch.layout(CONFIG)) == []
+    assert spread.parts(requests(120, 130), batch.layout(CONFIG)) == []
 
 
-def test_a_part_that_fails_fails_the_batch(spread: spreading.Spread) -> None:
-    broken = [
-        *requests(200, 200, 200),
-        {"wrong": np.zeros((1, 200), np.int32), "ids": np.zeros((1, 200), np.int32)},
-    ]
-    with pytest.raises(Exception, match="wrong"):
-        spread.run(["doubled"], broken[::-1], batch.layout(CONFIG))
+def test_what_comes_while_others_run_takes_the_core_that_is_free(
+    spread: spreading.Spread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, goes_on = batch.layout(CONFIG), threading.Event()
+    run = batch.feeds
+    monkeypatch.setattr(batch, "feeds", lambda *given: goes_on.wait(60) and run(*given))
+    first = requests(200, 200, 200)
+    spread.start(["doubled"], [[0]], first, layout)
+    assert spread.parts(requests(500, 10), layout) == [[0], [1]]
+    more = spread.start(["doubled"], [[1], [2]], first, layout)
+    ended = spread.ended()
+    goes_on.set()
+    # of three parts on two cores one waits: with the first that ends, none does
+    assert len(next(ended)) >= 1
+    assert not list(ended)
+    assert all(ending.result() for ending in more)
 
 
-@given(st.lists(st.integers(1, 600), max_size=64), st.integers(2, 16))
+def test_a_part_that_fails_fails_alone(spread: spreading.Spread) -> None:
+    broken = [*requests(200, 200), {"wrong": np.zeros((1, 200), np.int32), **requests(200)[0]}]
+    begun = spread.start(["doubled"], [[2], [1], [0]], broken, batch.layout(CONFIG))
+    failed, *others = begun
+    assert "wrong" in str(failed.exception())
+    assert [other.result()["doubled"][0].tolist() for other in others] == [[[400]], [[400]]]
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=64), st.integers(2, 16))
 def test_every_request_is_in_one_part(sizes: list[int], threads: int) -> None:
     parts = spreading.divided(sizes, threads)
-    assert not parts or sorted(place for part in parts for place in part) == list(range(len(sizes)))
+    assert sorted(place for part in parts for place in part) == list(range(len(sizes)))
     assert all(len(part) == 1 or sum(sizes[place] for place in part) <= spreading._MOST for part in parts)
-    assert not parts or len(parts) >= threads
 
 
 def test_worked_by_hand() -> None:
     # of 490, parts of up to 490 / (3 x 2) = 81: each is one; 140 + 100 on one core, 130 + 120 on the other
     assert spreading.divided([140, 100, 130, 120], 2) == [[0], [2], [3], [1]]
+    assert spreading.is_even([[0], [2], [3], [1]], [140, 100, 130, 120], 2)
     # of 300, parts of up to 50: 10, 10 and 20 are one
     assert spreading.divided([10, 120, 20, 140, 10], 2) == [[3], [1], [0, 4, 2]]
     # 255 are too few for two cores
-    assert spreading.divided([85, 85, 85], 2) == []
+    assert not spreading.is_even([[0], [1], [2]], [85, 85, 85], 2)
     # one core would work on 300 of 400
-    assert spreading.divided([300, 100], 2) == []
+    assert not spreading.is_even([[0], [1]], [300, 100], 2)
 
 
 @pytest.mark.parametrize(
