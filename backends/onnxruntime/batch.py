@@ -85,14 +85,18 @@ def parts(name: str, output: NDArray[Any], requests: Sequence[Arrays], layout: L
         output = output.reshape(layout.dims[name])
     if not layout.batches:
         return [output]
-    ends = np.cumsum([rows(request) for request in requests])
-    _require_enough(name, int(ends[-1]), output.shape[0] if output.ndim else 0)
-    return np.split(output, ends)[:-1]
+    counts = [rows(request) for request in requests]
+    found = output.shape[0] if output.ndim else 0
+    _require_enough(name, sum(counts), found)
+    if counts == [found]:
+        return [output]
+    return np.split(output, np.cumsum(counts))[:-1]
 
 
 def _together(arrays: Sequence[NDArray[Any]], name: str, layout: Layout) -> NDArray[Any]:
     if name in layout.ragged:
-        return np.concatenate([array.reshape(-1) for array in arrays])
+        flat = [array.reshape(-1) for array in arrays]
+        return flat[0] if len(flat) == 1 else np.concatenate(flat)
     if name in layout.scalars:
         # one value for the whole run, the first request's, as in the C++ backend
         return arrays[0].reshape(-1)[:1].reshape(())

@@ -72,9 +72,11 @@ class Spread:
 
     def parts(self, requests: Sequence[Request], layout: Layout) -> list[list[int]]:
         """Return the requests in parts; none where all cores are free, and faster on one run."""
+        self._unfinished = {part for part in self._unfinished if not part.done()}
+        if len(requests) == 1:
+            return [[0]] if self._unfinished else []
         sizes = [_size(request, layout) for request in requests]
         found = divided(sizes, self._threads)
-        self._unfinished = {part for part in self._unfinished if not part.done()}
         return found if self._unfinished or is_even(found, sizes, self._threads) else []
 
     def start(

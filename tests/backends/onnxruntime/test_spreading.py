@@ -93,6 +93,7 @@ def test_each_request_gets_its_own_share(spread: spreading.Spread) -> None:
 
 
 def test_a_lone_long_request_has_all_cores(spread: spreading.Spread) -> None:
+    assert spread.parts(requests(500), batch.layout(CONFIG)) == []
     assert spread.parts(requests(500, 10), batch.layout(CONFIG)) == []
     assert spread.parts(requests(120, 130), batch.layout(CONFIG)) == []
 
@@ -106,6 +107,7 @@ def test_what_comes_while_others_run_takes_the_core_that_is_free(
     first = requests(200, 200, 200)
     spread.start(["doubled"], [[0]], first, layout)
     assert spread.parts(requests(500, 10), layout) == [[0], [1]]
+    assert spread.parts(requests(500), layout) == [[0]]
     more = spread.start(["doubled"], [[1], [2]], first, layout)
     ended = spread.ended()
     goes_on.set()
