@@ -21,6 +21,8 @@ from builder.tabular import columns, reading
 
 # the domain of trees and encoders, as ONNX Runtime has known it since 1.9
 ML_OPSET = 3
+_CLASSES = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+"""What a converter of classifiers may be asked for."""
 
 
 def export(path: Path, folder: Path) -> None:
@@ -43,6 +45,7 @@ def convert(model: Any, config: Mapping[str, Any], merged: bool) -> Any:
     import skl2onnx
 
     _learn_trees()
+    _learn_decisions()
     inputs = config["inputs"]
     kinds = sorted({one["data_type"] for one in inputs})
     if merged and len(kinds) > 1:
@@ -71,7 +74,6 @@ def _learn_trees() -> None:
     import skl2onnx
     from skl2onnx.common import shape_calculator
 
-    options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
     classes = shape_calculator.calculate_linear_classifier_output_shapes
     numbers = shape_calculator.calculate_linear_regressor_output_shapes
     if "xgboost" in sys.modules:
@@ -79,7 +81,7 @@ def _learn_trees() -> None:
         from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
 
         for kind, shape in ((xgboost.XGBClassifier, classes), (xgboost.XGBRegressor, numbers)):
-            more = options if shape is classes else None
+            more = _CLASSES if shape is classes else None
             skl2onnx.update_registered_converter(
                 kind, f"XGBoost{kind.__name__}", shape, convert_xgboost, options=more
             )
@@ -88,10 +90,38 @@ def _learn_trees() -> None:
         from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 
         for kind, shape in ((lightgbm.LGBMClassifier, classes), (lightgbm.LGBMRegressor, numbers)):
-            more = options if shape is classes else {"split": None}
+            more = _CLASSES if shape is classes else {"split": None}
             skl2onnx.update_registered_converter(
                 kind, f"LightGbm{kind.__name__}", shape, convert_lightgbm, options=more
             )
+
+
+def _learn_decisions() -> None:
+    """Teach skl2onnx that an SGDClassifier of several classes decides by its scores.
+
+    Its own converter takes the class of the highest probability; that of far scores is 1 for several.
+    """
+    import skl2onnx
+    from skl2onnx.common import shape_calculator
+    from skl2onnx.operator_converters.sgd_classifier import convert_sklearn_sgd_classifier
+    from sklearn.linear_model import SGDClassifier
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        before = len(container.nodes)
+        convert_sklearn_sgd_classifier(scope, operator, container)
+        nodes = container.nodes[before:]
+        scores = next(one.output[0] for one in nodes if one.op_type == "Add")
+        if len(operator.raw_operator.classes_) > 2:
+            # of two classes the score is one number, and its probability rises with it
+            next(one for one in nodes if one.op_type == "ArgMax").input[0] = scores
+
+    skl2onnx.update_registered_converter(
+        SGDClassifier,
+        "SklearnSGDClassifier",
+        shape_calculator.calculate_linear_classifier_output_shapes,
+        convert,
+        options={**_CLASSES, "output_class_labels": [False, True], "raw_scores": [True, False]},
+    )
 
 
 def _types(inputs: list[dict[str, Any]]) -> list[tuple[str, Any]]:

@@ -89,10 +89,11 @@ def compare(session: Any, sampling: Sampling, found: Samples, asked: Asked) -> l
         case.id: {"id": case.id, "cosine": 1.0, "error": 0.0, "drift": 0.0, "where": ""}
         for case in found.cases
     }
+    names = [asked.main, *([found.decision] if found.decided else [])]
     every = list(batches(found.cases, asked.max_batch_size))
     for number, batch in enumerate(every):
         for layout in sampling.LAYOUTS:
-            (output,) = session.run([asked.main], sampling.feeds(batch, layout))
+            output, *decisions = session.run(names, sampling.feeds(batch, layout))
             for case, seen in zip(batch, sampling.split(output, batch), strict=True):
                 first = alone.setdefault(case.id, seen)
                 before = furthest.get(case.id, case.expected)
@@ -100,8 +101,10 @@ def compare(session: Any, sampling: Sampling, found: Samples, asked: Asked) -> l
                     furthest[case.id] = seen
                 where = f"{len(batch)} together, {layout}"
                 _note(rows[case.id], case, seen, first, where, found.scale)
+            for decision in decisions:
+                _note_decisions(rows, found, batch, decision, f"{len(batch)} together, {layout}")
         print(f"compared {number + 1}/{len(every)}", flush=True)  # noqa: T201
-    if all(np.size(case.expected) == 1 for case in found.cases):
+    if all(np.size(case.expected) == 1 and _are_numbers(case.expected) for case in found.cases):
         _compare_together(rows, found.cases, furthest)
     return list(rows.values())
 
@@ -127,6 +130,17 @@ def _note(
     row["error"] = float(np.maximum(row["error"], error))
     row["cosine"] = float(np.minimum(row["cosine"], likeness))
     row["drift"] = float(np.maximum(row["drift"], distance(alone, seen, scale)))
+
+
+def _note_decisions(
+    rows: Mapping[str, dict[str, Any]], found: Samples, batch: Sequence[Case], output: Array, where: str
+) -> None:
+    """Note a decision that is not the source's as an error beyond all numbers."""
+    for case, seen in zip(batch, output.reshape(-1), strict=True):
+        wanted = found.decided.get(case.id, seen)
+        if seen != wanted:
+            rows[case.id]["error"] = float("inf")
+            rows[case.id]["where"] = f"{where}: {found.decision} {seen}, of the source {wanted}"
 
 
 def likeness_kept(session: Any, sampling: Sampling, texts: Sequence[Case], main: str) -> float | None:

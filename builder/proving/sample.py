@@ -62,7 +62,8 @@ class Samples:
 
     `asks` and `refuses` are entries of golden.json, in the front's own tensors. `texts` are the cases of
     real texts, whose likeness to each other an embedding must keep. `scale` is there for answers in units of
-    their own: an error in each of their numbers counts as a share of it.
+    their own: an error in each of their numbers counts as a share of it. `decided` has for the cases that the
+    source is certain of what it decides for; the graph says so in its output `decision`, for each row one.
     """
 
     cases: Sequence[Case]
@@ -70,6 +71,8 @@ class Samples:
     refuses: Sequence[Mapping[str, Any]] = ()
     texts: Sequence[Case] = field(default=())
     scale: Array | None = None
+    decision: str = ""
+    decided: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Sampling(Protocol):

@@ -15,6 +15,7 @@ from builder import architecture, files, house, modules
 from builder.convert import Artifact
 from builder.errors import ProofError
 from builder.plan import Plan
+from builder.planning.single_pass import PRECISION
 from builder.proving.child import run
 from builder.quantization import Quantization, Tolerance
 
@@ -97,7 +98,9 @@ def judge(evidence: Parity, tolerance: Tolerance, plan: Plan) -> None:
         raise ProofError(
             f"{plan.name} as {plan.target} {plan.quantize} does not answer like its source: "
             f"{'; '.join(missed)}; worst input: {evidence.worst!r} ({evidence.where})",
-            remedy="choose a --quantize with more bits; nothing was published",
+            remedy="choose a --quantize with more bits; nothing was published"
+            if plan.quantize != PRECISION
+            else "take a model of another kind, or serve this one by a Python model; nothing was published",
         )
 
 

@@ -103,6 +103,7 @@ def answers(path: Path, folder: Path, inputs: dict[str, Any] | None = None) -> t
 
 def agree(path: Path, folder: Path, inputs: dict[str, Any] | None = None) -> None:
     config, found, expected = answers(path, folder, inputs)
+    certain = expected.pop("certain", None)
     for name, values in expected.items():
         assert found[name].shape == values.shape == (len(values), *values.shape[1:])
         assert found[name].dtype == values.dtype
@@ -112,6 +113,7 @@ def agree(path: Path, folder: Path, inputs: dict[str, Any] | None = None) -> Non
             # a row on the boundary of two classes may fall to either side
             sure = np.sort(expected["probabilities"], 1) if "probabilities" in expected else None
             rows = sure[:, -1] - sure[:, -2] > CLOSE if sure is not None else slice(None)
+            rows = certain if certain is not None else rows
             assert (found[name][rows] == values[rows]).all()
     if config["kind"] == "classifier" and found["prediction"].dtype == object:
         assert set(found["prediction"].ravel()) <= set(config["labels"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,14 +16,24 @@ pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from sklearn.linear_model import LinearRegression  # noqa: E402
+from sklearn.ensemble import RandomForestClassifier  # noqa: E402
+from sklearn.linear_model import (  # noqa: E402
+    LinearRegression,
+    LogisticRegression,
+    RidgeClassifier,
+    SGDClassifier,
+)
+from sklearn.multiclass import OneVsRestClassifier  # noqa: E402
+from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
 
 from builder import trust  # noqa: E402
+from builder.errors import ProofError  # noqa: E402
 from builder.exporting import sklearn as exporter  # noqa: E402
 from builder.likeness import require_alike  # noqa: E402
 from builder.proving import parity  # noqa: E402
 from builder.proving.sample import Asked, Samples  # noqa: E402
 from builder.proving.samples import columns  # noqa: E402
+from builder.proving.single_pass import Parity, judge  # noqa: E402
 from builder.quantizations.fp32 import QUANTIZATION  # noqa: E402
 from builder.source import open_checkpoint  # noqa: E402
 from builder.subject import Mismatch  # noqa: E402
@@ -54,6 +66,11 @@ def proven(folder: Path, source: Any, served: Any) -> tuple[Samples, list[dict[s
     found = columns.samples(asked)
     session = onnxruntime.InferenceSession(folder / "out" / "model.onnx")
     return found, parity.compare(session, columns, found, asked)
+
+
+THREE = np.digitize(SUM, [-0.5, 0.5])
+NAMES = np.array(["low", "middle", "high"], object)
+LOSSES = ("hinge", "log_loss", "modified_huber", "squared_hinge", "perceptron", "squared_error", "huber")
 
 
 def worst(rows: list[dict[str, Any]]) -> float:
@@ -117,3 +134,55 @@ def test_what_is_recorded_of_a_regressor_is_in_json(tmp_path: Path) -> None:
     answers = model.predict(np.array([ask["inputs"]["features"] for ask in told]))
     recorded = [ask["outputs"]["prediction"][0] for ask in told]
     np.testing.assert_allclose(recorded, answers, rtol=1e-6, atol=1e-13)
+
+
+@pytest.mark.parametrize("classes", [THREE > 0, THREE, NAMES[THREE]], ids=["two", "three", "text"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_sgd_classifier_decides_as_its_source(loss: str, classes: Any, tmp_path: Path) -> None:
+    """Columns of this size give scores whose probabilities are 0 or 1 for several classes."""
+    model = SGDClassifier(loss=loss, random_state=0).fit(50 * NUMBERS, classes)
+    found, rows = proven(tmp_path / "right", model, model)
+    assert worst(rows) <= TOLERANCE.error
+    assert min(row["cosine"] for row in rows) >= TOLERANCE.cosine
+    assert len(found.decided) > 190
+    assert sum("prediction" in ask["outputs"] for ask in found.asks) > 40
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(LogisticRegression(), id="scores"),
+        pytest.param(RidgeClassifier(), id="scores alone"),
+        pytest.param(RandomForestClassifier(4, random_state=0), id="votes that are equal"),
+        pytest.param(KNeighborsClassifier(4), id="neighbours that are as many"),
+    ],
+)
+def test_a_row_between_two_classes_fails_no_proof(model: Any, tmp_path: Path) -> None:
+    model.fit(NUMBERS, NAMES[THREE])
+    found, rows = proven(tmp_path / "right", model, model)
+    assert worst(rows) <= TOLERANCE.error
+    assert 100 < len(found.decided) <= 200
+
+
+def test_other_decisions_with_the_same_probabilities_fail_the_proof(tmp_path: Path) -> None:
+    one = SGDClassifier(loss="modified_huber", random_state=0)
+    model = OneVsRestClassifier(one).fit(50 * NUMBERS, NAMES[THREE])
+    # skl2onnx has it decide by probabilities, of which several are 1
+    _, rows = proven(tmp_path / "wrong", model, model)
+    wrong = [row for row in rows if row["error"] > TOLERANCE.error]
+    assert wrong
+    assert all(np.isinf(row["error"]) and row["cosine"] > 0.9999 for row in wrong)
+    assert re.search("one after the other: prediction (low|middle|high), of the source", wrong[0]["where"])
+
+
+def test_a_build_with_other_decisions_is_refused_with_the_row(tmp_path: Path) -> None:
+    evidence = Parity(
+        golden=tmp_path, cases=200, cosine=1.0, error=float("inf"), drift=0.0, worst="row 7",
+        where="1 together, one after the other: prediction low, of the source high",
+        rank_correlation=None, reference="the sklearn model itself", layouts=("one after the other",),
+    )  # fmt: skip
+    with pytest.raises(
+        ProofError, match=r"error inf, .*row 7.*prediction low, of the source high"
+    ) as refused:
+        judge(evidence, TOLERANCE, SimpleNamespace(name="mine", target="onnxruntime", quantize="fp32"))
+    assert "Python model; nothing was published" in refused.value.remedy

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     Arrays = dict[str, np.ndarray[Any, Any]]
     Original = Callable[[Arrays], Arrays]
 
+CERTAIN = "certain"
+"""What an original may answer beside its outputs: bool [rows], whether no rounding changes its decision."""
+
 OPEN_SIZE = 8
 """What a dimension is drawn as that the graph leaves open; the same for all, for they may be one."""
 

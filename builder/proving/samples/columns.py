@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from builder import house
+from builder.proving.originals.drawing import CERTAIN
 from builder.proving.sample import Array, Asked, Case, Samples
+from builder.tabular.describing import PREDICTION, PROBABILITIES
 
 LAYOUTS = ("one after the other",)
 _ROWS = 200
@@ -25,20 +27,31 @@ def reference(asked: Asked) -> str:
 
 
 def samples(asked: Asked) -> Samples:
-    """Return random rows with the source's predictions and probabilities."""
+    """Return random rows with the source's predictions and probabilities.
+
+    A class that is not certain says nothing: any rounding may choose the other.
+    """
     module = house.plugin("proving.originals", asked.model_type, option="model_type")
     predict = module.load(asked.source, asked.config)
     columns = module.samples(asked.config, _ROWS, 0)
     answers = predict(columns)
-    cases, asks = [], []
+    is_regressor = asked.config["kind"] == "regressor"
+    certain = answers.pop(CERTAIN, _clear(answers))
+    cases, asks, decided = [], [], {}
     for row in range(_ROWS):
-        given = {name: values[row : row + 1] for name, values in columns.items()}
-        cases.append(
-            Case(f"row {row}", given, np.asarray(answers[_compared(answers)][row], np.float64).reshape(-1))
-        )
-        if row < _ASKED:
-            asks.append({"id": f"row {row}", "inputs": _values(given), "outputs": _outputs(answers, row)})
-    return Samples(cases, asks, scale=_scale(answers) if asked.config["kind"] == "regressor" else None)
+        name = f"row {row}"
+        given = {column: values[row : row + 1] for column, values in columns.items()}
+        if certain[row] or asked.main == PROBABILITIES:
+            expected = np.asarray(answers[asked.main][row])
+            numbers = expected.astype(np.float64) if expected.dtype.kind in "iuf" else expected
+            cases.append(Case(name, given, numbers.reshape(-1)))
+        if certain[row] and not is_regressor:
+            decided[name] = answers[PREDICTION][row].reshape(-1)[0]
+        outputs = _outputs(answers, row, bool(certain[row]))
+        if row < _ASKED and outputs:
+            asks.append({"id": name, "inputs": _values(given), "outputs": outputs})
+    scale = _scale(answers) if is_regressor else None
+    return Samples(cases, asks, scale=scale, decision="" if is_regressor else PREDICTION, decided=decided)
 
 
 def feeds(cases: Sequence[Case], layout: str) -> dict[str, Array]:
@@ -51,9 +64,12 @@ def split(output: Array, cases: Sequence[Case]) -> list[Array]:
     return list(output)
 
 
-def _compared(answers: dict[str, Array]) -> str:
-    """Return the output that says most: probabilities where there are any, for classes jump at a boundary."""
-    return "probabilities" if "probabilities" in answers else "prediction"
+def _clear(answers: dict[str, Array]) -> Array:
+    """Say of each row whether its best class is clear of the next, as far as probabilities tell."""
+    if PROBABILITIES not in answers:
+        return np.ones(_ROWS, bool)
+    ordered = np.sort(np.asarray(answers[PROBABILITIES]), axis=1)
+    return np.asarray(ordered[:, -1] - ordered[:, :-1].max(axis=1, initial=0.0) >= _CLEAR)
 
 
 def _scale(answers: dict[str, Array]) -> Array:
@@ -63,7 +79,7 @@ def _scale(answers: dict[str, Array]) -> Array:
     millions that differ by ten. Where they differ by less than float32 can tell well, it is _RESOLUTION of
     their size; where the source always predicts 0 there is nothing to measure by, and it is 1.
     """
-    found = np.asarray(answers["prediction"], np.float64)
+    found = np.asarray(answers[PREDICTION], np.float64)
     known = np.isfinite(found)
     least = found.min(axis=0, where=known, initial=np.inf)
     most = found.max(axis=0, where=known, initial=-np.inf)
@@ -81,14 +97,10 @@ def _digits(values: Array) -> list[float]:
     return [float(f"{value:.7g}") for value in values.astype(np.float64)]
 
 
-def _outputs(answers: dict[str, Array], row: int) -> dict[str, Any]:
+def _outputs(answers: dict[str, Array], row: int, certain: bool) -> dict[str, Any]:
     found = {name: np.asarray(values[row]).reshape(-1) for name, values in answers.items()}
     outputs = {
         name: values.tolist() if values.dtype.kind in "OUSi" else _digits(values)
         for name, values in found.items()
     }
-    if "probabilities" in found:
-        ordered = np.sort(found["probabilities"])
-        if len(ordered) > 1 and ordered[-1] - ordered[-2] < _CLEAR:
-            del outputs["prediction"]
-    return outputs
+    return outputs if certain else {name: values for name, values in outputs.items() if name != PREDICTION}
