@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,10 @@ def server(boot: Callable[..., Server], repository: Path) -> Server:
 
 @pytest.fixture(scope="module")
 def client(server: Server, repository: Path) -> clients.Client:
+    return client_of(server, repository)
+
+
+def client_of(server: Server, repository: Path) -> clients.Client:
     configs = {
         file.parent.name: text_format.Parse(file.read_text(), model_config_pb2.ModelConfig())
         for file in repository.glob("*/config.pbtxt")
@@ -325,6 +329,25 @@ def test_sequences_are_told_where_they_begin(client: clients.Client) -> None:
 
     assert [ask(one, sequence_start=True) for one in (1, 2)] == [101.0, 102.0]
     assert [ask(2), ask(2, sequence_end=True), ask(1, sequence_end=True)] == [2.0, 2.0, 1.0]
+
+
+@pytest.mark.triton
+def test_what_is_worked_on_is_answered_before_the_server_ends(
+    boot: Callable[..., Server], tmp_path: Path
+) -> None:
+    graphs.write(tmp_path, "working", graphs.working(), f"max_batch_size: 8\n{WORKING}{CPU}\n{WAITS}\n")
+    server = boot(tmp_path, timeout=120.0)
+    client = client_of(server, tmp_path)
+
+    def ask(place: int) -> Any:
+        return infer(client, "working", x=np.full((1, 200 + place), 8_000, np.float32))["doubled"].item()
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, place) for place in range(4)]
+        wait(asked, return_when=FIRST_COMPLETED)
+        assert not all(one.done() for one in asked)
+        server.stop()
+        assert [one.result() for one in asked] == [400.0, 402.0, 404.0, 406.0]
 
 
 @pytest.mark.triton
