@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class Child(children.Peer):
     def close(self) -> None:
         """End it as its own Ctrl-C would, then kill what is left of its family."""
         members = memory.family(self.pid)
+        self._signal(signal.SIGCONT)
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(_SECONDS_TO_END)
@@ -63,13 +65,24 @@ class Child(children.Peer):
             self._process.kill()
             self._process.wait()
         for member in members:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(member, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()
+
+    def rest(self) -> None:
+        """Stop it and all that it started, until it is woken."""
+        self._signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for member in memory.family(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(member, number)
 
 
 class Library(Child):

@@ -46,21 +46,35 @@ class Called:
 
 @dataclass(frozen=True)
 class Served:
-    """A server behind its door; `batches` where it counts them."""
+    """A server behind its door; `batches` where it counts them, `restless` what rests until it is asked."""
 
     door: Door
     pid: int
     batches: ours.Batches | None = None
+    restless: Server | None = None
 
     def sample(self, texts: Sequence[str], concurrency: int) -> Sample:
-        if self.batches is None:
-            return sample_of(load.closed(self.door, texts, concurrency, WARM_UP))
-        self.batches.mean()
-        run = load.closed(self.door, texts, concurrency, WARM_UP)
-        return sample_of(run, self.batches.mean())
+        with self._turn():
+            if self.batches is None:
+                return sample_of(load.closed(self.door, texts, concurrency, WARM_UP))
+            self.batches.mean()
+            run = load.closed(self.door, texts, concurrency, WARM_UP)
+            return sample_of(run, self.batches.mean())
 
     def vectors(self, texts: Sequence[str]) -> list[Vector]:
-        return load.vectors(self.door, texts)
+        with self._turn():
+            return load.vectors(self.door, texts)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self.restless is None:
+            yield
+            return
+        self.restless.wake()
+        try:
+            yield
+        finally:
+            self.restless.rest()
 
     def peak_mb(self) -> float:
         return peak_megabytes(self.pid)
@@ -116,7 +130,7 @@ def peer(name: str, stage: Stage, *, quick: bool) -> Row:
         server = stack.enter_context(Server(python, file, told, log, lineup.door(port), port))
         server.wait()
         counted = ours.Batches(f"127.0.0.1:{metrics}", ours.NAME) if lineup.counts else None
-        return Served(server.door, server.pid, counted)
+        return Served(server.door, server.pid, counted, server if lineup.restless else None)
 
     candidates = (lineup.quick or lineup.candidates[-1:]) if quick else lineup.candidates
     return Row(name, lineup.kind, candidates, _starter(name, stage, start), seldom=lineup.kind != "raw")

@@ -17,8 +17,9 @@ class Lineup:
 
     A row without a door is a library. `peer` is the file of peers/ that it runs, where that is not named like
     the row. With an environment of its own it has the packages of benchmarks/requirements-encoder-PEER.txt,
-    else those of the project. `counts` says that its door leads to a Triton, which counts its batches. A run
-    that is `quick` tries these settings only, or the last.
+    else those of the project. `counts` says that its door leads to a Triton, which counts its batches. One
+    that is `restless` polls while nobody asks, and is stopped then: the others' turns are theirs. A run that
+    is `quick` tries these settings only, or the last.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Lineup:
     peer: str = ""
     own_environment: bool = True
     counts: bool = False
+    restless: bool = False
     quick: tuple[Settings, ...] = ()
 
 
@@ -74,6 +76,7 @@ PEERS = {
             for timeout in (0.05, 0.005)
         ),
         lambda port: doors.Json(f"http://127.0.0.1:{port}/predict"),
+        restless=True,
     ),
     "bentoml": Lineup(
         "served",

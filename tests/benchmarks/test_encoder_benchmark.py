@@ -21,7 +21,7 @@ from encoder.contest import Row, Sample
 from encoder.peers import onnxruntime as raw
 from hypothesis import given
 from hypothesis import strategies as st
-from workbench import bars
+from workbench import bars, memory
 from workbench.children import BENCHMARKS, PeerFailed
 
 
@@ -364,6 +364,54 @@ def test_a_server_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     server = children.Server(Path(sys.executable), "nobody", {}, tmp_path / "log", door, 9)
     with server, pytest.raises(PeerFailed, match="No module named"):
         server.wait()
+
+
+def test_a_restless_server_rests_with_all_that_it_started(tmp_path: Path) -> None:
+    """In the place of a peer's interpreter stands a script that starts a process and waits."""
+    started = tmp_path / "python"
+    started.write_text("#!/bin/sh\nsleep 600 &\nread line\n")
+    started.chmod(0o755)
+    door = doors.Json("http://127.0.0.1:9/embed")
+
+    def states() -> set[str]:
+        files = [Path("/proc") / str(pid) / "stat" for pid in members]
+        return {file.read_text().rpartition(")")[2].split()[0] for file in files if file.exists()}
+
+    with children.Server(started, "restless", {}, tmp_path / "log", door, 9) as server:
+        while len(members := memory.family(server.pid)) < 2:
+            pass
+        server.rest()
+        assert states() == {"T"}
+        server.wake()
+        assert "T" not in states()
+        server.rest()
+    # whoever adopted the other one has perhaps not buried it yet
+    while states() - {"Z"}:
+        pass
+
+
+def test_a_turn_ends_with_rest_whatever_happens() -> None:
+    told: list[str] = []
+
+    class Restless:
+        def wake(self) -> None:
+            told.append("wake")
+
+        def rest(self) -> None:
+            told.append("rest")
+
+    @dataclass
+    class Closed:
+        async def knock(self) -> None:
+            raise doors.Refused("closed")
+
+        def request(self, text: str) -> str:
+            return text
+
+    served = entrants.Served(Closed(), 0, restless=Restless())  # type: ignore[arg-type]
+    with pytest.raises(doors.Refused):
+        served.sample(["a"], 1)
+    assert told == ["wake", "rest"]
 
 
 def test_the_peak_is_that_of_the_whole_family() -> None:
