@@ -126,8 +126,12 @@ def play(rows: Sequence[Row], repeats: Mapping[int, int], texts: Mapping[int, Se
 
 
 def turns(row: Row, times: int) -> range:
-    """Return the repeats at which a row plays, spread over all."""
-    return range(0, times, max(1, times // SELDOM))[:SELDOM] if row.seldom else range(times)
+    """Return the repeats at which a row plays, spread over all, and over both orders of the rows."""
+    if not row.seldom:
+        return range(times)
+    step = max(1, (times - 1) // (SELDOM - 1))
+    # every other repeat runs the other way round, so an even step would never see it
+    return range(0, times, step - 1 + step % 2)[:SELDOM]
 
 
 def top(rows: Sequence[Row], level: int) -> Row:

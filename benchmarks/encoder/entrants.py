@@ -133,7 +133,8 @@ def peer(name: str, stage: Stage, *, quick: bool) -> Row:
         return Served(server.door, server.pid, counted, server if lineup.restless else None)
 
     candidates = (lineup.quick or lineup.candidates[-1:]) if quick else lineup.candidates
-    return Row(name, lineup.kind, candidates, _starter(name, stage, start), seldom=lineup.kind != "raw")
+    always = lineup.kind == "raw" or name == figures.FASTAPI
+    return Row(name, lineup.kind, candidates, _starter(name, stage, start), seldom=not always)
 
 
 def joins(row: Row, tries: Mapping[int, Sequence[str]], stack: ExitStack) -> bool:
