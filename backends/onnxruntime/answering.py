@@ -13,18 +13,21 @@ from backends.onnxruntime.spreading import Ending, Shares
 
 
 def responses(requests: Sequence[Any], places: Sequence[int], run: Callable[[], Shares]) -> dict[int, Any]:
-    """Return the responses to requests that run together; if that raises, they fail together."""
+    """Return the responses to requests that run together; if that raises, they fail together.
+
+    Whatever is raised becomes a response: a request that nobody answers keeps its client waiting.
+    """
     try:
         shares = run()
+        return {
+            place: pb_utils.InferenceResponse(
+                [_tensor(name, shares[name][turn]) for name in requests[place].requested_output_names()]
+            )
+            for turn, place in enumerate(places)
+        }
     except Exception as error:
         said = sessions.problem(error)
         return {place: failure(said, pb_utils.TritonError.INTERNAL) for place in places}
-    return {
-        place: pb_utils.InferenceResponse(
-            [_tensor(name, shares[name][turn]) for name in requests[place].requested_output_names()]
-        )
-        for turn, place in enumerate(places)
-    }
 
 
 def failure(text: str, code: Any) -> Any:
@@ -62,7 +65,7 @@ class Answering:
             if not sent and 2 * len(found) >= of_all:
                 sent = _sent(requests, found)
         for part, places in running.items():
-            if not found.keys() >= set(places):
+            if places[0] not in found:
                 found |= dict.fromkeys(places)
                 part.add_done_callback(self._later(requests, places))
         return found | sent
