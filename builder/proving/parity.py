@@ -162,7 +162,9 @@ def load(model: Path, device: str) -> Any:
     if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
         # pip puts CUDA's libraries where no linker looks
         onnxruntime.preload_dlls(msvc=False)
-    os.environ.update(fused_attention.ENVIRONMENT)
+    # a user's own choice holds, as it does where this is served
+    for name, value in fused_attention.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     wanted = _PROVIDERS[device]
     found = [name for name in wanted if name in onnxruntime.get_available_providers()]
     session = onnxruntime.InferenceSession(model, providers=found) if found == wanted else None
