@@ -22,6 +22,7 @@ BARS = (
     Bar("served_over_raw_c16", ">=", 0.80),
     Bar("served_over_raw_c64", ">=", 0.80),
     Bar("served_over_fastapi_torch_c16", ">=", 2.0),
+    Bar("served_over_fastapi_torch_c64", ">=", 2.0),
     Bar("served_over_best_peer_c16", ">=", 1.0),
     Bar("served_over_best_peer_c64", ">=", 1.0),
     Bar("p50_added_ms_c1", "<=", 1.0),
@@ -48,8 +49,8 @@ def of(rows: Sequence[Row]) -> dict[str, float]:
             compare("raw", by_name[RAW], level)
         if peers:
             compare("best_peer", top(peers, level), level)
-    if FASTAPI in by_name:
-        compare("fastapi_torch", by_name[FASTAPI], 16)
+        if FASTAPI in by_name:
+            compare("fastapi_torch", by_name[FASTAPI], level)
     if RAW in by_name and mine.delays(1):
         found["p50_added_ms_c1"] = numbers.paired_difference(mine.delays(1), by_name[RAW].delays(1))
     return found
