@@ -93,16 +93,16 @@ def compare(session: Any, sampling: Sampling, found: Samples, asked: Asked) -> l
     every = list(batches(found.cases, asked.max_batch_size))
     for number, batch in enumerate(every):
         for layout in sampling.LAYOUTS:
+            where = f"{len(batch)} together, {layout}"
             output, *decisions = session.run(names, sampling.feeds(batch, layout))
             for case, seen in zip(batch, sampling.split(output, batch), strict=True):
                 first = alone.setdefault(case.id, seen)
                 before = furthest.get(case.id, case.expected)
                 if distance(case.expected, seen, found.scale) >= distance(case.expected, before, found.scale):
                     furthest[case.id] = seen
-                where = f"{len(batch)} together, {layout}"
                 _note(rows[case.id], case, seen, first, where, found.scale)
             for decision in decisions:
-                _note_decisions(rows, found, batch, decision, f"{len(batch)} together, {layout}")
+                _note_decisions(rows, found, batch, decision, where)
         print(f"compared {number + 1}/{len(every)}", flush=True)  # noqa: T201
     if all(np.size(case.expected) == 1 and _are_numbers(case.expected) for case in found.cases):
         _compare_together(rows, found.cases, furthest)
