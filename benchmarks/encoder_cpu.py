@@ -55,6 +55,7 @@ _EXAMPLES = 8
 def main() -> int:
     arguments = _arguments()
     children.end_like_a_person()
+    children.let_tokenizers_use_threads()
     effort = QUICK if arguments.quick else FULL
     names = arguments.peers or (QUICK_PEERS if arguments.quick else list(PEERS))
     pythons = {name: entrants.python_of(name) for name in (*names, entrants.REFERENCE)}

@@ -73,6 +73,7 @@ class Ring:
 def main() -> int:
     arguments = _arguments()
     children.end_like_a_person()
+    children.let_tokenizers_use_threads()
     effort = QUICK if arguments.quick else FULL
     gpu = None if arguments.rehearse else arguments.gpu
     rows: list[Row] = []

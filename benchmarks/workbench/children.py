@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,11 @@ _SECONDS_TO_END = 10
 def end_like_a_person() -> None:
     """Let SIGTERM end this process as Ctrl-C does, so that every block that started a child ends it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def let_tokenizers_use_threads() -> None:
+    """Drop what switches them off for every process, as some images do: servers and peers choose."""
+    os.environ.pop("TOKENIZERS_PARALLELISM", None)
 
 
 class PeerFailed(RuntimeError):
