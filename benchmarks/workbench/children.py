@@ -20,7 +20,7 @@ def end_like_a_person() -> None:
 
 
 def let_tokenizers_use_threads() -> None:
-    """Drop what switches them off for every process, as some images do: servers and peers choose."""
+    """Drop what switches them off for every process, where the environment does: servers and peers choose."""
     os.environ.pop("TOKENIZERS_PARALLELISM", None)
 
 
