@@ -1,7 +1,8 @@
 """A scikit-learn estimator as one ONNX graph; run as `python -m builder.exporting.sklearn REQUEST.json`.
 
-The graph computes in float32 where scikit-learn computes in float64: probabilities agree to about 1e-6, and
-a row that lies on the very boundary of two classes, or on the threshold of a tree, may fall to either side.
+Steps before the estimator compute in float64, as in scikit-learn, and trees then round to float32, as there.
+Other estimators may compute in float32: probabilities agree to about 1e-6, and a row that lies on the very
+boundary of two classes may fall to either side.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from builder import trust
 from builder.errors import ConversionError
-from builder.exporting import graph_file, tables
+from builder.exporting import double, graph_file, tables
 from builder.sources import tabular as source
 from builder.tabular import columns, reading
 
@@ -36,18 +37,43 @@ def export(path: Path, folder: Path) -> None:
         config, model = source.read(str(path), None).config, reading.load(path)
     split = columns.splits_columns(columns.first_step(model))
     merged = not split or config["inputs"][0]["name"] == "features"
-    graph = convert(columns.head(model), config, merged)
-    graph_file.write(tables.finish(graph, config, merged=merged), folder)
+    graph = _exact(model, config, merged) or _finished(model, config, merged, exact=False)
+    graph_file.write(graph, folder)
 
 
-def convert(model: Any, config: Mapping[str, Any], merged: bool) -> Any:
-    """Return skl2onnx's graph: one input for each column, or one for all when `merged`."""
+def _exact(model: Any, config: Mapping[str, Any], merged: bool) -> Any:
+    """Return a graph of float64, or None where that serves nothing or does not run."""
+    import onnxruntime
+
+    if not double.helps(columns.head(model)):
+        return None
+    try:
+        graph = _finished(model, config, merged, exact=True)
+        onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception:
+        # converters and kernels raise whatever they meet; of float32 there are more, and the proof judges
+        return None
+    return graph
+
+
+def _finished(model: Any, config: Mapping[str, Any], merged: bool, *, exact: bool) -> Any:
+    return tables.finish(convert(columns.head(model), config, merged, exact=exact), config, merged=merged)
+
+
+def convert(model: Any, config: Mapping[str, Any], merged: bool, *, exact: bool) -> Any:
+    """Return skl2onnx's graph: one input for each column, or one for all when `merged`.
+
+    Numbers are float64 when `exact`, else float32.
+    """
     import skl2onnx
 
     _learn_trees()
     _learn_decisions()
     inputs = config["inputs"]
-    kinds = sorted({one["data_type"] for one in inputs})
+    if exact:
+        double.learn()
+    # numbers are rounded or widened to what the graph computes in
+    kinds = sorted({"FP32" if one["data_type"] == "FP64" else one["data_type"] for one in inputs})
     if merged and len(kinds) > 1:
         raise ConversionError(
             f"{type(columns.first_step(model)).__name__} reads columns of {', '.join(kinds)}",
@@ -55,7 +81,7 @@ def convert(model: Any, config: Mapping[str, Any], merged: bool) -> Any:
             remedy="give each type a step of its own in a ColumnTransformer",
         )
     prepared = model if merged else _by_place(model)
-    types = [("columns", _type(kinds[0], model.n_features_in_))] if merged else _types(inputs)
+    types = [("columns", _type(kinds[0], model.n_features_in_, exact))] if merged else _types(inputs, exact)
     try:
         return skl2onnx.convert_sklearn(
             prepared, initial_types=types, target_opset={"": graph_file.OPSET, "ai.onnx.ml": ML_OPSET}
@@ -83,7 +109,7 @@ def _learn_trees() -> None:
         for kind, shape in ((xgboost.XGBClassifier, classes), (xgboost.XGBRegressor, numbers)):
             more = _CLASSES if shape is classes else None
             skl2onnx.update_registered_converter(
-                kind, f"XGBoost{kind.__name__}", shape, convert_xgboost, options=more
+                kind, f"XGBoost{kind.__name__}", shape, double.narrow(convert_xgboost), options=more
             )
     if "lightgbm" in sys.modules:
         import lightgbm
@@ -92,7 +118,7 @@ def _learn_trees() -> None:
         for kind, shape in ((lightgbm.LGBMClassifier, classes), (lightgbm.LGBMRegressor, numbers)):
             more = _CLASSES if shape is classes else {"split": None}
             skl2onnx.update_registered_converter(
-                kind, f"LightGbm{kind.__name__}", shape, convert_lightgbm, options=more
+                kind, f"LightGbm{kind.__name__}", shape, double.narrow(convert_lightgbm), options=more
             )
 
 
@@ -119,25 +145,22 @@ def _learn_decisions() -> None:
         SGDClassifier,
         "SklearnSGDClassifier",
         shape_calculator.calculate_linear_classifier_output_shapes,
-        convert,
+        double.narrow(convert),
         options={**_CLASSES, "output_class_labels": [False, True], "raw_scores": [True, False]},
     )
 
 
-def _types(inputs: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+def _types(inputs: list[dict[str, Any]], exact: bool) -> list[tuple[str, Any]]:
     # names of our own: skl2onnx writes names with other signs than letters differently
-    return [(f"column_{place}", _type(one["data_type"], 1)) for place, one in enumerate(inputs)]
+    return [(f"column_{place}", _type(one["data_type"], 1, exact)) for place, one in enumerate(inputs)]
 
 
-def _type(data_type: str, width: int) -> Any:
+def _type(data_type: str, width: int, exact: bool) -> Any:
     from skl2onnx.common import data_types
 
-    kinds = {
-        "FP32": data_types.FloatTensorType,
-        "INT64": data_types.Int64TensorType,
-        "STRING": data_types.StringTensorType,
-    }
-    return kinds[data_type]([None, width])
+    numbers = data_types.DoubleTensorType if exact else data_types.FloatTensorType
+    kinds = {"INT64": data_types.Int64TensorType, "STRING": data_types.StringTensorType}
+    return kinds.get(data_type, numbers)([None, width])
 
 
 def _by_place(model: Any) -> Any:

@@ -9,6 +9,10 @@ from builder.errors import ConversionError
 from builder.exporting import wiring
 from builder.tabular.describing import FEATURES, PREDICTION, PROBABILITIES
 
+_NUMBERS = ("FP32", "FP64")
+_CLIP_BY_INPUTS = 11
+"""The opset from which Clip takes its ends as inputs."""
+
 
 def finish(model: Any, config: Mapping[str, Any], *, merged: bool) -> Any:
     """Return a graph with the inputs and outputs of the config.
@@ -25,13 +29,14 @@ def finish(model: Any, config: Mapping[str, Any], *, merged: bool) -> Any:
     graph.name = str(config["model_type"])
     _drop_dictionaries(graph)
     answers = [one.name for one in graph.output]
+    element = _numbers_of(graph.input)
     columns = [one.name for one in graph.input]
     free = [one["name"] for one in (*config["inputs"], *config["outputs"])]
     wiring.inward(graph, {*free, *answers, *columns})
     _replace(graph.input, [_end(one) for one in config["inputs"]])
     _replace(graph.output, [_end(one) for one in config["outputs"]])
-    before = _take(config["inputs"], [wiring.INNER + name for name in columns], merged)
-    after = _answer(graph, config, [wiring.INNER + name for name in answers])
+    before = _take(config["inputs"], [wiring.INNER + name for name in columns], merged, element)
+    after = _answer(model, config, [wiring.INNER + name for name in answers])
     _replace(graph.node, [*before, *graph.node, *after])
     _state_opsets(model)
     return model
@@ -50,19 +55,40 @@ def _end(entry: Mapping[str, Any]) -> Any:
     return wiring.end(entry["name"], entry["data_type"], entry["dims"], batches=True)
 
 
-def _take(inputs: Sequence[Mapping[str, Any]], columns: list[str], merged: bool) -> list[Any]:
+def _numbers_of(columns: Sequence[Any]) -> int:
+    """Return the element type in which a converter's graph reads numbers."""
+    from onnx import TensorProto
+
+    kinds = {one.type.tensor_type.elem_type for one in columns}
+    return int(TensorProto.DOUBLE if TensorProto.DOUBLE in kinds else TensorProto.FLOAT)
+
+
+def _take(inputs: Sequence[Mapping[str, Any]], columns: list[str], merged: bool, element: int) -> list[Any]:
     from onnx import helper
 
     names = [one["name"] for one in inputs]
-    if merged and names != [FEATURES]:
-        return [helper.make_node("Concat", names, columns, axis=1, name=f"{wiring.INNER}columns")]
-    return [
-        helper.make_node("Identity", [name], [inner], name=f"{wiring.INNER}take {name}")
-        for name, inner in zip(names, columns, strict=True)
-    ]
+    beside = merged and names != [FEATURES]
+    taken = [f"{wiring.INNER}column {name}" for name in names] if beside else columns
+    nodes = []
+    for entry, name in zip(inputs, taken, strict=True):
+        kind = wiring.ELEMENT_TYPES[entry["data_type"]]
+        more = {} if kind == element or entry["data_type"] not in _NUMBERS else {"to": element}
+        nodes.append(
+            helper.make_node(
+                "Cast" if more else "Identity",
+                [entry["name"]],
+                [name],
+                name=f"{wiring.INNER}take {entry['name']}",
+                **more,
+            )
+        )
+    if beside:
+        nodes.append(helper.make_node("Concat", taken, columns, axis=1, name=f"{wiring.INNER}columns"))
+    return nodes
 
 
-def _answer(graph: Any, config: Mapping[str, Any], found: list[str]) -> list[Any]:
+def _answer(model: Any, config: Mapping[str, Any], found: list[str]) -> list[Any]:
+    graph = model.graph
     prediction, *more = config["outputs"]
     if len(found) <= len(more):
         raise ConversionError(
@@ -75,10 +101,40 @@ def _answer(graph: Any, config: Mapping[str, Any], found: list[str]) -> list[Any
     if config["kind"] == "classifier" and config["model_type"] == "lightgbm":
         answer = f"{wiring.INNER}class"
         nodes.append(_named_class(graph, config, found[0], answer))
+    if prediction["data_type"] == "FP32":
+        nodes.append(_rounded(answer, f"{wiring.INNER}number"))
+        answer = f"{wiring.INNER}number"
     nodes.append(wiring.reshape(graph, answer, PREDICTION, [-1, prediction["dims"][0]]))
     if more:
-        nodes.append(wiring.reshape(graph, found[1], PROBABILITIES, [-1, more[0]["dims"][0]]))
+        nodes += _within(model, found[1], f"{wiring.INNER}shares")
+        nodes.append(wiring.reshape(graph, f"{wiring.INNER}shares", PROBABILITIES, [-1, more[0]["dims"][0]]))
     return nodes
+
+
+def _rounded(source: str, target: str) -> Any:
+    from onnx import TensorProto, helper
+
+    return helper.make_node("Cast", [source], [target], to=TensorProto.FLOAT, name=f"{target} as float32")
+
+
+def _within(model: Any, source: str, target: str) -> list[Any]:
+    """Return nodes that keep probabilities between 0 and 1, which sums in float32 miss by a rounding."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    wide, name = f"{target} before", f"{wiring.INNER}clip"
+    if 0 < _opset(model) < _CLIP_BY_INPUTS:
+        clip = helper.make_node("Clip", [wide], [target], name=name, min=0.0, max=1.0)
+    else:
+        ends = [f"{wiring.INNER}least share", f"{wiring.INNER}largest share"]
+        for end, value in zip(ends, (0.0, 1.0), strict=True):
+            model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), end))
+        clip = helper.make_node("Clip", [wide, *ends], [target], name=name)
+    return [_rounded(source, wide), clip]
+
+
+def _opset(model: Any) -> int:
+    return max((one.version for one in model.opset_import if not one.domain), default=0)
 
 
 def _named_class(graph: Any, config: Mapping[str, Any], number: str, name: str) -> Any:

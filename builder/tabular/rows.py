@@ -18,7 +18,7 @@ def table(estimator: Any, inputs: Mapping[str, Any]) -> Any:
     import numpy as np
 
     if set(inputs) == {FEATURES}:
-        return np.asarray(inputs[FEATURES])
+        return _plain(np.asarray(inputs[FEATURES]))
     import pandas
 
     columns = {name: _plain(np.asarray(values)[:, 0]) for name, values in inputs.items()}
@@ -39,6 +39,9 @@ def table(estimator: Any, inputs: Mapping[str, Any]) -> Any:
 def _plain(values: Any) -> Any:
     import numpy as np
 
+    if values.dtype.kind == "f":
+        # as NumPy and pandas hold what a model is fitted on: of float32 it would compute in float32
+        return values.astype(np.float64)
     if values.dtype.kind not in "OSU":
         return values
     plain = [one.decode("utf-8") if isinstance(one, bytes) else str(one) for one in values]
@@ -49,7 +52,7 @@ def one(inputs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one row that a model of these inputs takes: first categories, and middles of ranges."""
     import numpy as np
 
-    kinds = {"FP32": np.float32, "INT64": np.int64, "STRING": object}
+    kinds = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "STRING": object}
     found = {}
     for entry in inputs:
         if "categories" in entry:
