@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from builder import reading
+from builder import ensemble_graph, reading
+from builder.completion import completes
 from builder.layout import Layout, Model
-from builder.rule import Fault, rule
+from builder.rule import Fault, Host, rule
 
 # What the models that `builder build` writes read from their version folder at load.
 _SETTINGS = "settings.json"
@@ -71,6 +73,26 @@ def artifact_changed(model: Model, repository: Layout) -> Iterator[Fault]:
                 yield Fault((), f"{owner.name}/{folder.name}: {message}", remedy, file=f"{home}/{inner}")
 
 
+@rule("TRN634")
+def config_gone(model: Model, repository: Layout, host: Host) -> Iterator[Fault]:
+    """Every model that `builder build` wrote has its config.pbtxt, also where Triton could complete one.
+
+    What Triton would write lacks the batching and the kinds of tensors that the deployment was proven with.
+    """
+    for folder in _fronts(model):
+        for name in _models_of(model, folder):
+            part = repository.models.get(name)
+            # where Triton would write none, config_unreadable tells
+            if part is not None and not (part.path / "config.pbtxt").exists() and completes(part, host):
+                yield Fault(
+                    (),
+                    f"{name} has no config.pbtxt, and by {model.name}/{folder.name}/{_MANIFEST} it had one: "
+                    "Triton would complete another than the one that was proven",
+                    "copy the model's folder again, or build it again with `builder build`",
+                    file=f"../{name}/config.pbtxt",
+                )
+
+
 def _with_code(model: Model) -> Iterator[Path]:
     """Yield the served versions of a Python model that `builder build` wrote."""
     for version in model.served if model.backend == "python" else ():
@@ -92,12 +114,16 @@ def _fronts(model: Model) -> Iterator[Path]:
 def _places(model: Model, repository: Layout, folder: Path, name: str) -> Iterator[tuple[Model, str]]:
     """Yield where a file of the artifact lies: the model, and the name in its version of the same number."""
     kind, _, inner = name.partition("/")
+    if model.config is None:
+        return  # which models it runs is not known
     if model.backend == "python":
         yield model, name
         return
-    steps = dict.fromkeys(step.model_name for step in model.config.ensemble_scheduling.step)
+    steps = dict.fromkeys(step.model_name for step in ensemble_graph.steps(model))
     for owner in [repository.models[step] for step in steps if step in repository.models] or [model]:
         there = owner.path / folder.name
+        if owner.config is None:
+            continue  # nor what runs it
         if kind == "model" and owner.backend not in ("python", "ensemble"):
             yield owner, inner
         elif kind == "tokenizer" and owner.backend == "python" and _tokenizes(owner.reachable(there)):
@@ -131,3 +157,14 @@ def _manifest(model: Model, folder: Path) -> tuple[dict[str, str], str]:
     if not problem and not isinstance(found, dict):
         problem = "does not name its artifact's digests"
     return {str(name): str(digest) for name, digest in found.items()} if not problem else {}, problem
+
+
+def _models_of(model: Model, folder: Path) -> Iterator[str]:
+    """Yield the names of the models that a front's manifest names, none where it cannot be read."""
+    file = model.file(folder.name, _MANIFEST)
+    found: Any = {} if file is None else reading.json_of(file)[0]
+    for key in ("plan", "models"):
+        found = found.get(key) if isinstance(found, dict) else None
+    for one in found if isinstance(found, list) else ():
+        if isinstance(one, dict) and isinstance(one.get("name"), str):
+            yield one["name"]
