@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from builder.graph import Unsuitable
-from builder.tabular import describing
+from builder.tabular import describing, precision
 from builder.tabular.describing import Range
+from builder.tabular.precision import Reading
 
 MOST_CATEGORIES = 100
 _FILLERS = ("SimpleImputer", "MissingIndicator")
@@ -25,9 +26,12 @@ def read(estimator: Any) -> list[dict[str, Any]]:
     count = int(estimator.n_features_in_)
     names = getattr(estimator, "feature_names_in_", None)
     found: dict[int, dict[str, Any]] = {}
-    _visit(head(estimator), list(range(count)), found)
-    if names is None and all(one["data_type"] == "FP32" for one in found.values()):
-        return describing.features([_range(found.get(place)) for place in range(count)])
+    whole = head(estimator)
+    _visit(whole, list(range(count)), found, precision.reading(whole))
+    kinds = {one["data_type"] for one in found.values()}
+    if names is None and kinds <= {"FP32", "FP64"}:
+        data_type = "FP64" if "FP64" in kinds else "FP32"
+        return describing.features([_range(found.get(place)) for place in range(count)], data_type)
     return [
         {**found[place], "name": f"column_{place}" if names is None else str(names[place])}
         for place in sorted(found)
@@ -37,7 +41,8 @@ def read(estimator: Any) -> list[dict[str, Any]]:
 def used(estimator: Any) -> list[int]:
     """Return the places of the columns that the first step reads, as `read` lists them."""
     found: dict[int, dict[str, Any]] = {}
-    _visit(head(estimator), list(range(int(estimator.n_features_in_))), found)
+    whole = head(estimator)
+    _visit(whole, list(range(int(estimator.n_features_in_))), found, precision.reading(whole))
     return sorted(found)
 
 
@@ -59,21 +64,22 @@ def splits_columns(step: Any) -> bool:
     return hasattr(step, "_transformer_to_input_indices")
 
 
-def _visit(step: Any, places: Sequence[int], found: dict[int, dict[str, Any]]) -> None:
+def _visit(step: Any, places: Sequence[int], found: dict[int, dict[str, Any]], reading: Reading) -> None:
     if isinstance(step, str):
         if step != "drop":
-            _note(found, places, "FP32")
+            _note(found, places, reading, step)
     elif hasattr(step, "steps"):
-        for _, inner in step.steps:
-            _visit(inner, places, found)
+        for place, (_, inner) in enumerate(step.steps):
+            _visit(inner, places, found, reading.before(step.steps[place + 1 :]))
             if type(inner).__name__ not in _FILLERS and not isinstance(inner, str):
                 break
     elif splits_columns(step):
         for name, inner, _ in step.transformers_:
-            _visit(inner, [places[one] for one in step._transformer_to_input_indices[name]], found)
+            read = [places[one] for one in step._transformer_to_input_indices[name]]
+            _visit(inner, read, found, reading)
     elif hasattr(step, "transformer_list"):
         for _, inner in step.transformer_list:
-            _visit(inner, places, found)
+            _visit(inner, places, found, reading)
     elif hasattr(step, "vocabulary_"):
         raise Unsuitable(
             f"a {type(step).__name__} splits text into words",
@@ -84,7 +90,7 @@ def _visit(step: Any, places: Sequence[int], found: dict[int, dict[str, Any]]) -
         for place, categories in zip(places, step.categories_, strict=True):
             _note_categories(found, place, list(categories))
     else:
-        _note(found, places, "FP32", ranges(step, len(places)))
+        _note(found, places, reading, step, ranges(step, len(places)))
 
 
 def _note_categories(found: dict[int, dict[str, Any]], place: int, categories: list[Any]) -> None:
@@ -98,20 +104,25 @@ def _note_categories(found: dict[int, dict[str, Any]], place: int, categories: l
             expected="categories that are all text, or all numbers",
             remedy="turn the column into text before the model is fitted: table[NAME].astype(str)",
         )
-    data_type = "STRING" if kinds == {str} else "INT64" if kinds == {int} else "FP32"
+    data_type = "STRING" if kinds == {str} else "INT64" if kinds == {int} else precision.of_categories(plain)
     found[place] = describing.column("", data_type, None, plain[:MOST_CATEGORIES])
 
 
 def _note(
     found: dict[int, dict[str, Any]],
     places: Sequence[int],
-    data_type: str,
+    reading: Reading,
+    step: Any,
     between: Sequence[Range | None] | None = None,
 ) -> None:
     for place, one in zip(places, between or [None] * len(places), strict=True):
+        data_type = reading.data_type(step, one)
         # an encoder knows more of a column than whoever reads it beside
         if place not in found or ("categories" not in found[place] and "ranges" not in found[place]):
-            found[place] = describing.column("", data_type, one)
+            exact = found.get(place, {}).get("data_type") == "FP64"
+            found[place] = describing.column("", "FP64" if exact else data_type, one)
+        elif found[place]["data_type"] == "FP32":
+            found[place]["data_type"] = data_type
 
 
 def _range(entry: dict[str, Any] | None) -> Range | None:

@@ -62,10 +62,10 @@ def column(
     return graph.tensor(name, data_type, [1], **more)
 
 
-def features(ranges: Sequence[Range | None]) -> list[dict[str, Any]]:
-    """Return one float32 input for all columns, which have no names."""
+def features(ranges: Sequence[Range | None], data_type: str = "FP32") -> list[dict[str, Any]]:
+    """Return one input for all columns, which have no names."""
     more = {"ranges": [list(one) if one else [-1.0, 1.0] for one in ranges]} if any(ranges) else {}
-    return [graph.tensor(FEATURES, "FP32", [len(ranges)], **more)]
+    return [graph.tensor(FEATURES, data_type, [len(ranges)], **more)]
 
 
 def require_names(inputs: Sequence[dict[str, Any]]) -> None:

@@ -112,6 +112,20 @@ def test_a_forest_after_a_scaler_answers_the_rows_it_learned(tmp_path: Path) -> 
     same(found, model, table)
 
 
+@pytest.mark.parametrize("last", [DecisionTreeClassifier, RandomForestClassifier], ids=["tree", "forest"])
+def test_seconds_of_a_year_that_float32_cannot_hold(tmp_path: Path, last: Any) -> None:
+    """Beside each other they are 128 s apart in float32."""
+    chance = np.random.default_rng(1)
+    table = pandas.DataFrame(
+        {"ts": 1.7e9 + chance.integers(0, 3600, ROWS).astype(float), "v": chance.normal(size=ROWS)}
+    )
+    target = ((table["ts"] - 1.7e9) % 600 > 300).astype(int)
+    model = make_pipeline(StandardScaler(), last(random_state=0)).fit(table, target)
+    found, graph = served(tmp_path, model, table)
+    same(found, model, table)
+    assert {one.type.tensor_type.elem_type for one in graph.graph.input} == {onnx.TensorProto.DOUBLE}
+
+
 NUMBERS = np.random.default_rng(7).normal(size=(ROWS, 4)).astype(np.float32).astype(np.float64)
 CLASSES = np.digitize(NUMBERS[:, 0] + NUMBERS[:, 1] * NUMBERS[:, 2], [-0.5, 0.5])
 STEPS = {
@@ -134,8 +148,8 @@ STEPS = {
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_steps_run_in_float64(tmp_path: Path, step: Any) -> None:
-    # far from zero, where float32 has but three digits of what lies between
-    table = 500 + NUMBERS
+    # far from zero, where float32 has but sixteenths of what lies between
+    table = 1e6 + NUMBERS
     table[::9, 1] = 0.0
     model = make_pipeline(step, DecisionTreeClassifier(random_state=0)).fit(table, CLASSES)
     found, graph = served(tmp_path, model, table)

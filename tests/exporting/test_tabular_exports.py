@@ -96,6 +96,8 @@ def answers(path: Path, folder: Path, inputs: dict[str, Any] | None = None) -> t
     assert [one.shape[1:] for one in session.get_inputs()] == [one["dims"] for one in config["inputs"]]
     assert [one.shape[1:] for one in session.get_outputs()] == [one["dims"] for one in config["outputs"]]
     inputs = inputs or original.samples(config, ROWS, seed=1)
+    exact = {one["name"] for one in config["inputs"] if one["data_type"] == "FP64"}
+    inputs = {name: values.astype(np.float64) if name in exact else values for name, values in inputs.items()}
     names = [one["name"] for one in config["outputs"]]
     found = dict(zip(names, session.run(names, inputs), strict=True))
     return config, found, original.load(path, config)(inputs)
