@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import importlib
 import inspect
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -100,7 +101,7 @@ def verify(
             raise VerifyError(
                 f"no server answers at {door}://{address}",
                 expected="a Triton server that serves this repository",
-                remedy=f"start one with `builder serve {repository}`, or correct {option}",
+                remedy=f"start one with `builder serve {shlex.quote(str(repository))}`, or correct {option}",
             )
     if metrics is not None:
         _require_metrics(client)

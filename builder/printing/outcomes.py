@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,12 @@ def show(built: Built) -> None:
     if _compiles(built):
         _show_engine(built)
     else:
-        click.echo(f"serve it: builder serve {published.repository}")
+        click.echo(f"serve it: {_command('serve', published.repository)}")
+
+
+def _command(*words: str | Path) -> str:
+    """Return a command of this program as a shell takes it."""
+    return shlex.join(["builder", *map(str, words)])
 
 
 def _show_engine(built: Built) -> None:
@@ -60,11 +66,13 @@ def _show_engine(built: Built) -> None:
         version = engine_file.version(_graph(built) / compilation.result)
         click.echo(f"its engine is built by TensorRT {version or 'of unknown version'}")
     else:
+        script = shlex.quote(str(_script(built)))
         click.echo(
             f"the engine is not built yet, and Triton does not load {built.plan.graph.name} before it is:\n"
-            f"run {_script(built)} where Docker and a GPU of compute capability {compilation.compute} are"
+            f"run {script} where Docker and a GPU of compute capability {compilation.compute} are"
         )
-    click.echo(f"serve it in {compilation.image}: builder deploy compose {built.published.repository}")
+    deploy = _command("deploy", "compose", built.published.repository)
+    click.echo(f"serve it in {compilation.image}: {deploy}")
 
 
 def _compiles(built: Built) -> bool:

@@ -6,6 +6,7 @@ Python models run in the packages of the interpreter that runs this program.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,11 @@ from builder.errors import ServeError
 from builder.rule import Host
 from builder.server import Options, Server
 from builder.serving import ports, pytriton
+from builder.serving.guard import Guard
 
 _SHARED_MEMORY = Path("/dev/shm")
+_PARTS = ("triton_backends", "temporary")
+_LINK = "repository"
 # Seconds beyond Triton's own exit timeout, which it may overrun while it unloads models.
 _PATIENCE = 5
 
@@ -55,6 +59,7 @@ class EmbeddedServer(Server):
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
+        self._guard: Guard | None = None
         self._log_path = options.log
         self._keeps_log = options.log is not None
         self._last_log = ""
@@ -63,7 +68,10 @@ class EmbeddedServer(Server):
     def start(self) -> None:
         http, grpc, metrics = ports.choose(self._options)
         self.http, self.grpc, self.metrics = (f"127.0.0.1:{port}" for port in (http, grpc, metrics))
-        self._folder = Path(tempfile.mkdtemp(prefix="builder-triton-"))
+        usual = tempfile.gettempdir()
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="builder-triton-", dir=usual if _is_plain(usual) else "/tmp")
+        )
         self._log_path = self._log_path or self._folder / "triton.log"
         temporary = self._folder / "temporary"
         temporary.mkdir()
@@ -79,6 +87,11 @@ class EmbeddedServer(Server):
                 # The stub has it first on sys.path: no package of ours may lie there.
                 cwd=temporary,
                 start_new_session=True,
+            )
+            self._guard = Guard(
+                self._process.pid,
+                _SHARED_MEMORY / _region_prefix(self._folder),
+                *(self._folder / part for part in _PARTS),
             )
 
     def stop(self) -> None:
@@ -117,7 +130,7 @@ class EmbeddedServer(Server):
             addresses += [f"--{name}-address=127.0.0.1", f"--{name}-port={port}"]
         return [
             str(triton / "bin" / "tritonserver"),
-            f"--model-repository={self._repository}",
+            f"--model-repository={_plainly(self._repository, folder)}",
             f"--backend-directory={pytriton.link_backends(folder)}",
             f"--cache-directory={triton / 'caches'}",
             *addresses,
@@ -143,6 +156,9 @@ class EmbeddedServer(Server):
         folder, self._folder = self._folder, None
         if folder is None:
             return
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.dismiss()
         if self._process is not None:
             # The stubs are in its process group; whatever is left of it now serves nobody.
             try:
@@ -158,7 +174,8 @@ class EmbeddedServer(Server):
         self._last_log = self.log()
         inside = self._log_path is not None and self._log_path.parent == folder
         if inside and self._keeps_log:
-            for part in ("triton_backends", "temporary"):
+            (folder / _LINK).unlink(missing_ok=True)
+            for part in _PARTS:
                 shutil.rmtree(folder / part, ignore_errors=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
@@ -167,3 +184,20 @@ class EmbeddedServer(Server):
 def _region_prefix(folder: Path) -> str:
     """Name our shared memory so that no other server's regions are ever taken for ours."""
     return f"triton_{folder.name.replace('-', '_')}_"
+
+
+def _is_plain(path: str) -> bool:
+    return shlex.quote(path) == path
+
+
+def _plainly(repository: Path, folder: Path) -> Path:
+    """Return the repository by a path that a shell takes as it is, which may be a link in `folder`.
+
+    Triton's Python backend starts its stubs by a line of the shell and quotes no path in it: at a space the
+    stub aborts, and Triton waits for it for ever.
+    """
+    if _is_plain(str(repository)):
+        return repository
+    link = folder / _LINK
+    link.symlink_to(repository, target_is_directory=True)
+    return link

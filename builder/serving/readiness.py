@@ -18,6 +18,8 @@ from builder.server import Server
 from builder.serving import rest, triton_log
 
 _PAUSE = 0.02
+# Seconds in which Triton may notice that a process of its own has aborted; of some it never hears.
+_TO_NOTICE = 5.0
 _STUB_DIED = "is not healthy"
 _LACKING = re.compile(r"No module named '([^'.]+)")
 _INSTALL = (
@@ -33,8 +35,10 @@ def wait_until_live(server: Server, deadline: float, timeout: float) -> None:
     """Return once Triton answers, which it does after every model has loaded or failed.
 
     Raises:
-        ServeError: Triton ended, or `deadline` (time.monotonic) has passed; the log says why.
+        ServeError: Triton ended, a model's process aborted before Triton knew it, or `deadline`
+            (time.monotonic) has passed; the log says why.
     """
+    aborted = float("inf")
     while not rest.is_live(server.http):
         if not server.alive():
             code = server.exit_code()
@@ -43,7 +47,18 @@ def wait_until_live(server: Server, deadline: float, timeout: float) -> None:
                 expected="a server that answers",
                 remedy=_see_log(server),
             )
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if triton_log.aborted(server.log()):
+            aborted = min(aborted, now + _TO_NOTICE)
+        if aborted < now <= deadline:
+            loading = triton_log.still_loading(server.log())
+            raise ServeError(
+                f"the process of {' or '.join(loading) or 'a model'} has aborted, and Triton waits for it; "
+                f"its last words:\n{_quote(server)}",
+                expected="a process that loads its model",
+                remedy=_see_log(server),
+            )
+        if now > deadline:
             loading = triton_log.still_loading(server.log())
             what = f"still loading: {', '.join(loading)}" if loading else "no model was loading"
             raise ServeError(

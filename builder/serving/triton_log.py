@@ -10,6 +10,7 @@ _PROTOBUF = re.compile(r"^\[libprotobuf ERROR .*?\] (?P<message>Error parsing te
 _POLL = "Poll failed for model directory '{model}': "
 _LOADING = re.compile(r"^loading: (?P<model>.+):-?\d+$")
 _DONE = re.compile(r"^(?:successfully loaded|failed to load) '(?P<model>[^']+)'")
+_ABORTED = "terminate called "
 _PORT_TAKEN = re.compile(r"already in use|failed to start .* service", re.IGNORECASE)
 # Tables, C++ stack frames, and what every machine without a GPU prints.
 _NOISE = re.compile(r"[+|]|\s*\d+# |Error: Failed to initialize NVML")
@@ -48,6 +49,11 @@ def still_loading(log: str) -> list[str]:
         elif done:
             loading.pop(done["model"], None)
     return list(loading)
+
+
+def aborted(log: str) -> bool:
+    """Return whether a C++ program, Triton itself or a model's process, ended by an exception of its own."""
+    return any(line.startswith(_ABORTED) for line in log.splitlines())
 
 
 def port_was_taken(log: str) -> bool:

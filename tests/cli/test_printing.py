@@ -1,15 +1,18 @@
 """Sizes, tables and the progress bar."""
 
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tiny import Workshop
 
 from builder.errors import UsageError
-from builder.printing import tables
+from builder.printing import outcomes, tables
 from builder.verifying import addresses
 
 
@@ -92,3 +95,12 @@ def test_addresses(given, expected):
 def test_addresses_that_are_none(url):
     with pytest.raises(UsageError, match="http://HOST:PORT"):
         addresses(url, None, None)
+
+
+def test_a_command_to_copy_is_one_for_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "a user's models"
+    outcomes.show(Workshop(tmp_path, monkeypatch).build(output))
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(told.removeprefix("serve it: ")) == ["builder", "serve", str(output)]

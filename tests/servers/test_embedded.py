@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -160,6 +161,40 @@ def test_kill_leaves_nothing(repository: Repository, clean: Path) -> None:
     server.kill()
     assert server.exit_code() == -signal.SIGKILL
     server.stop()
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("name", ["with a space", "quote's", "$HOME", "a;b&c", "(1)"])
+def test_any_path_is_served(
+    repository: Repository, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Triton hands the paths of models to a shell, and quotes none."""
+    odd = tmp_path / name
+    (odd / "temporary").mkdir(parents=True)
+    repository("adder").rename(odd / "models")
+    monkeypatch.setattr(tempfile, "tempdir", str(odd / "temporary"))
+    arguments = ("--model-control-mode=explicit", "--load-model=adder")
+    with boot(odd / "models", timeout=30.0, options=Options(log=clean, arguments=arguments)) as server:
+        assert len(str(server.log())) and server.alive()
+        # what changes in the user's folder is seen
+        config = odd / "models" / "adder" / "config.pbtxt"
+        config.write_text(config.read_text() + 'parameters { key: "seen" value { string_value: "yes" } }\n')
+        assert rest.call(server.http, "POST", "/v2/repository/models/adder/load", body={})[0] == 200
+        status, told = rest.call(server.http, "GET", "/v2/models/adder/config")
+        assert (status, told["parameters"]) == (200, {"seen": {"string_value": "yes"}})
+    assert list((odd / "temporary").iterdir()) == []
+    assert (odd / "models" / "adder" / "config.pbtxt").is_file()
+
+
+@pytest.mark.triton
+def test_a_process_that_aborts_is_not_waited_for(repository: Repository, clean: Path) -> None:
+    """Triton waits for ever for a stub that aborts before it has said a word: here at a space in a path."""
+    folder = repository("adder")
+    (folder / "adder").rename(folder / "ad der")
+    begun = time.monotonic()
+    with pytest.raises(ServeError, match=r"(?s)process of ad der has aborted, .*std::invalid_argument"):
+        boot(folder, timeout=60.0, options=Options(log=clean))
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.triton

@@ -120,6 +120,22 @@ def test_a_stream_in_flight_finishes(
         assert errors.startswith("stopping: requests in flight have 20 s to finish")
 
 
+def test_a_server_does_not_outlive_a_program_that_is_killed(repository: Repository, clean: Path) -> None:
+    with foreground(repository("adder", "slow"), clean) as process:
+        _, _, pid = addresses(process)
+        process.kill()
+        process.wait()
+        end = time.monotonic() + 20
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.5)  # then its files are removed
+        assert not Path(f"/proc/{pid}").exists()
+    # the log may say why: it stays, alone
+    for folder in (clean.parent / "temporary").iterdir():
+        assert list(folder.iterdir()) == []
+        folder.rmdir()
+
+
 def test_a_second_signal_ends_it_at_once(repository: Repository, clean: Path) -> None:
     folder = repository("slow")
     model = folder / "slow" / "1" / "model.py"
