@@ -127,9 +127,13 @@ def _keeps_logits(config: Any) -> bool:
     return named.endswith("Identity")
 
 
-def example(pairs: bool) -> dict[str, Tensor]:
-    """Return the inputs by which the graph is traced: three rows, two of them of one request."""
-    rows = torch.tensor(_EXAMPLE, dtype=torch.int32)
+def example(pairs: bool, most: int) -> dict[str, Tensor]:
+    """Return the inputs by which the graph is traced: three rows, two of them of one request.
+
+    None has more than `most` tokens. Two at least have a place: torch takes a size of 1 for a constant.
+    """
+    most = max(2, most)
+    rows = torch.tensor([(min(tokens, most), width) for tokens, width in _EXAMPLE], dtype=torch.int32)
     flat = {
         "input_ids": torch.ones(int(rows[:, 1].sum()), dtype=torch.int32),
         "extent": torch.zeros(int(rows[:, 0].sum()), dtype=torch.int32),
@@ -141,10 +145,10 @@ def example(pairs: bool) -> dict[str, Tensor]:
 
 def export(encoder: TextEncoder, output: str) -> Any:
     """Return the graph with its weights, as onnx's ModelProto."""
-    given = example(encoder.pipeline == "reranking")
+    given = example(encoder.pipeline == "reranking", encoder.most)
     ids = {0: torch.export.Dim("ids", min=2, max=_MOST_IDS)}
     extent = {0: torch.export.Dim("extent", min=2, max=_MOST_IDS)}
-    longest = {0: torch.export.Dim("longest", min=2, max=encoder.most)}
+    longest = {0: torch.export.Dim("longest", min=2, max=max(3, encoder.most))}
     rows = {0: torch.export.Dim("rows", min=1, max=_MOST_ROWS)}
     with torch.no_grad():
         program = torch.onnx.export(

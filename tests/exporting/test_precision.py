@@ -165,7 +165,7 @@ def test_how_large_the_channels_become_is_seen() -> None:
 
 @pytest.mark.parametrize("pairs", [False, True])
 def test_texts_at_random_are_what_a_graph_takes(pairs: bool) -> None:
-    example = text_encoder.example(pairs)
+    example = text_encoder.example(pairs, 20)
     found = outliers.texts(100, 20, pairs=pairs)
     assert [len(one["input_ids"]) for one in found] == [1, 2, 3, 4, 6, 8, 12, 16]
     for one in found:

@@ -205,6 +205,17 @@ def test_so_does_the_graph(family: str, pipeline: str, tmp_path: Path) -> None:
     assert {one.type for one in session.get_inputs()} == {"tensor(int32)"}
 
 
+@pytest.mark.parametrize(
+    "most", [2, 3, *(pytest.param(one, marks=pytest.mark.slow) for one in (1, 4, 5, 17))]
+)
+def test_so_does_the_graph_of_the_shortest_texts(most: int, tmp_path: Path) -> None:
+    model = checkpoint("bert", "embedding", tmp_path)
+    session = onnxruntime.InferenceSession(graph(tmp_path, "embedding", most=most))
+    for rows in (((1, 1),), ((1, most), (most, most)), ((most, most + 1),) * 5):
+        given = batch(rows)
+        agreeing(session.run(None, given)[0], model, "embedding", given)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize(
     "family", ["bert", *(pytest.param(one, marks=pytest.mark.slow) for one in sorted(PACKED - {"bert"}))]
