@@ -20,6 +20,12 @@ _PASSING = frozenset((
 """The steps that hand a column on as it is."""
 _GROUPING = frozenset(("Birch", "KMeans", "MiniBatchKMeans"))
 """What predicts, but as a step before others answers with distances."""
+_ROUNDING = frozenset((
+    "DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor",
+    "ExtraTreesClassifier", "ExtraTreesRegressor", "GradientBoostingClassifier", "GradientBoostingRegressor",
+    "RandomForestClassifier", "RandomForestRegressor", "XGBClassifier", "XGBRegressor",
+))  # fmt: skip
+"""The trees that compare in float32, so that a graph does it exactly."""
 _JUMPING = frozenset(("Binarizer", "KBinsDiscretizer"))
 _MOST_FOR_ITS_SPREAD = 100.0
 """A column this many times as large as its values lie apart has lost seven bits: its spread has 17 left."""
@@ -48,6 +54,14 @@ class Reading:
 def reading(model: Any) -> Reading:
     """Return how a model reads its columns."""
     return Reading(_jumps(model, _DEEPEST))
+
+
+def rounds(model: Any) -> bool:
+    """Say whether a model ends with trees that round what they read to float32 themselves."""
+    step = getattr(model, "best_estimator_", model)
+    while hasattr(step, "steps"):
+        step = step.steps[-1][1]
+    return type(step).__name__ in _ROUNDING
 
 
 def of_categories(values: list[Any]) -> str:

@@ -161,7 +161,7 @@ def test_a_row_between_two_classes_fails_no_proof(model: Any, tmp_path: Path) ->
     model.fit(NUMBERS, NAMES[THREE])
     found, rows = proven(tmp_path / "right", model, model)
     assert worst(rows) <= TOLERANCE.error
-    assert 100 < len(found.decided) <= 200
+    assert 100 < len(found.decided) <= len(found.cases)
 
 
 def test_other_decisions_with_the_same_probabilities_fail_the_proof(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from builder import trust
 from builder.proving.originals.drawing import CERTAIN, DATA_TYPES
 from builder.proving.originals.drawing import samples as samples
-from builder.tabular import reading, rows
+from builder.tabular import precision, reading, rows
 from builder.tabular.describing import PREDICTION, PROBABILITIES
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 _NEAR = 1e-4
 """Scores are near each other whose distance is less than this share of the largest: float32 errs by less."""
+
+
+def is_sharp(path: Path) -> bool:
+    """Say whether answers jump at thresholds, and nowhere else: with trees that round what they read."""
+    with trust.granted():
+        return precision.rounds(reading.load(path))
 
 
 def load(path: Path, config: Mapping[str, Any]) -> Original:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from builder import house
+from builder.proving import edges
 from builder.proving.originals.drawing import CERTAIN
 from builder.proving.sample import Array, Asked, Case, Samples
 from builder.tabular.describing import PREDICTION, PROBABILITIES
@@ -27,19 +28,25 @@ def reference(asked: Asked) -> str:
 
 
 def samples(asked: Asked) -> Samples:
-    """Return random rows with the source's predictions and probabilities.
+    """Return random rows with the source's predictions and probabilities, and rows beside its thresholds.
 
     A class that is not certain says nothing: any rounding may choose the other.
     """
     module = house.plugin("proving.originals", asked.model_type, option="model_type")
     predict = module.load(asked.source, asked.config)
     columns = module.samples(asked.config, _ROWS, 0)
+    if module.is_sharp(asked.source):
+        near = edges.beside(
+            columns, asked.config["inputs"], lambda rows: np.asarray(predict(rows)[asked.main])
+        )
+        columns = {name: np.concatenate([values, near[name]]) for name, values in columns.items()}
+    count = len(next(iter(columns.values())))
     answers = predict(columns)
     is_regressor = asked.config["kind"] == "regressor"
     certain = answers.pop(CERTAIN, _clear(answers))
     cases, asks, decided = [], [], {}
-    for row in range(_ROWS):
-        name = f"row {row}"
+    for row in range(count):
+        name = f"row {row}" if row < _ROWS else f"row {row}, beside a threshold"
         given = {column: values[row : row + 1] for column, values in columns.items()}
         if certain[row] or asked.main == PROBABILITIES:
             expected = np.asarray(answers[asked.main][row])
@@ -67,7 +74,7 @@ def split(output: Array, cases: Sequence[Case]) -> list[Array]:
 def _clear(answers: dict[str, Array]) -> Array:
     """Say of each row whether its best class is clear of the next, as far as probabilities tell."""
     if PROBABILITIES not in answers:
-        return np.ones(_ROWS, bool)
+        return np.ones(len(answers[PREDICTION]), bool)
     ordered = np.sort(np.asarray(answers[PROBABILITIES]), axis=1)
     return np.asarray(ordered[:, -1] - ordered[:, :-1].max(axis=1, initial=0.0) >= _CLEAR)
 
