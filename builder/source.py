@@ -13,6 +13,13 @@ from typing import Any, Protocol, cast
 from builder import architecture, house
 from builder.errors import SourceError
 
+KINDS = (
+    "a folder with config.json and safetensors, a .safetensors, .gguf, .onnx or .pt2 file, scikit-learn's "
+    ".pkl, .pickle, .joblib or .skops, XGBoost's .ubj or .json, LightGBM's .txt, ORG/NAME on Hugging Face, "
+    "or package:PACKAGE/FILE"
+)
+"""What a reference may be, for people."""
+
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
@@ -159,12 +166,18 @@ def _source(reference: str) -> Source:
         source = cast(Source, house.plugin("sources", name, option="source"))
         if source.recognises(reference):
             return source
-    raise SourceError(
-        f"{reference} does not exist, or is no kind of checkpoint known here",
-        expected="a folder with config.json and safetensors, a .gguf file, ORG/NAME on Hugging Face, "
-        "or package:PACKAGE/FILE",
-        remedy="check the path given with --checkpoint",
-    )
+    raise _unknown(reference)
+
+
+def _unknown(reference: str) -> SourceError:
+    if not Path(reference).exists():
+        found = f"{reference} does not exist, and is no other kind of reference known here"
+    else:
+        sources = [house.plugin("sources", name, option="source") for name in house.plugin_names("sources")]
+        doubts = [source.doubt(Path(reference)) for source in sources if hasattr(source, "doubt")]
+        found = f"{reference} is no kind of checkpoint known here"
+        found += "".join(f": {doubt}" for doubt in doubts if doubt)
+    return SourceError(found, expected=KINDS, remedy="check the path given with --checkpoint")
 
 
 def _check_tensors(checkpoint: Checkpoint) -> None:

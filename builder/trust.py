@@ -25,6 +25,11 @@ def granted(given: bool = True) -> Iterator[None]:
         _granted.reset(token)
 
 
+def is_granted() -> bool:
+    """Say whether the user gave trust."""
+    return _granted.get()
+
+
 def require(path: Path, what: str = PICKLE, instead: str = INSTEAD) -> None:
     """Raise SourceError where the user gave no trust; `what` follows the path in the message."""
     if not _granted.get():

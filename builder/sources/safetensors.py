@@ -13,13 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder import architecture
+from builder import architecture, trust
 from builder.errors import SourceError
 from builder.source import Checkpoint, TensorInfo, fingerprint, read_json
+from builder.tabular import reading
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+SINGLE_FILES = (*reading.PICKLES, reading.SKOPS, ".ubj", ".onnx", ".pt2")
+"""Models that are one file, and are named by it."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -243,6 +246,13 @@ def _absent(folder: Path) -> SourceError:
             expected="one",
             remedy=f"pass one of them, such as {gguf[0]}",
         )
+    models = sorted(file for file in folder.iterdir() if file.suffix.lower() in SINGLE_FILES)
+    if models:
+        return SourceError(
+            f"{folder} is a folder, and holds {models[0].name} in place of {SINGLE}",
+            expected="such a model to be named by its file",
+            remedy=f"pass the file: {models[0]}",
+        )
     return SourceError(
         f"{folder} holds neither {SINGLE} nor {INDEX}",
         expected="safetensors weights",
@@ -251,8 +261,10 @@ def _absent(folder: Path) -> SourceError:
 
 
 def _pickled(path: Path) -> SourceError:
+    read = " or ".join(reading.PICKLES)
+    told = f"; --trust-pickle is about scikit-learn's {read} files" if trust.is_granted() else ""
     return SourceError(
-        f"{path} is a pickle: reading it runs whatever code it holds",
+        f"{path} {trust.PICKLE}{told}",
         expected="safetensors weights",
         remedy="fetch the safetensors revision, or convert it where you trust it: save_pretrained(FOLDER)",
     )

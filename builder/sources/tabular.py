@@ -13,6 +13,8 @@ from builder.source import Checkpoint, fingerprint, read_json
 from builder.tabular import lightgbm, reading, sklearn, xgboost
 
 NATIVE = (".ubj", ".json", ".txt")
+_WRITTEN_BY = {".json": "XGBoost's save_model", ".txt": "LightGBM's save_model"}
+_PICKLE = b"\x80"
 SUFFIXES = (*reading.PICKLES, reading.SKOPS, ".ubj")
 _HEAD = 256
 
@@ -24,6 +26,22 @@ def recognises(reference: str) -> bool:
     path = Path(reference)
     suffix = path.suffix.lower()
     return suffix in SUFFIXES or (suffix in NATIVE and path.is_file() and _begins_like_a_model(path))
+
+
+def doubt(path: Path) -> str:
+    """Return what keeps a path from being a saved model, where it might be taken for one, else nothing."""
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        return ""
+    if suffix in _WRITTEN_BY:
+        return f"it does not begin as what {_WRITTEN_BY[suffix]} writes"
+    with path.open("rb") as file:
+        looks_pickled = file.read(1) == _PICKLE
+    return f"it looks like a pickle, which is read by the name {_pickles()} only" if looks_pickled else ""
+
+
+def _pickles() -> str:
+    return " or ".join(f"*{suffix}" for suffix in reading.PICKLES)
 
 
 def read(reference: str, revision: str | None) -> Checkpoint:

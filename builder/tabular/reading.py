@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from builder.errors import SourceError
 
 PICKLES = (".pkl", ".pickle", ".joblib")
 SKOPS = ".skops"
+# Can't get attribute 'Mine' on <module '__main__' from '...'>
+_IN_MAIN = re.compile(r"Can't get attribute '([\w.]+)' on <module '(?:\w+\.)*__(?:mp_)?main__'")
 _REQUIREMENT = "pip install 'builder[tabular]'"
 
 
@@ -72,6 +75,15 @@ def _unreadable(path: Path, error: Exception) -> SourceError:
             f"{path} needs {error.name or error}, which is not installed",
             expected="the libraries that the model was saved with",
             remedy=f"{_REQUIREMENT}, and what the model's own code needs",
+        )
+    lost = _IN_MAIN.search(str(error)) if isinstance(error, AttributeError) else None
+    if lost:
+        return SourceError(
+            f"{path} needs {lost[1]} of the script that saved it: a pickle holds no code, only where it was "
+            "defined, and that script is not running here",
+            expected="classes and functions that can be imported from an installed module",
+            remedy=f"move {lost[1]} to a module, install that here, and save the model again from a script "
+            "that imports it; or save the model without it",
         )
     return SourceError(
         f"{path} cannot be read: {type(error).__name__}: {error}",

@@ -99,6 +99,54 @@ def test_a_pickle_is_not_read_without_trust(tmp_path, name):
     assert ran.exists()
 
 
+def test_the_class_of_a_script_cannot_be_found_again(tmp_path):
+    path = tmp_path / "model.pkl"
+    script = "import pickle, sys\nclass Mine: pass\npickle.dump(Mine(), open(sys.argv[1], 'wb'))\n"
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    with trust.granted():
+        refused(path, "needs Mine of the script that saved it", "move Mine to a module")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("m.json", b"{}", "does not begin as what XGBoost's save_model writes"),
+        ("m.txt", b"hello", "does not begin as what LightGBM's save_model writes"),
+        ("m.dat", pickle.dumps([1]), "looks like a pickle, which is read by the name *.pkl or *.pickle"),
+        ("m.dat", b"hello", "is no kind of checkpoint known here"),
+    ],
+)
+def test_a_file_that_is_there_and_is_no_model(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with trust.granted():
+        refused(path, said)
+    with pytest.raises(SourceError, match="does not exist"):
+        open_checkpoint(tmp_path / "not there")
+
+
+def test_what_is_expected_names_every_suffix(tmp_path):
+    for suffix in {*tabular.SUFFIXES, *tabular.NATIVE, ".onnx", ".pt2", ".gguf", ".safetensors"}:
+        refused(tmp_path / "not" / "there", f" {suffix}")
+
+
+def test_a_pickle_of_torch_is_not_what_trust_is_about(tmp_path):
+    path = save(tmp_path, [1], "model.bin")
+    with trust.granted():
+        refused(
+            path, "is a pickle", "--trust-pickle is about scikit-learn's .pkl or .pickle or .joblib files"
+        )
+    with pytest.raises(SourceError) as caught:
+        open_checkpoint(path)
+    assert "--trust-pickle" not in str(caught.value)
+
+
+def test_a_folder_with_a_model_of_one_file(tmp_path):
+    path = save(tmp_path, [1])
+    with trust.granted():
+        refused(tmp_path, "holds model.pkl in place of model.safetensors", f"pass the file: {path}")
+
+
 def test_trust_ends_with_its_block(tmp_path):
     path = save(tmp_path, LinearRegression().fit(NUMBERS, NUMBERS[:, 0]))
     with trust.granted():
