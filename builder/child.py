@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder import signals
+from builder import complaint, signals
 from builder.errors import BuilderError
 
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -56,15 +56,21 @@ def run(
             if process is not None and process.poll() is None:
                 end(process)
     if process.returncode:
-        raise error(
-            f"`{shlex.join(command)}` ended with code {process.returncode}:\n{_last_lines(log)}",
-            remedy=_remedy(log),
-        )
+        raise _failure(f"`{shlex.join(command)}` ended with code {process.returncode}", log, error)
 
 
-def _remedy(log: Path) -> str:
+def _failure(how: str, log: Path, error: type[BuilderError]) -> BuilderError:
+    """Return the error, headed by the cause where the log tells it."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    told = complaint.read(text)
+    found = f"{told.found}\n{how}" if told.found else f"{how}:\n{complaint.last_lines(text)}"
+    remedy = "; ".join(part for part in (told.remedy, _remedy(log, text)) if part)
+    return error(found, expected=told.expected, remedy=remedy)
+
+
+def _remedy(log: Path, text: str) -> str:
     read = f"read its whole log at {log}"
-    full = os.strerror(errno.ENOSPC) in _last_lines(log)
+    full = os.strerror(errno.ENOSPC) in complaint.last_lines(text)
     if full or shutil.disk_usage(log.parent).free < FULL_BYTES:
         return f"free space on that disk, or point BUILDER_CACHE or the output at another; {read}"
     return read
@@ -78,8 +84,3 @@ def end(process: subprocess.Popen[Any], seconds: float = SECONDS_TO_END) -> None
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _last_lines(log: Path, count: int = 12) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(f"  {line[:300]}" for line in lines[-count:])
