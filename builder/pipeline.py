@@ -91,6 +91,8 @@ def build(
         else:
             publishing.note(Published(stage, planned.name, version, fresh=True), record)
             published = publishing.publish(planned, stage, output, version)
+            if report and not published.fresh:
+                publishing.note(published, record)
     return Built(planned, evidence, published, report, _counts(published), engine)
 
 

@@ -116,10 +116,12 @@ def publish(plan: Plan, stage: Path, repository: Path, version: int) -> Publishe
 
     New models appear whole, parts before those that use them. A new version of a known model is
     one rename, the front's last; its config.pbtxt and tokenizer must be the old ones, because
-    Triton applies both changes to requests that are under way.
+    Triton applies both changes to requests that are under way. Where another build published the very same
+    meanwhile, that is returned.
 
     Raises:
-        RepositoryError: the folder cannot be written, or the contract of the name would change.
+        RepositoryError: the folder cannot be written, another build came first, or the contract of the name
+            would change.
     """
     with files.translated(RepositoryError, f"publishing to {repository}"):
         for compiled in list(stage.rglob("__pycache__")):  # left by the server that verified the stage
@@ -128,6 +130,9 @@ def publish(plan: Plan, stage: Path, repository: Path, version: int) -> Publishe
         home = repository.resolve()
         with files.locked(home.parent / f".{home.name}.lock"):
             if next_version(plan, repository) != version:
+                same = published(plan, repository, stage, version)
+                if same is not None:
+                    return Published(repository, plan.name, same, fresh=False)
                 raise RepositoryError(
                     f"another build published version {version} of {plan.name} meanwhile",
                     remedy="run the same command again",

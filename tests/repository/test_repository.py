@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -89,6 +90,26 @@ def test_the_same_build_again_changes_nothing(workshop):
     assert (again.published.version, again.published.fresh) == (1, False)
     assert tree(workshop.output) == before
     assert not hidden(workshop.output.parent)
+
+
+def test_two_builds_of_the_same_at_once_are_one_version(workshop, monkeypatch, tmp_path):
+    look, other = publishing.published, tmp_path / "other" / "repository"
+
+    def while_another_publishes(*arguments):
+        found = look(*arguments)
+        shutil.copytree(other, workshop.output, dirs_exist_ok=True)
+        return found
+
+    assert workshop.build(other).published.version == 1
+    with monkeypatch.context() as patches:
+        patches.setattr(publishing, "published", while_another_publishes)
+        published = workshop.build().published
+        assert (published.version, published.fresh) == (1, False)
+    # of other settings there is no telling which are wanted
+    assert workshop.build(other, max_context=16).published.version == 2
+    monkeypatch.setattr(publishing, "published", while_another_publishes)
+    with pytest.raises(RepositoryError, match="another build published version 2 of tiny meanwhile"):
+        workshop.build(max_context=24)
 
 
 def test_a_build_after_being_served_is_still_the_same(workshop):
