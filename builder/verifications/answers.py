@@ -145,12 +145,14 @@ def label_has_the_best_score(subject: SinglePass) -> str:
     decisions = [one.name for one in subject.client.configs[subject.name].output if one.name in DECISIONS]
     if not decisions:
         raise Skipped("no output is a label")
+    places_of = {one: [place for place, label in enumerate(labels) if label == one] for one in set(labels)}
     for ask in subject.asks:
         seen = subject.row(subject.ask(ask.inputs))
         label = str(likeness.flat(likeness.readable(seen[decisions[0]]))[0])
         values = likeness.flat(likeness.readable(seen[name]))
         expect(len(values) == len(labels), f"{ask.id!r}: {len(values)} {name} for {len(labels)} labels")
-        scores = dict(zip(labels, values, strict=True))
+        # of two classes that share a name, the better one counts: ImageNet has two cranes
+        scores = {one: max(values[place] for place in places) for one, places in places_of.items()}
         best = max(scores, key=lambda one: scores[one])
         expect(label in scores, f"{ask.id!r}: {decisions[0]} is {label!r}, none of {', '.join(labels)}")
         expect(

@@ -24,7 +24,7 @@ from builder.server import Server
 from builder.single_pass import Counters, SinglePass
 from builder.subject import Mismatch, Skipped
 from builder.triton_client import Client, TritonError
-from builder.verifications import answers_together
+from builder.verifications import answers, answers_together
 from builder.verify import checks, verify
 
 FP32, FP16, INT8 = Tolerance(0.9999, 1e-3), Tolerance(0.999), Tolerance(0.99)
@@ -135,6 +135,50 @@ def test_shared_batches_are_counted_late_and_told_from_a_model_that_is_too_fast(
         share(_Counted(written("moods"), 0.1, 1))
     with pytest.raises(Skipped, match="faster than they can be sent"):
         share(_Counted(written("moods"), 0.0001, 1))
+
+
+# -- labels --------------------------------------------------------------------------------------------------
+
+
+class _Labelled(SinglePass):
+    """A front that gives every request these scores and this label, of these labels."""
+
+    def __init__(self, repository: Path, scores: list[float], label: str, labels: list[str]) -> None:
+        client = Client("127.0.0.1:1", "127.0.0.1:1", None, read_repository(repository).configs)
+        super().__init__("moods", repository / "moods" / "1", client)
+        self._answer = {
+            "scores": np.array([scores], np.float32),
+            "label": np.array([[label.encode()]], object),
+        }
+        self._labels = labels
+
+    def labels(self) -> tuple[str, list[str]]:
+        return "scores", self._labels
+
+    def ask(self, *rows: Any, over: str = "grpc") -> dict[str, Any]:
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "said"),
+    [
+        ([0.6, 0.3, 0.1], "crane", ""),
+        ([0.1, 0.3, 0.6], "crane", ""),
+        ([0.1, 0.6, 0.3], "cat", ""),
+        ([0.1, 0.6, 0.3], "crane", "is 'crane' with 0.3, but 'cat' has 0.6"),
+        ([0.6, 0.3, 0.1], "cat", "is 'cat' with 0.3, but 'crane' has 0.6"),
+    ],
+)
+def test_two_classes_may_share_a_name(
+    written: Callable[[str], Path], scores: list[float], label: str, said: str
+) -> None:
+    """ImageNet has two cranes, the bird and the machine."""
+    subject = _Labelled(written("moods"), scores, label, ["crane", "cat", "crane"])
+    if not said:
+        assert answers.label_has_the_best_score(subject)
+        return
+    with pytest.raises(Mismatch, match=said):
+        answers.label_has_the_best_score(subject)
 
 
 # -- how near is near enough ---------------------------------------------------------------------------------
