@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from builder import trust
 from builder.exporting import graph_file, tables
 from builder.sources import tabular as source
 from builder.tabular import reading, sklearn
+from builder.tabular.lightgbm import splits
 
 # the newest that onnxmltools writes for trees
 TARGET_OPSET = 15
@@ -52,7 +52,7 @@ def _round_down(model: Any, native: Any) -> None:
     import numpy as np
 
     rounded_up = set()
-    for feature, threshold in _thresholds(native.dump_model()["tree_info"]):
+    for feature, threshold in splits(native.dump_model()["tree_info"]):
         near = np.float32(threshold)
         if float(near) > threshold:
             rounded_up.add((feature, float(near)))
@@ -65,17 +65,6 @@ def _round_down(model: Any, native: Any) -> None:
         for place, (feature, value, mode) in enumerate(zip(features, values, modes, strict=True)):
             if mode == b"BRANCH_LEQ" and (feature, value) in rounded_up:
                 values[place] = float(np.nextafter(np.float32(value), np.float32(-np.inf)))
-
-
-def _thresholds(trees: list[dict[str, Any]]) -> Iterator[tuple[int, float]]:
-    """Yield (feature, threshold) of every split that compares numbers."""
-    waiting = [tree["tree_structure"] for tree in trees]
-    while waiting:
-        node = waiting.pop()
-        if "left_child" in node:
-            waiting += [node["left_child"], node["right_child"]]
-            if node["decision_type"] == "<=":
-                yield int(node["split_feature"]), float(node["threshold"])
 
 
 def main(request: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from builder import trust
 from builder.errors import ConversionError
-from builder.exporting import double, graph_file, tables
+from builder.exporting import double, gaps, graph_file, tables
 from builder.sources import tabular as source
 from builder.tabular import columns, reading
 
@@ -69,6 +69,7 @@ def convert(model: Any, config: Mapping[str, Any], merged: bool, *, exact: bool)
 
     _learn_trees()
     _learn_decisions()
+    gaps.learn()
     inputs = config["inputs"]
     if exact:
         double.learn()

@@ -1,12 +1,14 @@
 """Trees of XGBoost as one ONNX graph; run as `python -m builder.exporting.xgboost REQUEST.json`.
 
-Both compute in float32, an absent value (NaN) takes the branch that training chose for it.
+Both compute in float32, an absent value takes the branch that training chose for it: NaN, and the number
+that the object was told stands for one.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from builder import trust
 from builder.exporting import graph_file, tables
 from builder.sources import tabular as source
 from builder.tabular import reading, sklearn
+from builder.tabular.xgboost import absent
 
 # the newest that onnxmltools writes for trees
 TARGET_OPSET = 15
@@ -33,6 +36,8 @@ def export(path: Path, folder: Path) -> None:
     native = _plain(model)
     types = [("columns", FloatTensorType([None, native.num_features()]))]
     graph = onnxmltools.convert_xgboost(native, initial_types=types, target_opset=TARGET_OPSET)
+    if not isnan(absent(model)):
+        _take_for_absent(graph.graph, absent(model))
     graph_file.write(tables.finish(graph, config, merged=True), folder)
 
 
@@ -64,6 +69,20 @@ def _plain(model: Any) -> Any:
     if json.loads(native.save_config())["learner"]["objective"]["name"] == "multi:softmax":
         native.set_param({"objective": "multi:softprob"})
     return native
+
+
+def _take_for_absent(graph: Any, number: float) -> None:
+    """Make NaN of the number, which in training stood for an absent one."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    whole, gaps, found = graph.input[0].name, "number is absent", "columns with gaps"
+    for node in graph.node:
+        node.input[:] = [found if name == whole else name for name in node.input]
+    for name, value in (("absent", number), ("gap", np.nan)):
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    graph.node.insert(0, helper.make_node("Equal", [whole, "absent"], [gaps], name=gaps))
+    graph.node.insert(1, helper.make_node("Where", [gaps, "gap", whole], [found], name=found))
 
 
 def main(request: Path) -> None:

@@ -7,6 +7,7 @@ an encoder knows its categories; whatever else reads a column reads it as a numb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from builder.graph import Unsuitable
@@ -154,7 +155,8 @@ def _thresholds(step: Any, count: int) -> list[Range | None]:
         if not hasattr(one, "tree_") or one.tree_.n_features != count:
             continue
         for feature, threshold in zip(one.tree_.feature, one.tree_.threshold, strict=True):
-            if feature >= 0:
+            # a split between all values and an absent one has an infinite threshold
+            if feature >= 0 and isfinite(threshold):
                 low, high = found[feature] or (threshold, threshold)
                 found[feature] = (float(min(low, threshold)), float(max(high, threshold)))
     return found

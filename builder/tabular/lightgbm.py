@@ -5,6 +5,7 @@ Format: https://github.com/lightgbm-org/LightGBM/blob/main/src/boosting/gbdt_mod
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from builder.graph import Unsuitable
@@ -19,6 +20,7 @@ REGRESSORS = (
 """The objectives whose answers onnxmltools gives too; tests/exporting/ compares them."""
 
 _USUAL_NAME = "Column_"
+_TYPES = b"decision_type="
 
 
 def config(text: bytes) -> dict[str, Any]:
@@ -47,6 +49,17 @@ def config(text: bytes) -> dict[str, Any]:
         return describing.config("lightgbm", inputs)
     classes = max(2, int(header["num_class"]))
     return describing.config("lightgbm", inputs, [str(one) for one in range(classes)], "INT64")
+
+
+def splits(trees: list[dict[str, Any]]) -> Iterator[tuple[int, float]]:
+    """Yield (feature, threshold) of every split that compares numbers."""
+    waiting = [tree["tree_structure"] for tree in trees]
+    while waiting:
+        node = waiting.pop()
+        if "left_child" in node:
+            waiting += [node["left_child"], node["right_child"]]
+            if node["decision_type"] == "<=":
+                yield int(node["split_feature"]), float(node["threshold"])
 
 
 def _header(text: bytes) -> dict[str, str]:
@@ -79,6 +92,8 @@ def _require_exact(text: bytes, header: dict[str, str], objective: str, settings
         ignored.append("boosting=rf")
     if b"\nis_linear=1" in text:
         ignored.append("linear_tree")
+    if any(_takes_zero_for_absent(line) for line in text.splitlines()):
+        ignored.append("zero_as_missing")
     if ignored:
         raise Unsuitable(
             f"it was trained with {', '.join(ignored)}",
@@ -92,6 +107,13 @@ def _require_exact(text: bytes, header: dict[str, str], objective: str, settings
             expected="columns of numbers",
             remedy="number the categories before training, by scikit-learn's OrdinalEncoder in a pipeline",
         )
+
+
+def _takes_zero_for_absent(line: bytes) -> bool:
+    """Say whether a line tells of splits with bits 2 and 3 of their type 01: NaN is 10 there, none is 00."""
+    if not line.startswith(_TYPES):
+        return False
+    return any(int(one) & 0b1100 == 0b0100 for one in line[len(_TYPES) :].split())
 
 
 def _values(told: str) -> tuple[list[Range | None], list[list[int] | None]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from math import nan
 from typing import Any
 
 from builder.graph import Unsuitable
@@ -46,6 +47,14 @@ def config(model: Mapping[str, Any]) -> dict[str, Any]:
     if objective in REGRESSORS:
         return describing.config("xgboost", inputs)
     return describing.config("xgboost", inputs, [str(one) for one in range(classes)], "INT64")
+
+
+def absent(model: Any) -> float:
+    """Return the number that stands for an absent one, of a model that its library has loaded.
+
+    Only an object of XGBoost's manner of scikit-learn knows another than NaN; its own formats do not tell it.
+    """
+    return float(getattr(model, "missing", nan))
 
 
 def _require_exact(learner: Mapping[str, Any], objective: str, shape: Mapping[str, Any]) -> None:

@@ -21,7 +21,11 @@ pytest.importorskip("onnxmltools")
 from sklearn.calibration import CalibratedClassifierCV  # noqa: E402
 from sklearn.compose import ColumnTransformer  # noqa: E402
 from sklearn.ensemble import (  # noqa: E402
+    BaggingClassifier,
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
     GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
@@ -45,7 +49,7 @@ from sklearn.preprocessing import (  # noqa: E402
     StandardScaler,
 )
 from sklearn.svm import SVC, LinearSVC  # noqa: E402
-from sklearn.tree import DecisionTreeClassifier  # noqa: E402
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier  # noqa: E402
 
 from builder import trust  # noqa: E402
 from builder.errors import ConversionError  # noqa: E402
@@ -165,6 +169,35 @@ def test_trees_split_alike_on_the_rows_they_learned(tmp_path: Path, seed: int) -
     agree(save(tmp_path, model), tmp_path, {"features": NUMBERS})
 
 
+def asked_with_gaps() -> dict[str, Any]:
+    table = np.concatenate([NUMBERS, RANDOM.normal(size=NUMBERS.shape).astype(np.float32)])
+    table[RANDOM.random(table.shape) < 0.1] = np.nan
+    return {"features": table}
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["learned without", "learned with"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(DecisionTreeClassifier(max_depth=5), id="tree"),
+        pytest.param(DecisionTreeRegressor(max_depth=5), id="tree of numbers"),
+        pytest.param(ExtraTreeClassifier(max_depth=5), id="random tree"),
+        pytest.param(RandomForestClassifier(5, random_state=0), id="forest"),
+        pytest.param(RandomForestRegressor(5, random_state=0), id="forest of numbers"),
+        pytest.param(ExtraTreesClassifier(5, random_state=0), id="random trees"),
+        pytest.param(ExtraTreesRegressor(5, random_state=0), id="random trees of numbers"),
+        pytest.param(HistGradientBoostingClassifier(max_iter=5), id="boosted"),
+        pytest.param(BaggingClassifier(n_estimators=3, random_state=0), id="trees within"),
+    ],
+)
+def test_trees_send_absent_values_where_training_did(tmp_path: Path, model: Any, gaps: bool) -> None:
+    table = NUMBERS.copy()
+    if gaps:
+        table[::3, 1] = np.nan
+    label = np.where(np.isnan(table[:, 1]), 1, TWO)
+    agree(save(tmp_path, model.fit(table, label)), tmp_path, asked_with_gaps())
+
+
 TABLE = pandas.DataFrame(
     {
         "an age": RANDOM.integers(18, 80, ROWS).astype(float),
@@ -276,12 +309,6 @@ def lightgbm() -> Any:
     return pytest.importorskip("lightgbm")
 
 
-def asked_with_gaps() -> dict[str, Any]:
-    table = np.concatenate([NUMBERS, RANDOM.normal(size=NUMBERS.shape).astype(np.float32)])
-    table[RANDOM.random(table.shape) < 0.1] = np.nan
-    return {"features": table}
-
-
 def target(objective: str) -> Any:
     if "multi" in objective:
         return THREE
@@ -313,6 +340,20 @@ def test_xgboost_object_with_its_best_round(tmp_path: Path, xgboost: Any) -> Non
     _, found, _ = answers(path, tmp_path, inputs)
     assert np.abs(found["probabilities"] - fitted.predict_proba(named)).max() <= CLOSE
     assert (found["prediction"].ravel() == fitted.predict(named)).all()
+
+
+@pytest.mark.parametrize("absent", [0.0, -999, 0.1, float("inf")])
+def test_xgboost_object_with_a_number_for_absent_values(tmp_path: Path, xgboost: Any, absent: float) -> None:
+    table = NUMBERS.copy()
+    table[::3, 0] = table[1::4, 2] = absent
+    fitted = xgboost.XGBClassifier(n_estimators=5, missing=absent)
+    fitted.fit(table, np.where(table[:, 0] == np.float32(absent), 1, TWO))
+    path = save(tmp_path, fitted)
+    table[::7, 1] = np.nan
+    table[::5, 0] = -table[::5, 0] if absent == 0 else table[::5, 0]
+    _, found, expected = answers(path, tmp_path, {"features": table})
+    assert np.abs(found["probabilities"] - fitted.predict_proba(table)).max() <= CLOSE
+    assert np.abs(expected["probabilities"] - fitted.predict_proba(table)).max() <= CLOSE
 
 
 def test_every_objective_of_lightgbm(tmp_path: Path, lightgbm: Any) -> None:

@@ -299,6 +299,15 @@ def test_a_classifier_without_probabilities(tmp_path):
     assert config["kind"] == "classifier"
 
 
+def test_a_split_between_values_and_gaps_is_no_range(tmp_path):
+    gaps = np.where(NUMBERS > 0, np.nan, 0.5).astype(np.float32)
+    model = RandomForestRegressor(5, random_state=0).fit(gaps, np.isnan(gaps) @ [1, 2, 4])
+    assert any(np.isinf(one.tree_.threshold).any() for one in model.estimators_)
+    config = described(tmp_path, model)
+    assert np.isfinite(config["inputs"][0].get("ranges", [[0]])).all()
+    assert outputs(config) == [("prediction", "FP32", [1])]
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
@@ -488,6 +497,7 @@ def test_lightgbm_object_knows_its_classes(lightgbm, tmp_path):
         ({"objective": "regression", "reg_sqrt": True}, "sqrt"),
         ({"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, "boosting=rf"),
         ({"objective": "regression", "linear_tree": True}, "linear_tree"),
+        ({"zero_as_missing": True}, "zero_as_missing"),
     ],
 )
 def test_lightgbm_settings_that_a_graph_would_get_wrong(lightgbm, tmp_path, settings, said):
