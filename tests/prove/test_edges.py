@@ -107,7 +107,7 @@ def test_a_scaler_in_float32_before_trees_fails_the_proof(tmp_path: Path, last: 
         folder = tmp_path / str(exact)
         folder.mkdir()
         found, worst = proven(folder, model, exact=exact)
-        assert len(found.cases) > 230
+        assert sum("beside a threshold" in one.id for one in found.cases) > 30
         assert (worst <= TOLERANCE) is exact
 
 
@@ -115,7 +115,7 @@ def test_trees_alone_are_proven_beside_their_thresholds(tmp_path: Path) -> None:
     found, worst = proven(
         tmp_path, RandomForestClassifier(5, random_state=0).fit(NUMBERS, CLASSES), exact=True
     )
-    assert len(found.cases) > 230
+    assert sum("beside a threshold" in one.id for one in found.cases) > 30
     assert worst <= TOLERANCE
 
 
@@ -123,5 +123,5 @@ def test_scores_have_no_thresholds_to_search(tmp_path: Path) -> None:
     found, worst = proven(
         tmp_path, make_pipeline(StandardScaler(), LogisticRegression()).fit(NUMBERS, CLASSES), exact=True
     )
-    assert len(found.cases) == 200
+    assert not any("beside a threshold" in one.id for one in found.cases)
     assert worst <= TOLERANCE

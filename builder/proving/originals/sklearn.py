@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from builder.proving.originals.drawing import Arrays, Original
+    from builder.proving.originals.specials import Kinds
 
 _NEAR = 1e-4
 """Scores are near each other whose distance is less than this share of the largest: float32 errs by less."""
@@ -47,6 +48,11 @@ def load(path: Path, config: Mapping[str, Any]) -> Original:
         return found
 
     return answer
+
+
+def specials(path: Path) -> list[Kinds]:
+    """Return nothing: what its steps are, they say in the config."""
+    return []
 
 
 def _certain(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

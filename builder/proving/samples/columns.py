@@ -1,4 +1,4 @@
-"""Rows of a table at random, answered by the model that was trained."""
+"""Rows of a table, at random and with special values, answered by the model that was trained."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 
 from builder import house
 from builder.proving import edges
+from builder.proving.originals import specials
 from builder.proving.originals.drawing import CERTAIN
 from builder.proving.sample import Array, Asked, Case, Samples
 from builder.tabular.describing import PREDICTION, PROBABILITIES
 
 LAYOUTS = ("one after the other",)
-_ROWS = 200
+_ROWS, _SPECIAL = 200, 100
 _ASKED = 48
 _RESOLUTION = 1e-3
 """With the tolerance of float32, a thousandth, errors of 1e-6 of a number: eight roundings."""
@@ -28,7 +29,7 @@ def reference(asked: Asked) -> str:
 
 
 def samples(asked: Asked) -> Samples:
-    """Return random rows with the source's predictions and probabilities, and rows beside its thresholds.
+    """Return rows with the source's predictions and probabilities, among them rows beside its thresholds.
 
     A class that is not certain says nothing: any rounding may choose the other.
     """
@@ -40,13 +41,17 @@ def samples(asked: Asked) -> Samples:
             columns, asked.config["inputs"], lambda rows: np.asarray(predict(rows)[asked.main])
         )
         columns = {name: np.concatenate([values, near[name]]) for name, values in columns.items()}
-    count = len(next(iter(columns.values())))
+    usual = len(next(iter(columns.values())))
+    known, drawn = module.specials(asked.source), module.samples(asked.config, _SPECIAL, 1)
+    unusual = specials.rows(asked.config, known, drawn, predict)
+    columns = {name: np.concatenate([values, unusual[name]]) for name, values in columns.items()}
     answers = predict(columns)
     is_regressor = asked.config["kind"] == "regressor"
     certain = answers.pop(CERTAIN, _clear(answers))
     cases, asks, decided = [], [], {}
-    for row in range(count):
-        name = f"row {row}" if row < _ROWS else f"row {row}, beside a threshold"
+    for row in range(usual + _SPECIAL):
+        sort = "" if row < _ROWS else ", beside a threshold" if row < usual else ", with special values"
+        name = f"row {row}{sort}"
         given = {column: values[row : row + 1] for column, values in columns.items()}
         if certain[row] or asked.main == PROBABILITIES:
             expected = np.asarray(answers[asked.main][row])
