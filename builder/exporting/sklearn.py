@@ -191,9 +191,14 @@ def _without_fillers(step: Any) -> Any:
     kept = [
         (name, inner)
         for name, inner in step.steps
-        if type(inner).__name__ != "SimpleImputer" or inner.add_indicator
+        if type(inner).__name__ != "SimpleImputer" or inner.add_indicator or not _fills_gaps(inner)
     ]
     return type(step)(kept) if kept else "passthrough"
+
+
+def _fills_gaps(imputer: Any) -> bool:
+    """Say whether it replaces what is absent, and not a text that stands for it: that a request can hold."""
+    return not isinstance(imputer.missing_values, str)
 
 
 def main(request: Path) -> None:

@@ -96,8 +96,13 @@ def _visit(step: Any, places: Sequence[int], found: dict[int, dict[str, Any]], r
 
 def _note_categories(found: dict[int, dict[str, Any]], place: int, categories: list[Any]) -> None:
     plain = [one.item() if hasattr(one, "item") else one for one in categories]
-    # what stands for an absent value is None or nan, which is not itself
-    plain = [one for one in plain if one is not None and one == one]
+    # nan is not itself
+    if any(one is None or one != one for one in plain):
+        raise Unsuitable(
+            f"column {place} has an absent value, None or NaN, among its categories",
+            expected="text or numbers: a request's text is never absent, and a graph's encoder knows no NaN",
+            remedy="name it before the model is fitted, table[NAME].fillna('absent'), and in requests",
+        )
     kinds = {type(one) for one in plain}
     if not kinds <= {str} and not kinds <= {int, float, bool}:
         raise Unsuitable(

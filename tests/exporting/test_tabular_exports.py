@@ -249,6 +249,17 @@ def test_categories_that_training_never_saw(tmp_path: Path) -> None:
     agree(path, tmp_path, inputs)
 
 
+@pytest.mark.parametrize("strategy", ["most_frequent", "constant"])
+def test_a_text_that_stands_for_none_is_replaced(tmp_path: Path, strategy: str) -> None:
+    fill = SimpleImputer(missing_values="Rom", strategy=strategy, fill_value="Paris")
+    text = make_pipeline(fill, OneHotEncoder(handle_unknown="ignore"))
+    model = make_pipeline(ColumnTransformer([("text", text, ["city"])]), LogisticRegression())
+    model.fit(TABLE, TABLE["city"] == "Öslo")
+    inputs = asked("city")
+    assert "Rom" in inputs["city"]
+    agree(save(tmp_path, model), tmp_path, inputs)
+
+
 def test_columns_without_names(tmp_path: Path) -> None:
     first = ColumnTransformer([("t", OrdinalEncoder(), [1]), ("n", StandardScaler(), [2, 0])])
     table = TABLE[["an age", "city", "label"]].to_numpy()

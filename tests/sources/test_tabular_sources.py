@@ -335,6 +335,14 @@ def test_models_that_are_refused(tmp_path, model, said):
         refused(path, said)
 
 
+@pytest.mark.parametrize("absent", [None, np.nan])
+def test_an_absent_category_is_refused(tmp_path, absent):
+    table = pandas.DataFrame({"city": np.where(np.arange(ROWS) % 5, TABLE["city"], absent)}, dtype=object)
+    path = save(tmp_path, make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table, ANSWER))
+    with trust.granted():
+        refused(path, "column 0 has an absent value, None or NaN, among its categories", "fillna")
+
+
 # --- XGBoost
 
 
