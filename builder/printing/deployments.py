@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
         click.echo(f"wrote {path}")
     if not written:
         click.echo(f"{output} holds this very deployment already")
-    click.echo(f"start it: docker compose --file {output / 'compose.yaml'} up --build --wait")
+    start = ["docker", "compose", "--file", str(output / "compose.yaml"), "up", "--build", "--wait"]
+    click.echo(f"start it: {shlex.join(start)}")
     for warning in warnings(deployment):
         click.echo(f"warning: {warning}", err=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def output(tmp_path: Path) -> Path:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_command_to_start_is_one_for_a_shell(scripted: Path, tmp_path: Path) -> None:
+    said = run(scripted, "--output", tmp_path / "my deployment").stdout
+    (line,) = [line for line in said.splitlines() if line.startswith("start it: ")]
+    assert shlex.split(line)[5] == str(tmp_path / "my deployment" / "compose.yaml")
 
 
 def test_first_time(scripted: Path, output: Path) -> None:
