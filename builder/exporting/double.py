@@ -11,6 +11,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from builder.exporting import double_trees
+from builder.exporting.double_trees import Exact, Thresholds
+
 Convert = Callable[[Any, Any, Any], None]
 
 _EXACT = frozenset((
@@ -31,15 +34,23 @@ _AROUND = frozenset((
 """What holds other estimators, and leaves the numbers to them."""
 
 
-def narrow(convert: Convert) -> Convert:
-    """Return a converter that reads float64 as float32, and hands its answers on as float64."""
+def narrow(convert: Convert, thresholds: Thresholds | None = None) -> Convert:
+    """Return a converter that reads float64 as float32, and hands its answers on as float64.
+
+    With `thresholds`, those of the model's trees in float64, these compare what was not rounded.
+    """
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
         if not any(isinstance(one.type, DoubleTensorType) for one in operator.inputs):
+            model, source = operator.raw_operator, getattr(operator, "unrounded", None)
+            if source is not None and thresholds is not None:
+                container = Exact(container, source, functools.partial(thresholds, model))
             convert(scope, operator, container)
             return
         inner = scope.declare_local_operator(operator.type, operator.raw_operator)
+        if len(operator.inputs) == 1:
+            inner.unrounded = operator.inputs[0].full_name
         for one in operator.inputs:
             kind = FloatTensorType if isinstance(one.type, DoubleTensorType) else type(one.type)
             rounded = scope.declare_local_variable("rounded", kind(list(one.type.shape)))
@@ -55,11 +66,11 @@ def narrow(convert: Convert) -> Convert:
 
 
 def helps(model: Any) -> bool:
-    """Say whether anything of a model computes in float64: its steps, or a sum of products as its answer."""
+    """Say whether anything of a model computes in float64: steps, thresholds, or a sum of products."""
     from skl2onnx._supported_operators import sklearn_operator_name_map
 
     short = str(sklearn_operator_name_map.get(type(model), "")).removeprefix("Sklearn")
-    return short in _AROUND or short in _EXACT
+    return short in _AROUND or short in _EXACT or _OWN.get(short) is _histograms
 
 
 @functools.cache
@@ -164,7 +175,13 @@ def _logistic(convert: Convert) -> Convert:
     return converter
 
 
+def _histograms(convert: Convert) -> Convert:
+    return narrow(convert, double_trees.of_histograms)
+
+
 _OWN: dict[str, Callable[[Convert], Convert]] = {
+    "HistGradientBoostingClassifier": _histograms,
+    "HistGradientBoostingRegressor": _histograms,
     "LinearClassifier": _logistic,
     "PolynomialFeatures": _multiplied,
     "SimpleImputer": _filled,

@@ -16,7 +16,7 @@ from typing import Any
 
 from builder import trust
 from builder.errors import ConversionError
-from builder.exporting import double, gaps, graph_file, tables
+from builder.exporting import double, double_trees, gaps, graph_file, tables
 from builder.sources import tabular as source
 from builder.tabular import columns, reading
 
@@ -116,10 +116,15 @@ def _learn_trees() -> None:
         import lightgbm
         from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 
+        exact = double.narrow(convert_lightgbm, double_trees.as_given)
         for kind, shape in ((lightgbm.LGBMClassifier, classes), (lightgbm.LGBMRegressor, numbers)):
             more = _CLASSES if shape is classes else {"split": None}
             skl2onnx.update_registered_converter(
-                kind, f"LightGbm{kind.__name__}", shape, double.narrow(convert_lightgbm), options=more
+                kind,
+                f"LightGbm{kind.__name__}",
+                shape,
+                exact,
+                options=more,
             )
 
 

@@ -20,12 +20,13 @@ _PASSING = frozenset((
 """The steps that hand a column on as it is."""
 _GROUPING = frozenset(("Birch", "KMeans", "MiniBatchKMeans"))
 """What predicts, but as a step before others answers with distances."""
-_ROUNDING = frozenset((
+_COMPARING = frozenset((
     "DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor",
     "ExtraTreesClassifier", "ExtraTreesRegressor", "GradientBoostingClassifier", "GradientBoostingRegressor",
+    "HistGradientBoostingClassifier", "HistGradientBoostingRegressor", "LGBMClassifier", "LGBMRegressor",
     "RandomForestClassifier", "RandomForestRegressor", "XGBClassifier", "XGBRegressor",
 ))  # fmt: skip
-"""The trees that compare in float32, so that a graph does it exactly."""
+"""The trees that compare in a graph as they do in their own library."""
 _JUMPING = frozenset(("Binarizer", "KBinsDiscretizer"))
 _MOST_FOR_ITS_SPREAD = 100.0
 """A column this many times as large as its values lie apart has lost seven bits: its spread has 17 left."""
@@ -56,12 +57,12 @@ def reading(model: Any) -> Reading:
     return Reading(_jumps(model, _DEEPEST))
 
 
-def rounds(model: Any) -> bool:
-    """Say whether a model ends with trees that round what they read to float32 themselves."""
+def compares(model: Any) -> bool:
+    """Say whether a model ends with trees, whose thresholds a graph has to the last bit."""
     step = getattr(model, "best_estimator_", model)
     while hasattr(step, "steps"):
         step = step.steps[-1][1]
-    return type(step).__name__ in _ROUNDING
+    return type(step).__name__ in _COMPARING
 
 
 def of_categories(values: list[Any]) -> str:

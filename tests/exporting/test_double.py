@@ -21,6 +21,8 @@ from sklearn.ensemble import (  # noqa: E402
     BaggingClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
     StackingClassifier,
     VotingClassifier,
@@ -124,6 +126,49 @@ def test_seconds_of_a_year_that_float32_cannot_hold(tmp_path: Path, last: Any) -
     found, graph = served(tmp_path, model, table)
     same(found, model, table)
     assert {one.type.tensor_type.elem_type for one in graph.graph.input} == {onnx.TensorProto.DOUBLE}
+
+
+def test_trees_that_compare_in_float64(tmp_path: Path) -> None:
+    """After a scaler their thresholds have bits that float32 has not."""
+    lightgbm = pytest.importorskip("lightgbm")
+    chance = np.random.default_rng(4)
+    table = pandas.DataFrame({"x": np.sort(chance.normal(size=ROWS)), "v": chance.normal(size=ROWS)})
+    target = np.digitize(table["x"], [-0.5, 0.0, 0.5])
+    models = {
+        "histograms": HistGradientBoostingClassifier(max_iter=5),
+        "numbers": HistGradientBoostingRegressor(max_iter=5),
+        "lightgbm": lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, num_threads=1),
+        "lightgbm-numbers": lightgbm.LGBMRegressor(n_estimators=5, verbose=-1, num_threads=1),
+    }
+    for name, last in models.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        model = make_pipeline(StandardScaler(), last).fit(table, target)
+        scaler = model[0]
+        splits = _thresholds(last)
+        near = [[np.nextafter(one, -9), one, np.nextafter(one, 9)] for one in splits]
+        beside = np.ravel(near) * scaler.scale_[0] + scaler.mean_[0]
+        rows = pandas.DataFrame({"x": beside, "v": np.zeros(len(beside))})
+        found, _ = served(folder, model, rows)
+        same(found, model, rows)
+        assert len(set(found["prediction"].ravel())) > 1
+
+
+def _thresholds(model: Any) -> list[float]:
+    """Return the thresholds on the first column of a boosted model."""
+    if hasattr(model, "_predictors"):
+        trees = [one.nodes for iteration in model._predictors for one in iteration]
+        nodes = [one for tree in trees for one in tree if not one["is_leaf"]]
+        return [one["num_threshold"] for one in nodes if one["feature_idx"] == 0]
+    waiting = [one["tree_structure"] for one in model.booster_.dump_model()["tree_info"]]
+    found = []
+    while waiting:
+        node = waiting.pop()
+        if "left_child" in node:
+            waiting += [node["left_child"], node["right_child"]]
+            if node["split_feature"] == 0:
+                found.append(node["threshold"])
+    return found
 
 
 NUMBERS = np.random.default_rng(7).normal(size=(ROWS, 4)).astype(np.float32).astype(np.float64)

@@ -23,9 +23,9 @@ _NEAR = 1e-4
 
 
 def is_sharp(path: Path) -> bool:
-    """Say whether answers jump at thresholds, and nowhere else: with trees that round what they read."""
+    """Say whether answers jump at the thresholds of trees, and nowhere else."""
     with trust.granted():
-        return precision.rounds(reading.load(path))
+        return precision.compares(reading.load(path))
 
 
 def load(path: Path, config: Mapping[str, Any]) -> Original:
