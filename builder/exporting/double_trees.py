@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_SINCE = 3
-_NUMBERS = ("nodes_values", "nodes_hitrates", "class_weights", "target_weights", "base_values")
+SINCE = 3
+NUMBERS = ("nodes_values", "nodes_hitrates", "class_weights", "target_weights", "base_values")
 
 Thresholds = Callable[[Any, Mapping[str, Any]], list[float]]
 
@@ -36,12 +36,12 @@ class Exact:
         from onnx import numpy_helper
 
         attributes["nodes_values"] = self._thresholds(attributes)
-        for name in _NUMBERS:
+        for name in NUMBERS:
             values = attributes.pop(name, None)
             if values is not None and len(values):
                 exact = np.asarray(values, np.float64).ravel()
                 attributes[f"{name}_as_tensor"] = numpy_helper.from_array(exact, name)
-        attributes["op_version"] = _SINCE
+        attributes["op_version"] = SINCE
         self._container.add_node(op_type, [self._source], outputs, *rest, **attributes)
 
 

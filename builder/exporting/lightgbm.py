@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from builder import trust
-from builder.exporting import graph_file, tables
+from builder.exporting import double_trees, graph_file, tables
 from builder.sources import tabular as source
 from builder.tabular import reading, sklearn
 from builder.tabular.lightgbm import splits
 
 # the newest that onnxmltools writes for trees
 TARGET_OPSET = 15
+_LINKS = ("treeids", "nodeids", "truenodeids", "falsenodeids")
+
+Sides = Mapping[tuple[int, int], tuple[int, int]]
+"""(tree, node) -> the nodes on either side of its split."""
 
 
 def export(path: Path, folder: Path) -> None:
@@ -34,7 +39,10 @@ def export(path: Path, folder: Path) -> None:
         config, native = source.read(str(path), None).config, sklearn.booster(load(path))
     types = [("columns", FloatTensorType([None, native.num_feature()]))]
     graph = onnxmltools.convert_lightgbm(native, initial_types=types, zipmap=False, target_opset=TARGET_OPSET)
-    _round_down(graph, native)
+    if any(one["data_type"] == "FP64" for one in config["inputs"]):
+        _widen(graph, native)
+    else:
+        _round_down(graph, native)
     graph_file.write(tables.finish(graph, config, merged=True), folder)
 
 
@@ -65,6 +73,51 @@ def _round_down(model: Any, native: Any) -> None:
         for place, (feature, value, mode) in enumerate(zip(features, values, modes, strict=True)):
             if mode == b"BRANCH_LEQ" and (feature, value) in rounded_up:
                 values[place] = float(np.nextafter(np.float32(value), np.float32(-np.inf)))
+
+
+def _widen(model: Any, native: Any) -> None:
+    """Give a graph inputs of float64, and each split its threshold as LightGBM has it."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    exact = _by_place(native.dump_model()["tree_info"])
+    for node in model.graph.node:
+        told = {one.name: one for one in node.attribute}
+        if "nodes_values" not in told:
+            continue
+        arrays = {name: list(told[name].floats) for name in double_trees.NUMBERS if name in told}
+        below = zip(*(told[f"nodes_{one}"].ints for one in _LINKS), strict=True)
+        sides = {(tree, place): (left, right) for tree, place, left, right in below}
+        order = zip(told["nodes_treeids"].ints, told["nodes_nodeids"].ints, strict=True)
+        known = exact(sides)
+        arrays["nodes_values"] = [
+            known.get(one, value) for one, value in zip(order, arrays["nodes_values"], strict=True)
+        ]
+        for name, values in arrays.items():
+            node.attribute.remove(told[name])
+            if values:
+                tensor = numpy_helper.from_array(np.array(values, np.float64), name)
+                node.attribute.append(helper.make_attribute(f"{name}_as_tensor", tensor))
+    for one in model.graph.input:
+        one.type.tensor_type.elem_type = TensorProto.DOUBLE
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", double_trees.SINCE))
+
+
+def _by_place(trees: list[dict[str, Any]]) -> Callable[[Sides], dict[tuple[int, int], float]]:
+    """Return what follows LightGBM's trees and a graph's side by side: (tree, node) -> threshold."""
+
+    def follow(sides: Sides) -> dict[tuple[int, int], float]:
+        found = {}
+        waiting = [(tree["tree_structure"], (number, 0)) for number, tree in enumerate(trees)]
+        while waiting:
+            node, (tree, place) = waiting.pop()
+            if "left_child" in node:
+                found[tree, place] = float(node["threshold"])
+                left, right = sides[tree, place]
+                waiting += [(node["left_child"], (tree, left)), (node["right_child"], (tree, right))]
+        return found
+
+    return follow
 
 
 def main(request: Path) -> None:

@@ -156,12 +156,18 @@ def ranges(step: Any, count: int) -> list[Range | None]:
 def _thresholds(step: Any, count: int) -> list[Range | None]:
     trees = [step] if hasattr(step, "tree_") else list(getattr(step, "estimators_", []))
     found: list[Range | None] = [None] * count
+    histograms = [one.nodes for group in getattr(step, "_predictors", []) for one in group]
+    splits = [
+        (one["feature_idx"], one["num_threshold"])
+        for nodes in histograms
+        for one in nodes[(nodes["is_leaf"] == 0) & (nodes["is_categorical"] == 0)]
+    ]
     for one in getattr(trees, "flat", trees):
-        if not hasattr(one, "tree_") or one.tree_.n_features != count:
-            continue
-        for feature, threshold in zip(one.tree_.feature, one.tree_.threshold, strict=True):
-            # a split between all values and an absent one has an infinite threshold
-            if feature >= 0 and isfinite(threshold):
-                low, high = found[feature] or (threshold, threshold)
-                found[feature] = (float(min(low, threshold)), float(max(high, threshold)))
+        if hasattr(one, "tree_") and one.tree_.n_features == count:
+            splits += zip(one.tree_.feature, one.tree_.threshold, strict=True)
+    for feature, threshold in splits:
+        # a split between all values and an absent one has an infinite threshold
+        if feature >= 0 and isfinite(threshold):
+            low, high = found[feature] or (threshold, threshold)
+            found[feature] = (float(min(low, threshold)), float(max(high, threshold)))
     return found

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from builder.graph import Unsuitable
-from builder.tabular import describing
+from builder.tabular import describing, precision
 from builder.tabular.describing import Range
 
 MAGIC = b"tree\n"
@@ -36,13 +36,16 @@ def config(text: bytes) -> dict[str, Any]:
     names = header["feature_names"].split()
     if len(names) != len(ranges):
         raise _damaged(f"{len(names)} feature_names and {len(ranges)} feature_infos")
+    # its thresholds are float64; what stands for several categories has no room for that
+    far = not any(categories) and any(precision.is_far(one) for one in ranges)
+    data_type = "FP64" if far else "FP32"
     if all(name.startswith(_USUAL_NAME) for name in names):
         inputs = describing.features(
-            [one or _around(some) for one, some in zip(ranges, categories, strict=True)]
+            [one or _around(some) for one, some in zip(ranges, categories, strict=True)], data_type
         )
     else:
         inputs = [
-            describing.column(name, "FP32", one, some)
+            describing.column(name, data_type, one, some)
             for name, one, some in zip(names, ranges, categories, strict=True)
         ]
     if objective in REGRESSORS:

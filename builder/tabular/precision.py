@@ -38,6 +38,8 @@ class Reading:
     """How a model reads columns: whether its answers jump, and whether it computes with all columns."""
 
     jumps: bool
+    bins: bool
+    """Whether it has thresholds that may be the very values it learned, in float64."""
     computes: bool = False
 
     def before(self, steps: Sequence[tuple[str, Any]]) -> Reading:
@@ -48,13 +50,15 @@ class Reading:
         """Return Triton's data type of a column of numbers that `step` is the first to read."""
         name = type(step).__name__
         computed = self.computes or _computes(step)
-        exact = name in _JUMPING or (self.jumps and computed) or (computed and _is_far(between))
+        jumps = name in _JUMPING or self.bins or (self.jumps and computed)
+        exact = jumps or (computed and is_far(between))
         return "FP64" if exact else "FP32"
 
 
 def reading(model: Any) -> Reading:
     """Return how a model reads its columns."""
-    return Reading(_jumps(model, _DEEPEST))
+    trees = list(_trees(model, _DEEPEST))
+    return Reading(bool(trees), any(hasattr(one, "_predictors") for one in trees))
 
 
 def compares(model: Any) -> bool:
@@ -88,18 +92,21 @@ def _holds_steps(model: Any, depth: int) -> bool:
     return depth > 0 and any(_holds_steps(one, depth - 1) for one in _within(model))
 
 
-def _is_far(between: Range | None) -> bool:
+def is_far(between: Range | None) -> bool:
+    """Say whether a column lies so far from zero that float32 hardly tells its values apart."""
     if between is None or between[0] >= between[1]:
         return False
     return max(abs(one) for one in between) > _MOST_FOR_ITS_SPREAD * (between[1] - between[0])
 
 
-def _jumps(model: Any, depth: int) -> bool:
-    """Say whether there are trees in a model, however deep."""
+def _trees(model: Any, depth: int) -> Iterator[Any]:
+    """Yield the trees in a model, however deep."""
     library = type(model).__module__.partition(".")[0]
     if library in ("xgboost", "lightgbm") or hasattr(model, "tree_") or hasattr(model, "_predictors"):
-        return True
-    return depth > 0 and any(_jumps(one, depth - 1) for one in _within(model))
+        yield model
+    elif depth > 0:
+        for one in _within(model):
+            yield from _trees(one, depth - 1)
 
 
 def _within(model: Any) -> Iterator[Any]:

@@ -44,6 +44,7 @@ from sklearn.preprocessing import (  # noqa: E402
 from sklearn.tree import DecisionTreeClassifier  # noqa: E402
 
 from builder import trust  # noqa: E402
+from builder.exporting import lightgbm as lightgbm_exporter  # noqa: E402
 from builder.exporting import sklearn as exporter  # noqa: E402
 from builder.source import open_checkpoint  # noqa: E402
 
@@ -60,7 +61,8 @@ def served(folder: Path, model: Any, table: Any) -> tuple[dict[str, Any], Any]:
     path.write_bytes(pickle.dumps(model))
     with trust.granted():
         config = open_checkpoint(path).config
-    exporter.export(path, folder / "out")
+    made_by = exporter if config["model_type"] == "sklearn" else lightgbm_exporter
+    made_by.export(path, folder / "out")
     inputs = {
         one["name"]: (table if one["name"] == "features" else table[[one["name"]]].to_numpy()).astype(
             KINDS[one["data_type"]]
@@ -114,14 +116,19 @@ def test_a_forest_after_a_scaler_answers_the_rows_it_learned(tmp_path: Path) -> 
     same(found, model, table)
 
 
-@pytest.mark.parametrize("last", [DecisionTreeClassifier, RandomForestClassifier], ids=["tree", "forest"])
-def test_seconds_of_a_year_that_float32_cannot_hold(tmp_path: Path, last: Any) -> None:
-    """Beside each other they are 128 s apart in float32."""
+def seconds() -> tuple[Any, Any]:
+    """Return a table with a time, and a target that turns with it every five minutes."""
     chance = np.random.default_rng(1)
     table = pandas.DataFrame(
         {"ts": 1.7e9 + chance.integers(0, 3600, ROWS).astype(float), "v": chance.normal(size=ROWS)}
     )
-    target = ((table["ts"] - 1.7e9) % 600 > 300).astype(int)
+    return table, ((table["ts"] - 1.7e9) % 600 > 300).astype(int)
+
+
+@pytest.mark.parametrize("last", [DecisionTreeClassifier, RandomForestClassifier], ids=["tree", "forest"])
+def test_seconds_of_a_year_that_float32_cannot_hold(tmp_path: Path, last: Any) -> None:
+    """Beside each other they are 128 s apart in float32."""
+    table, target = seconds()
     model = make_pipeline(StandardScaler(), last(random_state=0)).fit(table, target)
     found, graph = served(tmp_path, model, table)
     same(found, model, table)
@@ -169,6 +176,22 @@ def _thresholds(model: Any) -> list[float]:
             if node["split_feature"] == 0:
                 found.append(node["threshold"])
     return found
+
+
+def test_seconds_of_a_year_for_trees_of_float64_alone(tmp_path: Path) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    table, target = seconds()
+    models = {
+        "histograms": HistGradientBoostingClassifier(max_iter=9),
+        "lightgbm": lightgbm.LGBMClassifier(n_estimators=9, verbose=-1, num_threads=1),
+    }
+    for name, last in models.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        model = last.fit(table, target)
+        found, graph = served(folder, model, table)
+        same(found, model, table)
+        assert onnx.TensorProto.DOUBLE in {one.type.tensor_type.elem_type for one in graph.graph.input}
 
 
 NUMBERS = np.random.default_rng(7).normal(size=(ROWS, 4)).astype(np.float32).astype(np.float64)

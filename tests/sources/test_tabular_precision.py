@@ -13,7 +13,12 @@ pandas = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 
 from sklearn.compose import ColumnTransformer  # noqa: E402
-from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier  # noqa: E402
+from sklearn.ensemble import (  # noqa: E402
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.impute import SimpleImputer  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.model_selection import GridSearchCV  # noqa: E402
@@ -60,6 +65,10 @@ def test_what_is_computed_before_trees_is_not_rounded(tmp_path: Path) -> None:
     assert types(tmp_path, VotingClassifier([("a", scaled), ("b", LINE)]), "near") == ["FP64"]
     filled = make_pipeline(SimpleImputer(), StandardScaler(), TREE)
     assert types(tmp_path, filled, "near") == ["FP64"]
+
+
+def test_bins_may_end_at_the_very_values_learned(tmp_path: Path) -> None:
+    assert types(tmp_path, HistGradientBoostingClassifier(max_iter=2), "near", "half") == ["FP64", "FP64"]
 
 
 def test_each_column_for_itself(tmp_path: Path) -> None:
