@@ -164,7 +164,13 @@ def test_kill_leaves_nothing(repository: Repository, clean: Path) -> None:
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize("name", ["with a space", "quote's", "$HOME", "a;b&c", "(1)"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with a space",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("quote's", "$HOME", "a;b&c", "(1)")),
+    ],
+)
 def test_any_path_is_served(
     repository: Repository, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -98,9 +98,16 @@ def everything(seen: queue.Queue[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "stop", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=["SIGTERM", "hang-up", "Ctrl-C"]
+    ("door", "stop"),
+    [
+        pytest.param("http", signal.SIGTERM, id="http-SIGTERM"),
+        pytest.param("grpc", signal.SIGINT, id="grpc-Ctrl-C"),
+        pytest.param("grpc", signal.SIGTERM, id="grpc-SIGTERM", marks=pytest.mark.slow),
+        pytest.param("http", signal.SIGINT, id="http-Ctrl-C", marks=pytest.mark.slow),
+        pytest.param("http", signal.SIGHUP, id="http-hang-up", marks=pytest.mark.slow),
+        pytest.param("grpc", signal.SIGHUP, id="grpc-hang-up", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("door", ["http", "grpc"])
 def test_a_stream_in_flight_finishes(
     repository: Repository, clean: Path, door: str, stop: signal.Signals
 ) -> None:
