@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def _widen(model: Any, native: Any) -> None:
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    exact = _by_place(native.dump_model()["tree_info"])
+    trees = native.dump_model()["tree_info"]
     for node in model.graph.node:
         told = {one.name: one for one in node.attribute}
         if "nodes_values" not in told:
@@ -89,7 +89,7 @@ def _widen(model: Any, native: Any) -> None:
         below = zip(*(told[f"nodes_{one}"].ints for one in _LINKS), strict=True)
         sides = {(tree, place): (left, right) for tree, place, left, right in below}
         order = zip(told["nodes_treeids"].ints, told["nodes_nodeids"].ints, strict=True)
-        known = exact(sides)
+        known = _by_place(trees, sides)
         arrays["nodes_values"] = [
             known.get(one, value) for one, value in zip(order, arrays["nodes_values"], strict=True)
         ]
@@ -103,21 +103,17 @@ def _widen(model: Any, native: Any) -> None:
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", double_trees.SINCE))
 
 
-def _by_place(trees: list[dict[str, Any]]) -> Callable[[Sides], dict[tuple[int, int], float]]:
-    """Return what follows LightGBM's trees and a graph's side by side: (tree, node) -> threshold."""
-
-    def follow(sides: Sides) -> dict[tuple[int, int], float]:
-        found = {}
-        waiting = [(tree["tree_structure"], (number, 0)) for number, tree in enumerate(trees)]
-        while waiting:
-            node, (tree, place) = waiting.pop()
-            if "left_child" in node:
-                found[tree, place] = float(node["threshold"])
-                left, right = sides[tree, place]
-                waiting += [(node["left_child"], (tree, left)), (node["right_child"], (tree, right))]
-        return found
-
-    return follow
+def _by_place(trees: list[dict[str, Any]], sides: Sides) -> dict[tuple[int, int], float]:
+    """Return (tree, node) of a graph -> threshold: LightGBM's trees and the graph's, side by side."""
+    found = {}
+    waiting = [(tree["tree_structure"], (number, 0)) for number, tree in enumerate(trees)]
+    while waiting:
+        node, (tree, place) = waiting.pop()
+        if "left_child" in node:
+            found[tree, place] = float(node["threshold"])
+            left, right = sides[tree, place]
+            waiting += [(node["left_child"], (tree, left)), (node["right_child"], (tree, right))]
+    return found
 
 
 def main(request: Path) -> None:
