@@ -20,6 +20,8 @@ from builder.serving import rest, triton_log
 _PAUSE = 0.02
 # Seconds in which Triton may notice that a process of its own has aborted; of some it never hears.
 _TO_NOTICE = 5.0
+# Seconds between two looks at the log, which grows with every model.
+_BETWEEN_LOOKS = 0.5
 _STUB_DIED = "is not healthy"
 _LACKING = re.compile(r"No module named '([^'.]+)")
 _INSTALL = (
@@ -38,7 +40,7 @@ def wait_until_live(server: Server, deadline: float, timeout: float) -> None:
         ServeError: Triton ended, a model's process aborted before Triton knew it, or `deadline`
             (time.monotonic) has passed; the log says why.
     """
-    aborted = float("inf")
+    aborted, look = float("inf"), time.monotonic()
     while not rest.is_live(server.http):
         if not server.alive():
             code = server.exit_code()
@@ -48,8 +50,10 @@ def wait_until_live(server: Server, deadline: float, timeout: float) -> None:
                 remedy=_see_log(server),
             )
         now = time.monotonic()
-        if triton_log.aborted(server.log()):
-            aborted = min(aborted, now + _TO_NOTICE)
+        if now >= look:
+            look = now + _BETWEEN_LOOKS
+            if triton_log.aborted(server.log()):
+                aborted = min(aborted, now + _TO_NOTICE)
         if aborted < now <= deadline:
             loading = triton_log.still_loading(server.log())
             raise ServeError(
