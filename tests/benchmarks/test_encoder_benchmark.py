@@ -21,6 +21,7 @@ from encoder.contest import Row, Sample
 from encoder.peers import onnxruntime as raw
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import until
 from workbench import bars, memory
 from workbench.children import BENCHMARKS, PeerFailed
 
@@ -379,16 +380,16 @@ def test_a_restless_server_rests_with_all_that_it_started(tmp_path: Path) -> Non
         return {file.read_text().rpartition(")")[2].split()[0] for file in files if file.exists()}
 
     with children.Server(started, "restless", {}, tmp_path / "log", door, 9) as server:
-        while len(members := memory.family(server.pid)) < 2:
-            pass
+        until(lambda: len(memory.family(server.pid)) == 2)
+        members = memory.family(server.pid)
         server.rest()
-        assert states() == {"T"}
+        # a process on another core stops when the signal reaches it, not when it was sent
+        until(lambda: states() == {"T"})
         server.wake()
-        assert "T" not in states()
+        until(lambda: "T" not in states())
         server.rest()
     # whoever adopted the other one has perhaps not buried it yet
-    while states() - {"Z"}:
-        pass
+    until(lambda: not states() - {"Z"})
 
 
 def test_a_turn_ends_with_rest_whatever_happens() -> None:
