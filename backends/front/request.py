@@ -244,6 +244,7 @@ def _sampling(
         raise InvalidRequest(f"timeout is {timeout_microseconds!r}, microseconds above 0 are expected")
     seconds = timeout_microseconds / 1e6 or limits.deadline_seconds
     seed = values.one("seed")
+    bad_words = _words(values, "bad_words")
     return Sampling(
         max_tokens=max_tokens,
         end_ids=_end_ids(values, limits),
@@ -257,9 +258,8 @@ def _sampling(
         min_tokens=min_tokens,
         seed=None if seed is None else int(seed),
         logit_bias=_logit_bias(values, limits),
-        bad_ids=tuple(
-            tuple(ids) for word in _words(values, "bad_words") for ids in _spellings(word, encoder)
-        ),
+        bad_ids=tuple(tuple(ids) for word in bad_words for ids in _spellings(word, encoder)),
+        bad_words=bad_words,
         log_probs=values.flag("return_log_probs", False),
         deadline=time.monotonic() + seconds,
     )

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from backends.engine.mailbox import merge
 from backends.engine.protocol import DeadlineExceeded, EngineError, InvalidRequest, Overloaded, Sampling, Step
-from backends.engine.scheduler import Scheduler, merge, require_room
+from backends.engine.scheduler import Scheduler, require_room
 
 LIMIT = 20.0
 

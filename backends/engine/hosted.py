@@ -1,0 +1,206 @@
+"""Hosted: the front's side of an engine in a process of its own.
+
+The front's interpreter decodes text and sends responses while the engine's does nothing but step. The process
+is started again when it ends by itself: what ran then fails, and what comes meanwhile is asked to come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from backends.engine import protocol
+from backends.engine.mailbox import Item, Mailbox, deliver
+from backends.engine.orders import Abort, Add, News, Score
+from backends.engine.process import Ended, EngineProcess
+from backends.engine.protocol import DeadlineExceeded, EngineError, Health, Overloaded, Sampling, Step
+from backends.engine.scheduler import require_room
+from backends.engine.stepper import Progress
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before an engine that ended is started again; twice as many each time, until one has loaded."""
+
+
+@dataclass(eq=False)
+class _Job:
+    request: str
+    loop: asyncio.AbstractEventLoop
+    mailbox: Mailbox
+
+
+class Hosted:
+    """An Engine whose library runs elsewhere; see Engine."""
+
+    def __init__(
+        self, name: str, unsupported: frozenset[str], settings: Mapping[str, Any], folder: Path
+    ) -> None:
+        """Start the process and wait until it has loaded; raise EngineError with its reason if it cannot."""
+        self.name = name
+        self.unsupported = unsupported
+        self._folder = folder
+        self._context = int(settings["context_length"])
+        self._most = int(settings["max_active"]) + int(settings["max_waiting"])
+        self._lock = threading.Lock()
+        self._keys = itertools.count()
+        self._jobs: dict[int, _Job] = {}
+        self._health = Health(active=0, waiting=0, steps=0, generated_tokens=0, cancelled=0)
+        self._closing = threading.Event()
+        self._process = EngineProcess(name, folder)
+        try:
+            self._process.receive()
+        except Ended as error:
+            raise EngineError(f"engine {name} did not load: {error}") from error
+        self._reader = threading.Thread(target=self._read_until_closed, name="engine", daemon=True)
+        self._reader.start()
+
+    async def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
+        """Yield steps; see Engine.generate."""
+        require_room(ids, sampling, self._context)
+        job = _Job(request, asyncio.get_running_loop(), Mailbox())
+        key = self._enter(job)
+        late = DeadlineExceeded("Request timeout expired")
+        alarm = sampling.deadline and job.loop.call_at(sampling.deadline, job.mailbox.put, late)
+        try:
+            self._process.send(Add(key, tuple(ids), sampling))
+            async for step in job.mailbox.steps():
+                yield step
+        finally:
+            if alarm:
+                alarm.cancel()
+            self._leave(key)
+
+    async def score(self, ids: Sequence[int]) -> list[float]:
+        """Return the log probability of each id after the first, given those before it."""
+        if len(ids) < 2:
+            return []
+        job = _Job("score", asyncio.get_running_loop(), Mailbox())
+        key = self._enter(job)
+        try:
+            self._process.send(Score(key, tuple(ids)))
+            return [value async for step in job.mailbox.steps() for value in step.log_probs]
+        finally:
+            self._leave(key)
+
+    def abort(self, request: str) -> None:
+        """End a request now; its engine hears of it before the next step."""
+        with self._lock:
+            gone = {key: job for key, job in self._jobs.items() if job.request == request}
+            for key in gone:
+                del self._jobs[key]
+            self._health = replace(self._health, cancelled=self._health.cancelled + len(gone))
+        if gone:
+            self._process.send(Abort(tuple(gone)))
+            _deliver([(job, Step((), finish_reason="cancelled")) for job in gone.values()])
+
+    def health(self) -> Health:
+        """Return the counters now."""
+        with self._lock:
+            active = min(self._health.active, len(self._jobs))
+            return replace(self._health, active=active, waiting=len(self._jobs) - active)
+
+    def close(self) -> None:
+        """Finish requests in flight, then end the process."""
+        self._closing.set()
+        while self._jobs:
+            time.sleep(0.01)
+        while self._reader.is_alive():
+            # it may just have started another
+            self._process.end()
+            self._reader.join(0.1)
+
+    def _enter(self, job: _Job) -> int:
+        with self._lock:
+            if self._closing.is_set():
+                raise Overloaded("the server is shutting down")
+            if self._health.failure:
+                raise Overloaded(f"the engine has failed and is started again: {self._health.failure}")
+            if len(self._jobs) >= self._most:
+                raise Overloaded(
+                    f"{len(self._jobs)} requests are running or waiting, "
+                    "which is all this deployment admits: try again later"
+                )
+            key = next(self._keys)
+            self._jobs[key] = job
+            return key
+
+    def _leave(self, key: int) -> None:
+        """Forget a sequence; the engine is told when it still runs there."""
+        with self._lock:
+            known = self._jobs.pop(key, None)
+        if known is not None:
+            self._process.send(Abort((key,)))
+
+    def _read_until_closed(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                answer = self._process.receive()
+            except Ended as error:
+                self._fail(str(error))
+                if self._closing.wait(pause):
+                    return
+                pause = min(2 * pause, LONGEST_PAUSE)
+                self._process = EngineProcess(self.name, self._folder)
+                continue
+            if isinstance(answer, News):
+                self._spread(answer)
+            else:
+                pause = FIRST_PAUSE
+                with self._lock:
+                    self._health = replace(self._health, failure=None)
+
+    def _spread(self, news: News) -> None:
+        """Hand what the steps brought to those who still wait for it."""
+        found: list[tuple[_Job, Item]] = []
+        with self._lock:
+            for progress in news.progress:
+                job = self._jobs.get(progress.key)
+                if job is None:
+                    continue
+                if progress.is_last:
+                    del self._jobs[progress.key]
+                found += [(job, item) for item in _items(progress)]
+            health = self._health
+            self._health = replace(
+                health,
+                active=news.gauges.running,
+                steps=health.steps + news.steps,
+                generated_tokens=health.generated_tokens + sum(len(one.ids) for one in news.progress),
+                cache_used=news.gauges.cache_used,
+                prefix_queries=news.gauges.prefix_queries,
+                prefix_hits=news.gauges.prefix_hits,
+            )
+        _deliver(found)
+
+    def _fail(self, reason: str) -> None:
+        with self._lock:
+            jobs = list(self._jobs.values())
+            self._jobs.clear()
+            self._health = replace(self._health, active=0, failure=reason)
+        _deliver([(job, EngineError(f"the engine has failed: {reason}")) for job in jobs])
+
+
+def _items(progress: Progress) -> list[Item]:
+    items: list[Item] = []
+    if progress.ids or progress.log_probs or progress.finish_reason:
+        items.append(Step(progress.ids, progress.log_probs, progress.finish_reason))
+    if progress.failure:
+        kind, text = progress.failure
+        items.append(getattr(protocol, kind)(text))
+    return items
+
+
+def _deliver(items: Sequence[tuple[_Job, Item]]) -> None:
+    """Hand items to the loops of their readers, each loop woken once."""
+    for loop in {job.loop for job, _ in items}:
+        theirs = [(job.mailbox, item) for job, item in items if job.loop is loop]
+        try:
+            loop.call_soon_threadsafe(deliver, theirs)
+        except RuntimeError:
+            pass  # the loop has closed: nobody is left to tell

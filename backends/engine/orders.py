@@ -1,0 +1,62 @@
+"""What a front says to the process of its engine, and what that answers: pickles over a socket of their own.
+
+Both ends are this code in the same version folder, and nobody else holds the socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backends.engine.protocol import Sampling
+from backends.engine.stepper import Gauges, Progress
+
+
+@dataclass(frozen=True)
+class Add:
+    """Generate after these ids."""
+
+    key: int
+    ids: tuple[int, ...]
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Score:
+    """Tell how likely each of these ids was."""
+
+    key: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Nobody waits for these any more."""
+
+    keys: tuple[int, ...]
+
+
+Order = Add | Score | Abort
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The engine can be asked."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What the steps since the last news brought, at most one Progress for each sequence."""
+
+    progress: tuple[Progress, ...]
+    gauges: Gauges
+    steps: int
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The engine cannot go on; its process ends after this."""
+
+    reason: str
+
+
+Answer = Loaded | News | Broken

@@ -1,0 +1,156 @@
+"""vLLM: token ids in and out; its engine core is yet another process, so that steps overlap with all of this.
+
+Written for and tried with vLLM 0.22, whose synchronous LLMEngine is what `vllm.LLM` drives.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from backends.engine.hosted import Hosted
+from backends.engine.protocol import InvalidRequest, Sampling
+from backends.engine.stepper import Gauges, Progress
+
+UNSUPPORTED = frozenset({"beam_width", "length_penalty"})
+
+SECONDS_BETWEEN_GAUGES = 0.25
+"""Reading them takes a millisecond or two, which a step has not to give."""
+
+_REASONS = {"stop": "stop", "length": "length", "abort": "cancelled"}
+
+
+def create(settings: Mapping[str, Any], folder: Path) -> Hosted:
+    """Start vLLM in a process of its own, told engine_arguments."""
+    return Hosted("vllm", UNSUPPORTED, settings, folder)
+
+
+def stepper(settings: Mapping[str, Any], folder: Path) -> Vllm:
+    """Load the checkpoint at `folder`/settings["model"]; engine_arguments are fields of vllm.EngineArgs."""
+    from vllm import EngineArgs, LLMEngine
+
+    model = str(folder / settings["model"])
+    arguments = EngineArgs(model=model, tokenizer=str(folder / "tokenizer"), **settings["engine_arguments"])
+    return Vllm(LLMEngine.from_engine_args(arguments))
+
+
+class Vllm:
+    """The Stepper of vLLM; see Stepper."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self._running: dict[str, frozenset[int]] = {}
+        """Key -> the ids that end the sequence and are not of its text."""
+        self._gauges = Gauges()
+        self._looked = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def add(self, key: int, ids: Sequence[int], sampling: Sampling) -> None:
+        """Take a sequence; see Stepper.add."""
+        self._take(key, ids, parameters(sampling), sampling.end_ids)
+
+    def score(self, key: int, ids: Sequence[int]) -> None:
+        """Take a prompt; see Stepper.score."""
+        self._take(key, ids, {"max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}, frozenset())
+
+    def abort(self, keys: Sequence[int]) -> None:
+        """End sequences."""
+        known = [str(key) for key in keys if self._running.pop(str(key), None) is not None]
+        if known:
+            self._engine.abort_request(known)
+
+    def step(self) -> list[Progress]:
+        """Wait for the engine core and return what it made of each sequence."""
+        outputs = self._engine.step()
+        if time.monotonic() - self._looked > SECONDS_BETWEEN_GAUGES:
+            self._look()
+        return [self._progress(output) for output in outputs if output.request_id in self._running]
+
+    def gauges(self) -> Gauges:
+        """Return the numbers as of the last look; of an idle engine nothing runs, nor holds cache."""
+        return self._gauges if self._running else replace(self._gauges, running=0, waiting=0, cache_used=0.0)
+
+    def close(self) -> None:
+        """End the engine core."""
+        self._engine.engine_core.shutdown()
+
+    def _take(self, key: int, ids: Sequence[int], given: Mapping[str, Any], end_ids: frozenset[int]) -> None:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        try:
+            asked = SamplingParams(**given, output_kind=RequestOutputKind.DELTA)
+            self._engine.add_request(str(key), {"prompt_token_ids": list(ids)}, asked)
+        except (ValueError, TypeError) as error:
+            raise InvalidRequest(f"engine vllm does not take this: {error}") from error
+        self._running[str(key)] = end_ids
+
+    def _progress(self, output: Any) -> Progress:
+        """Return what vLLM's RequestOutput says; a score has the prompt's log probabilities, and no ids."""
+        (made,) = output.outputs
+        key, ids, found = int(output.request_id), tuple(made.token_ids), _log_probs(made)
+        ends = self._running[output.request_id]
+        if output.prompt_logprobs is not None:
+            ids, found = (), _of_prompt(output)
+        if made.finish_reason is None:
+            return Progress(key, ids, found)
+        del self._running[output.request_id]
+        if made.finish_reason not in _REASONS:
+            return Progress(key, failure=("EngineError", f"engine vllm ended it: {made.finish_reason}"))
+        if made.finish_reason == "stop" and ids and ids[-1] in ends:
+            ids, found = ids[:-1], found[:-1]
+        return Progress(key, ids, found, _REASONS[made.finish_reason])
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        found = {metric.name: metric for metric in self._engine.get_metrics()}
+        self._gauges = Gauges(
+            running=int(found["vllm:num_requests_running"].value),
+            waiting=int(found["vllm:num_requests_waiting"].value),
+            cache_used=float(found["vllm:kv_cache_usage_perc"].value),
+            prefix_queries=int(found["vllm:prefix_cache_queries"].value),
+            prefix_hits=int(found["vllm:prefix_cache_hits"].value),
+        )
+
+
+def parameters(sampling: Sampling) -> dict[str, Any]:
+    """Return the arguments of vllm.SamplingParams that mean the same (vLLM 0.22, sampling_params.py).
+
+    vLLM stops at ids that it is told, never at those of the checkpoint's own files: the front has read them.
+    """
+    return {
+        "max_tokens": sampling.max_tokens,
+        "min_tokens": sampling.min_tokens,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "seed": sampling.seed,
+        "logit_bias": dict(sampling.logit_bias) or None,
+        "bad_words": list(sampling.bad_words),
+        "stop_token_ids": sorted(sampling.end_ids),
+        "ignore_eos": True,
+        # that of the chosen token comes in any case
+        "logprobs": 0 if sampling.log_probs else None,
+        "detokenize": False,
+    }
+
+
+def _log_probs(made: Any) -> tuple[float, ...]:
+    if made.logprobs is None:
+        return ()
+    return tuple(by_id[token].logprob for token, by_id in zip(made.token_ids, made.logprobs, strict=True))
+
+
+def _of_prompt(output: Any) -> tuple[float, ...]:
+    pairs = zip(output.prompt_token_ids, output.prompt_logprobs, strict=True)
+    return tuple(by_id[token].logprob for token, by_id in pairs if by_id is not None)
