@@ -12,6 +12,7 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from backends.engine import host
 from backends.engine.orders import Answer, Broken, Order
 
 SECONDS_TO_END = 30.0
@@ -35,7 +36,7 @@ class EngineProcess:
         with theirs:
             self._process = subprocess.Popen(
                 # -P: whatever lies in the working directory is not what this process imports
-                [_python(), "-P", "-m", "backends.engine.host", engine, str(folder), number],
+                [_python(), "-P", "-m", host.__name__, engine, str(folder), number],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
                 pass_fds=(theirs.fileno(),),
                 # Ctrl-C is for the server, which ends its engines in order
