@@ -159,7 +159,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     if card and quantize == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
     profile.require_choice(options.profiles, target.ENGINES[device])
-    decided = kind.decide(Question(subject, options, name, target, quantization, card, split))
+    decided = kind.decide(Question(subject, options, name, target, quantize, quantization, card, split))
     container = versions.container(_usual_tag(target) if options.triton is None else options.triton)
     facts = replace(subject.facts, strings=target.STRINGS)
     models = tuple(

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from builder.planning.memory import Memory
+from builder.planning.placement import Split
+
 
 @dataclass(frozen=True)
 class Job:
@@ -32,6 +35,21 @@ class Job:
     image: tuple[int, int, int]
     settings: Mapping[str, Any]
     out: Path
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model where it will run: what its engine is told follows from this.
+
+    `precision` is the value of --quantize; `concurrency` counts requests that run at once at full length.
+    """
+
+    device: str
+    dimensions: Any
+    precision: str
+    memory: Memory
+    concurrency: int
+    split: Split
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,8 @@ class Target(Protocol):
     STRINGS: bool
     """Whether a graph may give names of labels; where not, a step of its own does."""
     SPANS_GPUS: bool
+    SETTABLE: Mapping[str, str]
+    """What `--set engine.NAME=VALUE` may change -> int, float, bool, string or json."""
     BUILDS: bool
     """False while a target can be planned, but not yet built, by this version."""
     TOOLS: tuple[str, ...]
@@ -85,7 +105,7 @@ class Target(Protocol):
     REQUIREMENTS: Mapping[str, str]
     """Importable module -> the pip requirement that brings it, for building and serving."""
 
-    def engine_arguments(self, device: str, dimensions: Any) -> dict[str, Any]:
+    def engine_arguments(self, placed: Placed) -> dict[str, Any]:
         """Return what the engine is told: in settings.json, or as parameters of config.pbtxt."""
         ...
 

@@ -132,6 +132,13 @@ def planning(command: Command) -> Command:
             help="What ONNX Runtime hands the graph to, such as tensorrt (comma-separated).",
         ),
         click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="engine.NAME=VALUE",
+            help="Tell the engine this instead of what was planned (repeatable).",
+        ),
+        click.option(
             "--trust-pickle",
             is_flag=True,
             expose_value=False,
@@ -161,6 +168,7 @@ def planned(values: dict[str, Any]) -> Any:
         triton=values["triton"],
         profiles=values["profiles"],
         accelerate=values["accelerate"],
+        settings=values["settings"],
     )
 
 

@@ -28,6 +28,8 @@ class Options:
     profiles: tuple[str, ...] = ()
     """ENGINE=FILE, measurements that replace the shipped ones of these engines."""
     accelerate: str | None = None
+    settings: tuple[str, ...] = ()
+    """engine.NAME=VALUE, what the engine is told instead of what was planned."""
 
 
 class Sizes(Protocol):
@@ -70,6 +72,7 @@ class Question:
     options: Options
     target: str
     way: Target
+    precision: str
     quantization: Quantization
     card: Gpu | None
     split: Split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder.architecture import Dimensions
 from builder.errors import PlanError, UsageError
-from builder.planning import memory, placement, profile
+from builder.planning import engine_options, memory, placement, profile
 from builder.planning.asked import Decision, Options, Question, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu
@@ -38,7 +38,7 @@ def decide(question: Question) -> Decision:
         concurrency=concurrency,
         engine=engine.engine,
         engine_why=engine.why,
-        engine_arguments=question.way.engine_arguments(question.device, dimensions),
+        engine_arguments=engine_options.of(question, filled, concurrency),
     )
 
 

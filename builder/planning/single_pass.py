@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from builder.errors import PlanError, UsageError
 from builder.members import MAX_BATCH_SIZE
-from builder.planning import memory
+from builder.planning import engine_options, memory
 from builder.planning.asked import Decision, Question, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu
@@ -47,7 +47,7 @@ def decide(question: Question) -> Decision:
         concurrency=rows,
         engine=question.way.ENGINES[question.device][0],
         engine_why="",
-        engine_arguments=question.way.engine_arguments(question.device, subject.dimensions),
+        engine_arguments=engine_options.of(question, filled, rows),
     )
 
 

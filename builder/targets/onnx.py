@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from builder.architecture import Dimensions
-from builder.target import Job
+from builder.target import Job, Placed
 
 TITLE = "ONNX by onnxruntime-genai"
 PIPELINES = ("text_generation",)
@@ -19,6 +19,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "onnxruntime_genai"
 STRINGS = True
 SPANS_GPUS = False
+SETTABLE = {"threads": "int"}
 BUILDS = True
 TOOLS = (
     "onnxruntime-genai",
@@ -39,9 +40,9 @@ REQUIREMENTS = {
 _PROVIDERS = {"cpu": "cpu", "gpu": "cuda"}
 
 
-def engine_arguments(device: str, dimensions: Dimensions) -> dict[str, Any]:
+def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return the provider; 0 threads leaves their number to ONNX Runtime."""
-    return {"provider": _PROVIDERS[device], "threads": 0}
+    return {"provider": _PROVIDERS[placed.device], "threads": 0}
 
 
 def convert(job: Job) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import files
-from builder.target import Job
+from builder.target import Job, Placed
 
 TITLE = "ONNX by Triton's onnxruntime backend"
 PIPELINES = (
@@ -29,6 +29,7 @@ ACCELERATORS = {"cpu": ("openvino",), "gpu": ("tensorrt", "cuda")}
 WITNESS = "onnxruntime"
 STRINGS = True
 SPANS_GPUS = False
+SETTABLE: dict[str, str] = {}
 BUILDS = True
 TOOLS = (
     "onnxruntime",
@@ -47,7 +48,7 @@ TOOLS = (
 REQUIREMENTS = dict.fromkeys(("onnxruntime", "onnx", "onnxscript"), "builder[encoders]")
 
 
-def engine_arguments(device: str, dimensions: Any) -> dict[str, Any]:
+def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return the backend's parameters, none: ONNX Runtime's own defaults were the fastest."""
     return {}
 

@@ -15,7 +15,7 @@ from builder.errors import UsageError
 from builder.planning.memory import USABLE, Memory
 from builder.planning.placement import Gpu
 from builder.planning.versions import TRTEXEC, Container
-from builder.target import Compilation, Job
+from builder.target import Compilation, Job, Placed
 from builder.targets import onnxruntime
 
 TITLE = "TensorRT engine by Triton's tensorrt backend"
@@ -26,6 +26,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "onnxruntime"
 STRINGS = False
 SPANS_GPUS = False
+SETTABLE: dict[str, str] = {}
 BUILDS = True
 TOOLS = onnxruntime.TOOLS
 REQUIREMENTS = onnxruntime.REQUIREMENTS
@@ -43,7 +44,7 @@ _SPOILING = ",'*"
 Shapes = dict[str, tuple[int, ...]]
 
 
-def engine_arguments(device: str, dimensions: Any) -> dict[str, Any]:
+def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return the backend's parameters, none."""
     return {}
 

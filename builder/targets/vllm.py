@@ -1,15 +1,15 @@
-"""vLLM runs the checkpoint as it is, on one or several GPUs: nothing to convert.
-
-Planned here so that memory and placement can be read before a purchase; its engine comes later.
-"""
+"""vLLM runs the checkpoint as it is, on one or several GPUs: nothing is converted, much is planned."""
 
 from __future__ import annotations
 
+import sys
+import tomllib
 from typing import Any
 
+from builder import house
 from builder.architecture import Dimensions
-from builder.errors import ConversionError
-from builder.target import Job
+from builder.planning.memory import USABLE
+from builder.target import Job, Placed
 
 TITLE = "vLLM"
 PIPELINES = ("text_generation",)
@@ -18,21 +18,40 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "vllm"
 STRINGS = True
 SPANS_GPUS = True
+SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))
 BUILDS = False
 TOOLS: tuple[str, ...] = ()
 REQUIREMENTS = {"vllm": "vllm"}
 
+MOST_TOKENS_A_STEP = 8192
+"""Of prompts and answers together: enough to fill a GPU, and a step in which prompts are read stays short."""
 
-def engine_arguments(device: str, dimensions: Dimensions) -> dict[str, Any]:
-    """Return nothing: this version plans vLLM's memory, not its arguments."""
-    return {}
+_TYPES = {"bf16": "bfloat16", "fp16": "float16"}
+
+
+def engine_arguments(placed: Placed) -> dict[str, Any]:
+    """Return fields of vllm.EngineArgs (0.22): the cache in bytes, as planned, not as a share of the GPU."""
+    return {
+        "dtype": _TYPES[placed.precision],
+        "max_model_len": placed.memory.context,
+        "max_num_seqs": placed.concurrency,
+        "max_num_batched_tokens": max(MOST_TOKENS_A_STEP, placed.concurrency),
+        "kv_cache_memory_bytes": placed.memory.cache,
+        "gpu_memory_utilization": float(USABLE),
+        "enable_chunked_prefill": True,
+        "enable_prefix_caching": True,
+        "tensor_parallel_size": placed.split.tensor,
+        "pipeline_parallel_size": placed.split.pipeline,
+        # the front tells each request how to sample and where to stop
+        "generation_config": "vllm",
+    }
 
 
 def convert(job: Job) -> list[str]:
-    """Refuse: vLLM takes checkpoints, not artifacts."""
-    raise ConversionError("target vllm has nothing to convert: it runs the checkpoint itself")
+    """Return what lays the checkpoint's files together, as links where the disk is the same."""
+    return [sys.executable, "-m", "builder.exporting.checkpoint", str(job.checkpoint), str(job.out)]
 
 
 def progress(log: str, dimensions: Dimensions) -> float:
-    """Return 1: there is nothing to wait for."""
-    return 1.0
+    """Return 0: linking takes no time, copying as long as the disk."""
+    return 0.0

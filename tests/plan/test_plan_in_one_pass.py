@@ -207,7 +207,7 @@ def asked_of(dimensions, card, rows, tokens, quantization=fp32.QUANTIZATION):
     """Return the question that a plan of this size comes to."""
     model = dataclasses.replace(subject("bge-small"), name="long", dimensions=dimensions, max_tokens=None)
     given_options = Options(concurrency=rows, max_context=tokens)
-    return Question(model, given_options, "onnxruntime", onnxruntime, quantization, card, Split())
+    return Question(model, given_options, "onnxruntime", onnxruntime, "fp32", quantization, card, Split())
 
 
 def test_a_t4_is_refused_what_it_cannot_hold():
