@@ -124,7 +124,7 @@ def _measure(plan: Plan, artifact: Artifact, home: Path, progress: Progress) -> 
             "model": str(artifact.model),
             "tokenizer": str(artifact.tokenizer),
             "witness": _witness(plan),
-            "provider": plan.engine_arguments["provider"],
+            "arguments": dict(plan.engine_arguments),
             "ends": artifact.settings["end_ids"],
             "out": str(work),
         }

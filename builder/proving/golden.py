@@ -47,13 +47,13 @@ def gap(logits: Logits) -> float:
 
 
 def main(request: Path) -> None:
-    """Read {model, tokenizer, witness, provider, name, ends, out}; write golden.json and logits/<id>.npy."""
+    """Read {model, tokenizer, witness, arguments, name, ends, out}; write golden.json and logits/<id>.npy."""
     asked = json.loads(request.read_text(encoding="utf-8"))
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(asked["tokenizer"])
     witness = house.plugin("proving", asked["witness"], option="witness")
-    model = witness.load(Path(asked["model"]), asked["provider"])
+    model = witness.load(Path(asked["model"]), asked["arguments"])
     out = Path(asked["out"])
     (out / "logits").mkdir(parents=True)
     asked_prompts, most = prompts.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 
-def load(folder: Path, provider: str) -> Model:
-    """Load the artifact folder on `cpu` or `cuda`."""
+def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
+    """Load the artifact folder on the planned `provider`, cpu or cuda."""
     import onnxruntime_genai
+
+    provider = arguments["provider"]
 
     config = onnxruntime_genai.Config(str(folder))
     config.clear_providers()

@@ -19,8 +19,8 @@ WITNESS = "vllm"
 STRINGS = True
 SPANS_GPUS = True
 SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))
-BUILDS = False
-TOOLS: tuple[str, ...] = ()
+BUILDS = True
+TOOLS = ("vllm", "transformers", "torch", "tokenizers")
 REQUIREMENTS = {"vllm": "vllm"}
 
 MOST_TOKENS_A_STEP = 8192
