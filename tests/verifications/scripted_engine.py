@@ -21,6 +21,10 @@ from backends.engine.sampling import Sampler, log_probability
 from backends.engine.scheduler import Scheduler
 
 
+DEADLY = 399
+"""A prompt of so many ids kills an engine that has a process of its own (hosted_script.py)."""
+
+
 class Script:
     """Which ids may come (`spoken`), out of how many, and which one ends."""
 

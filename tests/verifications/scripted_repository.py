@@ -46,8 +46,11 @@ CHATS = ("What is two and two?", "Write a poem", "Name a city \U0001f680", "Sort
 MOST = 32
 
 
-def write(repository: Path) -> None:
-    """Write the deployment `scripted` as `builder build` would, and golden answers from the same script."""
+def write(repository: Path, engine: str = "scripted") -> None:
+    """Write the deployment `scripted` as `builder build` would, and golden answers from the same script.
+
+    Its engine is `scripted`, or `hosted_script`: the same in a process of its own.
+    """
     tokenizer = trained_tokenizer()
     script = Script(tokenizer.get_vocab_size(), _spoken(tokenizer), tokenizer.token_to_id(END))
     pipeline = house.load_file(house.folder("ensembles") / "text_generation.py").PIPELINE
@@ -66,17 +69,17 @@ def write(repository: Path) -> None:
             continue
         copy_code(member.code, folder, with_engine=not member.suffix)
         write_tokenizer(tokenizer, folder / "tokenizer")
-        files.write_json(folder / "settings.json", ids if member.suffix else _settings(script, ids))
+        files.write_json(folder / "settings.json", ids if member.suffix else _settings(script, ids, engine))
     front = repository / NAME / "1"
     (front / "model").touch()
     files.write_json(front / "manifest.json", {"name": NAME, "artifact": {"sha256": {}}})
     files.write_json(front / "golden.json", _golden(tokenizer, script))
 
 
-def _settings(script: Script, ids: dict[str, Any]) -> dict[str, Any]:
+def _settings(script: Script, ids: dict[str, Any], engine: str) -> dict[str, Any]:
     return {
         **ids,
-        "engine": "scripted",
+        "engine": engine,
         "engine_arguments": {
             "vocabulary": script.vocabulary,
             "spoken": script.spoken.tolist(),
@@ -98,7 +101,7 @@ def copy_code(code: str, folder: Path, *, with_engine: bool = False) -> None:
     roots = [main]
     if with_engine:
         # what the script imports; the script itself is not of the program
-        roots += [backends / "engine" / name for name in ("scheduler.py", "sampling.py", "protocol.py")]
+        roots += [backends / "engine" / name for name in ("scheduler.py", "sampling.py", "hosted.py")]
     shutil.copyfile(main, folder / "model.py")
     for file in modules.reached(backends, roots):
         if file != main:
@@ -106,8 +109,9 @@ def copy_code(code: str, folder: Path, *, with_engine: bool = False) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
     if with_engine:
-        script = Path(__file__).parent / "scripted_engine.py"
-        shutil.copyfile(script, folder / modules.PACKAGE / "engine" / "scripted.py")
+        for name, engine in (("scripted_engine", "scripted"), ("hosted_script", "hosted_script")):
+            script = Path(__file__).parent / f"{name}.py"
+            shutil.copyfile(script, folder / modules.PACKAGE / "engine" / f"{engine}.py")
 
 
 def trained_tokenizer() -> Tokenizer:
