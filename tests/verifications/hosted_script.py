@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.engine.scripted import DEADLY, Script
+
 from backends.engine.hosted import Hosted
 from backends.engine.protocol import InvalidRequest, Sampling
 from backends.engine.sampling import Sampler, log_probability
-from backends.engine.scripted import DEADLY, Script
 from backends.engine.stepper import Gauges, Progress
 
 UNSUPPORTED = frozenset({"beam_width", "length_penalty", "top_logprobs"})

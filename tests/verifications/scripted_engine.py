@@ -20,7 +20,6 @@ from backends.engine.protocol import Health, Sampling, Step
 from backends.engine.sampling import Sampler, log_probability
 from backends.engine.scheduler import Scheduler
 
-
 DEADLY = 399
 """A prompt of so many ids kills an engine that has a process of its own (hosted_script.py)."""
 
