@@ -1,0 +1,161 @@
+"""vLLM's stepper against a stand-in with the signatures of vLLM 0.22; the library itself needs a GPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backends.engine.protocol import InvalidRequest, Sampling
+from backends.engine.stepper import Gauges, Progress
+from backends.engine.vllm import Vllm, parameters
+
+
+class Kind(Enum):
+    DELTA = 1
+
+
+@dataclass
+class StandIn:
+    """As much of vllm.LLMEngine as is used; `next` are the RequestOutputs of its next steps."""
+
+    next: list[list[Any]] = field(default_factory=list)
+    asked: dict[str, tuple[list[int], SimpleNamespace]] = field(default_factory=dict)
+    aborted: list[str] = field(default_factory=list)
+    used: float = 0.25
+
+    def add_request(self, request_id: str, prompt: dict[str, list[int]], params: SimpleNamespace) -> None:
+        if params.temperature == 7:
+            raise ValueError("temperature is too hot")
+        self.asked[request_id] = (prompt["prompt_token_ids"], params)
+
+    def abort_request(self, request_ids: list[str]) -> None:
+        self.aborted += request_ids
+
+    def step(self) -> list[Any]:
+        return self.next.pop(0)
+
+    def get_metrics(self) -> list[SimpleNamespace]:
+        values = {
+            "num_requests_running": 2.0, "num_requests_waiting": 1.0, "kv_cache_usage_perc": self.used,
+            "prefix_cache_queries": 30, "prefix_cache_hits": 20, "generation_tokens": 4,
+        }  # fmt: skip
+        return [SimpleNamespace(name=f"vllm:{name}", value=value) for name, value in values.items()]
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    library, inner = ModuleType("vllm"), ModuleType("vllm.sampling_params")
+    library.SamplingParams = lambda **given: SimpleNamespace(**{"temperature": 1.0, **given})  # type: ignore[attr-defined]
+    inner.RequestOutputKind = Kind  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", library)
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", inner)
+    return StandIn()
+
+
+def output(
+    key: int, ids: Sequence[int], reason: str | None = None, log_probs: Sequence[float] | None = None
+) -> SimpleNamespace:
+    """Return a RequestOutput with new ids; each position's log probabilities hold a second id's too."""
+    by_id = None
+    if log_probs is not None:
+        pairs = zip(ids, log_probs, strict=True)
+        by_id = [
+            {token: SimpleNamespace(logprob=value), -1: SimpleNamespace(logprob=-99.0)}
+            for token, value in pairs
+        ]
+    made = SimpleNamespace(token_ids=list(ids), logprobs=by_id, finish_reason=reason)
+    return SimpleNamespace(request_id=str(key), outputs=[made], prompt_logprobs=None, prompt_token_ids=[1, 2])
+
+
+def test_steps_become_progress_and_the_end_id_is_not_of_the_text(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    assert not stepper.busy
+    stepper.add(3, [1, 2], Sampling(max_tokens=9, end_ids=frozenset({50}), log_probs=True))
+    stepper.add(4, [5], Sampling(max_tokens=2))
+    engine.next = [
+        [output(3, [10], None, [-0.5]), output(4, [7])],
+        [output(3, [11, 50], "stop", [-0.25, -1.0]), output(4, [50], "length")],
+    ]
+    assert stepper.busy
+    assert stepper.step() == [Progress(3, (10,), (-0.5,)), Progress(4, (7,))]
+    assert stepper.step() == [Progress(3, (11,), (-0.25,), "stop"), Progress(4, (50,), (), "length")]
+    assert not stepper.busy
+    assert engine.asked["3"][0] == [1, 2]
+
+
+def test_a_score_tells_of_the_prompt_only(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    stepper.score(5, [8, 9, 8])
+    scored = output(5, [33], "length")
+    scored.prompt_token_ids = [8, 9, 8]
+    scored.prompt_logprobs = [
+        None,
+        {9: SimpleNamespace(logprob=-2.0), 4: SimpleNamespace(logprob=-0.1)},
+        {8: SimpleNamespace(logprob=-3.0)},
+    ]
+    engine.next = [[scored]]
+    assert stepper.step() == [Progress(5, (), (-2.0, -3.0), "length")]
+    asked = engine.asked["5"][1]
+    assert (asked.prompt_logprobs, asked.max_tokens) == (0, 1)
+
+
+def test_aborted_sequences_are_heard_of_no_more(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    for key in (1, 2):
+        stepper.add(key, [1], Sampling(max_tokens=5))
+    engine.next = [[output(1, [10]), output(2, [20])]]
+    stepper.abort([1, 77])
+    assert engine.aborted == ["1"]
+    assert stepper.step() == [Progress(2, (20,))]
+
+
+def test_what_vllm_refuses_is_the_request_s_error(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    with pytest.raises(InvalidRequest, match="engine vllm does not take this: temperature is too hot"):
+        stepper.add(1, [1], Sampling(max_tokens=5, temperature=7.0))
+    assert not stepper.busy
+
+
+def test_an_error_of_one_request_ends_that_one(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    stepper.add(1, [1], Sampling(max_tokens=5))
+    engine.next = [[output(1, [], "error")]]
+    assert stepper.step() == [Progress(1, failure=("EngineError", "engine vllm ended it: error"))]
+    assert not stepper.busy
+
+
+def test_gauges_are_vllm_s_own_and_an_idle_engine_holds_nothing(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    stepper.add(1, [1], Sampling(max_tokens=5))
+    engine.next = [[output(1, [10])], [output(1, [11], "length")]]
+    stepper.step()
+    assert stepper.gauges() == Gauges(2, 1, 0.25, 30, 20)
+    stepper.step()
+    assert stepper.gauges() == Gauges(0, 0, 0.0, 30, 20)
+
+
+def test_every_sampling_parameter_has_its_name_in_vllm() -> None:
+    asked = Sampling(
+        max_tokens=7, end_ids=frozenset({9, 3}), temperature=0.5, top_k=4, top_p=0.9, min_p=0.1,
+        repetition_penalty=1.2, presence_penalty=0.3, frequency_penalty=0.4, min_tokens=2, seed=11,
+        logit_bias={5: -1.0}, bad_ids=((1,),), bad_words=("no",), log_probs=True,
+    )  # fmt: skip
+    assert parameters(asked) == {
+        "max_tokens": 7, "stop_token_ids": [3, 9], "temperature": 0.5, "top_k": 4, "top_p": 0.9, "min_p": 0.1,
+        "repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": 0.4, "min_tokens": 2,
+        "seed": 11, "logit_bias": {5: -1.0}, "bad_words": ["no"], "logprobs": 0,
+        "ignore_eos": True, "detokenize": False,
+    }  # fmt: skip
+    plain = parameters(Sampling(max_tokens=1))
+    assert (plain["temperature"], plain["logprobs"], plain["logit_bias"], plain["seed"]) == (
+        0.0,
+        None,
+        None,
+        None,
+    )
