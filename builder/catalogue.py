@@ -40,7 +40,7 @@ def _recipe(name: str) -> dict[str, Any]:
 
 def _target(name: str) -> dict[str, Any]:
     target = house.plugin("targets", name, option="--target")
-    return {"name": name, "title": target.TITLE, "builds": target.BUILDS, "spans_gpus": target.SPANS_GPUS}
+    return {"name": name, "title": target.TITLE, "spans_gpus": target.SPANS_GPUS}
 
 
 def _quantization(name: str) -> dict[str, Any]:

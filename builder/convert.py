@@ -81,17 +81,6 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
 def require_libraries(plan: Plan) -> None:
     """Raise ConversionError when this version or this machine cannot build the plan's target."""
     target = house.plugin("targets", plan.target, option="--target")
-    if not target.BUILDS:
-        able = [
-            name
-            for name in house.plugin_names("targets")
-            for other in [house.plugin("targets", name, option="--target")]
-            if other.BUILDS and plan.pipeline in other.PIPELINES
-        ]
-        raise ConversionError(
-            f"target {plan.target} can be planned, but this version does not build it yet",
-            remedy=f"build with --target {' or '.join(able)}",
-        )
     needed = {**target.REQUIREMENTS, **_extras(plan.model_type)}
     missing = sorted({extra for module, extra in needed.items() if importlib.util.find_spec(module) is None})
     if missing:

@@ -45,8 +45,6 @@ def _python() -> Diagnosis:
 def _target(name: str) -> Diagnosis:
     target = house.plugin("targets", name, option="--target")
     what = f"target {name}"
-    if not target.BUILDS:
-        return Diagnosis(what, False, "this version plans it, but does not build it yet")
     missing = {
         module: requirement
         for module, requirement in target.REQUIREMENTS.items()

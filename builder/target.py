@@ -98,8 +98,6 @@ class Target(Protocol):
     SPANS_GPUS: bool
     SETTABLE: Mapping[str, str]
     """What `--set engine.NAME=VALUE` may change -> int, float, bool, string or json."""
-    BUILDS: bool
-    """False while a target can be planned, but not yet built, by this version."""
     TOOLS: tuple[str, ...]
     """The distributions that decide an artifact's bytes besides the checkpoint."""
     REQUIREMENTS: Mapping[str, str]

@@ -27,11 +27,8 @@ def show(found: dict[str, list[dict[str, Any]]]) -> None:
     )
     tables.show(
         "Targets",
-        ("--target", "what", "builds", "several GPUs"),
-        [
-            (row["name"], row["title"], _yes(row["builds"]), _yes(row["spans_gpus"]))
-            for row in found["targets"]
-        ],
+        ("--target", "what", "several GPUs"),
+        [(row["name"], row["title"], _yes(row["spans_gpus"])) for row in found["targets"]],
     )
     tables.show(
         "Quantizations",

@@ -20,7 +20,6 @@ WITNESS = "onnxruntime_genai"
 STRINGS = True
 SPANS_GPUS = False
 SETTABLE = {"threads": "int"}
-BUILDS = True
 TOOLS = (
     "onnxruntime-genai",
     "onnx-ir",

@@ -30,7 +30,6 @@ WITNESS = "onnxruntime"
 STRINGS = True
 SPANS_GPUS = False
 SETTABLE: dict[str, str] = {}
-BUILDS = True
 TOOLS = (
     "onnxruntime",
     "onnx",

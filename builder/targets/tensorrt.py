@@ -27,7 +27,6 @@ WITNESS = "onnxruntime"
 STRINGS = False
 SPANS_GPUS = False
 SETTABLE: dict[str, str] = {}
-BUILDS = True
 TOOLS = onnxruntime.TOOLS
 REQUIREMENTS = onnxruntime.REQUIREMENTS
 

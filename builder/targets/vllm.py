@@ -19,9 +19,8 @@ WITNESS = "vllm"
 STRINGS = True
 SPANS_GPUS = True
 SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))
-BUILDS = True
 TOOLS = ("vllm", "transformers", "torch", "tokenizers")
-REQUIREMENTS = {"vllm": "vllm"}
+REQUIREMENTS = {"vllm": "builder[vllm]", "transformers": "builder[convert]", "torch": "builder[convert]"}
 
 MOST_TOKENS_A_STEP = 8192
 """Of prompts and answers together: enough to fill a GPU, and a step in which prompts are read stays short."""

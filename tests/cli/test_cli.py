@@ -171,8 +171,8 @@ def test_list():
     pipelines = {row["name"]: row["pipeline"] for row in found["recipes"]}
     assert (pipelines["smollm2"], pipelines["bert-ner"]) == ("text_generation", "token_classification")
     assert "token_classification" in text
-    builds = {row["name"]: row["builds"] for row in found["targets"]}
-    assert builds == {"onnx": True, "onnxruntime": True, "tensorrt": True, "vllm": False}
+    spans = {row["name"]: row["spans_gpus"] for row in found["targets"]}
+    assert spans == {"onnx": False, "onnxruntime": False, "tensorrt": False, "vllm": True}
     serves = {row["name"]: row["serves"] for row in found["quantizations"]}
     assert serves["int4"] == {"onnx": ["cpu"]}
     assert serves["fp32"] == {"onnxruntime": ["cpu", "gpu"], "tensorrt": ["gpu"], "onnx": ["cpu"]}

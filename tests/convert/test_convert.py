@@ -146,12 +146,6 @@ def test_missing_libraries_are_named_with_the_command(workshop, monkeypatch):
     assert not workshop.cache.exists()
 
 
-def test_a_target_that_cannot_be_built_yet(workshop):
-    with pytest.raises(ConversionError, match="can be planned") as caught:
-        artifact(workshop, target="vllm", gpu="h200")
-    assert caught.value.remedy == "build with --target onnx"
-
-
 def test_a_checkpoint_without_a_fast_tokenizer(workshop):
     from builder.errors import SourceError
 
@@ -271,13 +265,6 @@ def test_a_child_sees_no_terminal_and_its_environment(tmp_path):
     script = "import os, sys; print(repr(sys.stdin.read()), os.environ['GIVEN'])"
     child.run([sys.executable, "-c", script], log, ConversionError, environment={"GIVEN": "it"})
     assert log.read_text() == "'' it\n"
-
-
-def test_vllm_has_nothing_to_convert(tmp_path):
-    from builder.targets import vllm
-
-    with pytest.raises(ConversionError, match="nothing to convert"):
-        vllm.convert(job(tmp_path, quantization="bf16", device="gpu"))
 
 
 def job(folder, **changes):

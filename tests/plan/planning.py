@@ -23,6 +23,7 @@ FIELDS = {
     "--triton": ("triton", str),
     "--accelerate": ("accelerate", str),
 }
+REPEATED = "--set"
 
 
 @cache
@@ -33,9 +34,10 @@ def subject(name: str) -> Subject:
 def options(line: str, before: Options | None = None) -> Options:
     """Read options as the command line does, the last of a kind wins."""
     words = shlex.split(line)
-    values = {
-        FIELDS[flag][0]: FIELDS[flag][1](value) for flag, value in zip(words[::2], words[1::2], strict=True)
-    }
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    values = {FIELDS[flag][0]: FIELDS[flag][1](value) for flag, value in pairs if flag != REPEATED}
+    if settings := tuple(value for flag, value in pairs if flag == REPEATED):
+        values["settings"] = settings
     return dataclasses.replace(before or Options(), **values)
 
 

@@ -177,3 +177,49 @@ def test_names_that_are_no_folders(name):
 
     with pytest.raises(UsageError, match="cannot name a model"):
         plan(dataclasses.replace(read("llama-8b", None, None)[0], name=name), Options())
+
+
+def test_the_engine_is_told_what_was_planned_and_what_was_set():
+    line = "--gpu h200 --target vllm --tp 2 --concurrency 64 --max-context 4096"
+    sets = (
+        "--set engine.max_num_batched_tokens=4096 --set engine.enforce_eager=true "
+        """--set 'engine.speculative_config={"method":"ngram"}' --set engine.attention_backend=FLASHINFER"""
+    )
+    told = planned("llama-8b", line).engine_arguments
+    assert (told["max_model_len"], told["max_num_seqs"], told["tensor_parallel_size"]) == (4096, 64, 2)
+    # 2 x 32 layers x 4 of 8 KV heads x 128 x 2 bytes, 64 times 4096 tokens
+    assert told["kv_cache_memory_bytes"] == 2 * 32 * 4 * 128 * 2 * 64 * 4096
+    changed = planned("llama-8b", f"{line} {sets}").engine_arguments
+    assert changed == {
+        **told,
+        "max_num_batched_tokens": 4096,
+        "enforce_eager": True,
+        "speculative_config": {"method": "ngram"},
+        "attention_backend": "FLASHINFER",
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("engine.enforce_egger=true", ["'enforce_egger'", "engine.enforce_eager"]),
+        ("enforce_eager=true", ["engine.NAME=VALUE"]),
+        ("engine.enforce_eager", ["engine.NAME=VALUE"]),
+        ("engine.enforce_eager=yes", ["true or false"]),
+        ("engine.max_num_batched_tokens=many", ["a whole number"]),
+        ("engine.gpu_memory_utilization=much", ["a number"]),
+        ("engine.speculative_config={", ["JSON"]),
+        ("engine.max_model_len=4096", ["use --max-context"]),
+        ("engine.tensor_parallel_size=2", ["use --tp"]),
+    ],
+)
+def test_a_setting_that_the_engine_does_not_take(setting, words):
+    with pytest.raises(UsageError) as caught:
+        planned("llama-8b", f"--gpu h200 --target vllm --set {setting}")
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_target_without_settings_says_so():
+    with pytest.raises(UsageError, match="no --set for this target"):
+        planned("iris", "--set engine.threads=2")
