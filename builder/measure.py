@@ -18,7 +18,7 @@ from builder.errors import BuilderError, Interrupted
 from builder.measuring import counters, machine
 from builder.measuring.asks import GOLDEN, TEXT
 from builder.measuring.errors import MeasureError, unanswered
-from builder.measuring.generator import Generator
+from builder.measuring.generators import Generators
 from builder.measuring.place import Place
 from builder.measuring.task import Load, Task
 
@@ -46,6 +46,7 @@ class Options:
         marked: whether each prompt begins with a mark of its own, so that no cache knows it. Golden answers
             are asked as they stand: a mark could make a text too long that the model was proven with.
         patience: seconds without a response after which a request is given up.
+        processes: how many ask, where one would be slower than the server.
     """
 
     loads: tuple[Load, ...]
@@ -56,6 +57,7 @@ class Options:
     seed: int | None = None
     marked: bool = True
     patience: float = 60.0
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def measure(place: Place, options: Options, *, command: str = "", progress: Prog
     early: BuilderError | None = None
     plan = [(repeat, load) for repeat in range(options.repeats) for load in loads]
     try:
-        with Generator(task) as generator:
+        with Generators(task, options.processes) as generator:
             for number, (repeat, load) in enumerate(plan):
                 step = _step(progress, load, number, len(plan))
                 measured = _run(generator, place, load, number, options, step)
@@ -135,6 +137,7 @@ def _settings(task: Task, options: Options, loads: list[Load], origin: str) -> d
         "seed": options.seed,
         "salt": task.salt,
         "patience_seconds": options.patience,
+        "processes": options.processes,
         "kept_up": all(load.kept_up for load in loads),
         "seconds": loads[0].seconds if loads else 0.0,
         "repeats": options.repeats,
@@ -169,7 +172,7 @@ def _step(progress: Progress, load: Load, number: int, count: int) -> Callable[[
 
 
 def _run(
-    generator: Generator,
+    generator: Generators,
     place: Place,
     load: Load,
     number: int,

@@ -197,6 +197,7 @@ def _options(given: dict[str, Any]) -> Options:
         seed=given["seed"],
         marked=given["marks"],
         patience=given["patience"],
+        processes=given["processes"],
     )
 
 

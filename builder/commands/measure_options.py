@@ -105,6 +105,14 @@ _LOAD = (
         help="Requests before each run; default: one per worker.",
     ),
     click.option(
+        "--processes",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Ask from so many processes, where one is slower than the server.",
+    ),
+    click.option(
         "--repeat",
         type=click.IntRange(1, 1000),
         default=1,

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.measuring import bodies, load, prompts, statistics
+from builder.measuring import bodies, load, prompts, told
 from builder.measuring.task import Asking, Load, Task
 
 SECONDS_BETWEEN_REPORTS = 0.2
@@ -69,8 +69,7 @@ async def _measured(
     run = await load.run(wanted, door, order, task.seed, task.patience, _Progress())
     cpu = time.process_time() - before
     gc.enable()
-    described = statistics.describe(run, door, streams=task.asking.streams)
-    return {**described, "generator_cpu_share": round(cpu / (run.ended - run.started), 3)}
+    return told.of(run, door, cpu).to_json()
 
 
 class _Progress:

@@ -12,8 +12,10 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from builder import child
+from builder.measuring import told
 from builder.measuring.errors import MeasureError
 from builder.measuring.task import Load, Task
+from builder.measuring.told import Told
 
 SECONDS_TO_END = 5.0
 
@@ -41,14 +43,14 @@ class Generator:
         self._write(asdict(self._task))
         return self
 
-    def run(self, load: Load, name: str, progress: Callable[[float], None]) -> dict[str, Any]:
+    def run(self, load: Load, name: str, progress: Callable[[float], None]) -> Told:
         """Put a load on the server; `name` makes the marks of its prompts. Raises MeasureError."""
         self._write({"load": asdict(load), "run": name})
         assert self._process is not None and self._process.stdout is not None
         for line in self._process.stdout:
             said = json.loads(line)
             if "measured" in said:
-                return dict(said["measured"])
+                return told.from_json(said["measured"])
             progress(float(said["progress"]))
         raise self._death()
 

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from builder.measuring.door import Answer, Door
-from builder.measuring.load import Record, Run
+from builder.measuring.door import Answer
+from builder.measuring.told import Asked, Told
 
 Values = npt.NDArray[np.float64]
-Heard = list[tuple[Record, Answer]]
 
 PERCENTILES = (50, 90, 95, 99)
 CURVE = 51
@@ -60,76 +59,67 @@ def gaps(answer: Answer) -> tuple[list[float], list[float]]:
     return seconds, answer.tokens[1:]
 
 
-def describe(run: Run, door: Door, *, streams: bool = True) -> dict[str, Any]:
+def describe(told: Told, *, streams: bool = True) -> dict[str, Any]:
     """Return one run as the measurement holds it, without what only the server knows.
 
     Rates count what arrived between the run's start and the end of its last measured request, also
     of requests that were not measured. All else is of measured requests. Without `streams` an answer is
     one response: of tokens nothing is said.
     """
-    heard = [(record, _read(record, door)) for record in run.records]
-    measured = [(record, answer) for record, answer in heard if record.measured]
-    answered = [(record, answer) for record, answer in measured if not record.error]
-    latency = [record.heard[-1][0] - record.due for record, _ in answered if record.heard]
-    errors = [record.error[:LONGEST_MESSAGE] for record, _ in measured if record.error]
-    seconds = run.ended - run.started
-    rates, times = _streamed(run, heard, answered) if streams else _whole(run, latency)
+    measured = [asked for asked in told.requests if asked.measured]
+    answered = [asked for asked in measured if not asked.error]
+    latency = [asked.last - asked.due for asked in answered if asked.last is not None]
+    errors = [asked.error[:LONGEST_MESSAGE] for asked in measured if asked.error]
+    seconds = max(told.ended - told.started, 0.0)
+    rates, times = _streamed(told, answered) if streams else _whole(told, latency)
     return {
         "seconds": round(seconds, 3),
         "requests": len(measured),
         "errors": len(errors),
         "error_rate": round(len(errors) / len(measured), 6) if measured else 0.0,
         "error_messages": dict(Counter(errors).most_common(MOST_MESSAGES)),
-        **{name: round(count / seconds, 4) for name, count in rates.items()},
+        **{name: round(count / seconds, 4) if seconds else 0.0 for name, count in rates.items()},
         "latency_ms": summary(latency),
         **times,
-        "sent_late_ms": summary([record.sent - record.due for record, _ in measured if record.sent]),
-        **({"gave_up": run.gave_up} if run.gave_up else {}),
+        "sent_late_ms": summary([asked.sent - asked.due for asked in measured if asked.sent]),
+        "generator_cpu_share": told.cpu_share,
+        **({"gave_up": told.gave_up} if told.gave_up else {}),
     }
 
 
-def _whole(run: Run, latency: list[float]) -> tuple[dict[str, float], dict[str, Any]]:
+def _whole(told: Told, latency: list[float]) -> tuple[dict[str, float], dict[str, Any]]:
     """Return how many answers were there within the run, and the distribution of their latency."""
-    whole = [record for record in run.records if record.heard and not record.error]
-    count = sum(record.heard[-1][0] <= run.ended for record in whole)
+    moments = [asked.last for asked in told.requests if asked.last is not None and not asked.error]
+    count = sum(told.started <= moment <= told.ended for moment in moments)
     return {"requests_per_second": count}, {"distribution": {"latency_ms": _curve(latency)}}
 
 
-def _streamed(run: Run, heard: Heard, answered: Heard) -> tuple[dict[str, float], dict[str, Any]]:
+def _streamed(told: Told, answered: Sequence[Asked]) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the tokens within the run, their times and numbers.
 
     The requests are those tokens over the tokens of a mean answer, so that answers which were under way
     count in part.
     """
-    begun = [(record, answer) for record, answer in answered if answer.seconds]
-    ttft = [answer.seconds[0] - record.due for record, answer in begun]
-    lengths = [sum(answer.tokens) for _, answer in answered]
-    tokens = sum(_within(record, answer, run.ended) for record, answer in heard)
+    begun = [asked for asked in answered if asked.answer.seconds]
+    ttft = [asked.answer.seconds[0] - asked.due for asked in begun]
+    lengths = [sum(asked.answer.tokens) for asked in answered]
+    tokens = sum(_within(asked, told) for asked in told.requests)
     mean = float(np.mean(lengths)) if lengths else 0.0
     return {"requests_per_second": tokens / mean if mean else len(answered), "tokens_per_second": tokens}, {
         "ttft_ms": summary(ttft),
-        "itl_ms": _weighted([gaps(answer) for _, answer in begun]),
-        "input_tokens": _mean([answer.input_tokens for _, answer in answered]),
+        "itl_ms": _weighted([gaps(asked.answer) for asked in begun]),
+        "input_tokens": _mean([asked.answer.input_tokens for asked in answered]),
         "output_tokens": _mean(lengths),
         "distribution": {"ttft_ms": _curve(ttft)},
     }
 
 
-def _read(record: Record, door: Door) -> Answer:
-    """Return what was heard; only now it can be seen that it is no answer, and is written down."""
-    answer = door.read(record.heard)
-    record.error = record.error or answer.error
-    return answer
-
-
-def _within(record: Record, answer: Answer, end: float) -> float:
-    """Return the tokens that arrived before the end; of an answer that failed, none."""
-    failed = record.error and record.measured
-    return (
-        0.0
-        if failed
-        else sum(tokens for at, tokens in zip(answer.seconds, answer.tokens, strict=True) if at <= end)
-    )
+def _within(asked: Asked, told: Told) -> float:
+    """Return the tokens that arrived within the window; of an answer that failed, none."""
+    if asked.error and asked.measured:
+        return 0.0
+    pairs = zip(asked.answer.seconds, asked.answer.tokens, strict=True)
+    return sum(tokens for at, tokens in pairs if told.started <= at <= told.ended)
 
 
 def _weighted(between: list[tuple[list[float], list[float]]]) -> dict[str, float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from builder.errors import UsageError
@@ -51,6 +51,29 @@ def loads(
     ]
     rates = rate.split(",") if rate is not None else ()
     return (*closed, *(Load("open", rate=_number("--rate", text, whole=False), **sizes) for text in rates))
+
+
+def shared(load: Load, processes: int) -> list[Load]:
+    """Return a load as several at once, at most `processes`; together they are the load.
+
+    A closed one is shared by its workers, each with as many of the requests as the others; an open one by its
+    rate: random arrivals of several make random arrivals.
+    """
+    if load.kind == "open":
+        requests = _parts(load.requests, processes)
+        return [replace(load, rate=load.rate / processes, requests=count) for count in requests]
+    workers = [count for count in _parts(load.concurrency, processes) if count]
+    ends = [
+        round(load.requests * sum(workers[:number]) / load.concurrency) for number in range(len(workers) + 1)
+    ]
+    return [
+        replace(load, concurrency=count, requests=after - before)
+        for count, before, after in zip(workers, ends, ends[1:], strict=False)
+    ]
+
+
+def _parts(total: int, count: int) -> list[int]:
+    return [total // count + (number < total % count) for number in range(count)]
 
 
 def _number(option: str, text: str, *, whole: bool) -> float:

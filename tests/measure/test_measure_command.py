@@ -95,6 +95,16 @@ def test_no_more_is_asked_than_wanted(fake: Start) -> None:
     assert found["settings"]["kept_up"] is False
 
 
+def test_several_processes_ask_as_one(fake: Start) -> None:
+    endpoint = fake(words=3)
+    words = ("--openai", endpoint.url, "--model", "m", "--concurrency", "5", "--requests", "12")
+    (run,) = (found := measured(*words, "--processes", "3", "--warm-up", "0", "--no-keep-up"))["runs"]
+    assert found["settings"]["processes"] == 3
+    assert (run["requests"], run["errors"], run["output_tokens"]) == (12, 0, {"mean": 3.0})
+    prompts = [body["messages"][0]["content"] for body in endpoint.bodies]
+    assert len(set(prompts)) == len(prompts) == 12, "no cache may answer, whoever asks"
+
+
 def test_files_table_and_comparison(fake: Start, tmp_path: Path) -> None:
     first, second, page = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "report.html"
     words = ("--concurrency", "1,2", "--requests", "4", "--repeat", "2")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.measuring import kinds, statistics
+from builder.measuring import kinds, statistics, told
 from builder.measuring.door import Answer, Heard
 from builder.measuring.load import Record, Run
 from builder.measuring.prompts import Prompt
@@ -105,7 +105,7 @@ def test_a_run_by_hand() -> None:
         # keeps the load up: its two tokens within the window count for the rates only
         Record(due=101.1, measured=False, sent=101.1, heard=[(101.9, b"aa"), (102.4, b"b")], error="left"),
     ]
-    found = statistics.describe(run, Spoken())
+    found = statistics.describe(told.of(run, Spoken()))
     assert found["seconds"] == 2.0
     assert (found["requests"], found["errors"], found["error_messages"]) == (3, 1, {"broke": 1})
     assert found["error_rate"] == pytest.approx(1 / 3, abs=1e-6)
@@ -146,7 +146,7 @@ def test_a_run_of_single_answers_by_hand() -> None:
         once(101.0, 102.5, measured=False),
         once(101.0, 101.2, measured=False, error="left"),
     ]
-    found = statistics.describe(run, Once(), streams=False)
+    found = statistics.describe(told.of(run, Once()), streams=False)
     assert (found["requests"], found["errors"], found["error_rate"]) == (4, 1, 0.25)
     assert found["requests_per_second"] == 4 / 2
     assert found["latency_ms"] == {
@@ -164,22 +164,22 @@ def test_a_run_of_single_answers_by_hand() -> None:
 
 def test_single_answers_have_no_figures_of_tokens() -> None:
     run = Run(started=0.0, ended=1.0, records=[once(0.0, 0.5)])
-    found = statistics.describe(run, Once(), streams=False)
+    found = statistics.describe(told.of(run, Once()), streams=False)
     assert not [name for name in found if "token" in name or name in ("ttft_ms", "itl_ms")]
     assert found.keys() >= {f"{time}_ms" for time in kinds.SINGLE_PASS.times} | {*kinds.SINGLE_PASS.numbers}
     assert kinds.of(found) is kinds.SINGLE_PASS
-    assert kinds.of(statistics.describe(run, Spoken())) is kinds.STREAMING
+    assert kinds.of(statistics.describe(told.of(run, Spoken()))) is kinds.STREAMING
 
 
 def test_no_single_answer_is_no_division_by_zero() -> None:
     run = Run(started=0.0, ended=1.0, records=[once(0.0, 0.5, error="no")])
-    found = statistics.describe(run, Once(), streams=False)
+    found = statistics.describe(told.of(run, Once()), streams=False)
     assert (found["requests_per_second"], found["latency_ms"]) == (0.0, None)
 
 
 def test_nothing_answered_is_no_division_by_zero() -> None:
     run = Run(started=0.0, ended=1.0, records=[Record(due=0.0, measured=True, sent=0.0, error="no")])
-    found = statistics.describe(run, Spoken())
+    found = statistics.describe(told.of(run, Spoken()))
     assert found["error_rate"] == 1.0
     assert found["tokens_per_second"] == found["requests_per_second"] == 0.0
     assert found["ttft_ms"] is found["itl_ms"] is found["latency_ms"] is found["output_tokens"] is None
@@ -191,7 +191,7 @@ def test_a_long_distribution_keeps_its_ends() -> None:
         Record(due=float(at), measured=True, sent=float(at), heard=[(at + at / 1000, b"a")])
         for at in range(500)
     ]
-    curve = statistics.describe(run, Spoken())["distribution"]["ttft_ms"]
+    curve = statistics.describe(told.of(run, Spoken()))["distribution"]["ttft_ms"]
     assert len(curve) == statistics.CURVE
     assert (curve[0], curve[-1]) == (0.0, 499.0)
     assert curve == sorted(curve)
