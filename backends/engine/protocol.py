@@ -13,6 +13,18 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
+class Guide:
+    """What a text must be.
+
+    `kind` is "json" (any object), "json_schema", "regex" or "ebnf_grammar", the names of TensorRT-LLM's
+    executor (GuidedDecodingParams.GuideType); `text` is the schema, expression or grammar, "" for "json".
+    """
+
+    kind: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How to choose the next token; the defaults are greedy.
 
@@ -37,6 +49,7 @@ class Sampling:
     bad_words: tuple[str, ...] = ()
     """What `bad_ids` spells, for engines that spell it themselves."""
     log_probs: bool = False
+    guide: Guide | None = None
     deadline: float | None = None
     """`time.monotonic()` seconds after which the request ends with DeadlineExceeded."""
 

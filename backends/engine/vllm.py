@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from backends.engine.hosted import Hosted
-from backends.engine.protocol import InvalidRequest, Sampling
+from backends.engine.protocol import Guide, InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
 
-UNSUPPORTED = frozenset({"beam_width", "length_penalty"})
+UNSUPPORTED = frozenset({"beam_width", "length_penalty", "top_logprobs"})
 
 SECONDS_BETWEEN_GAUGES = 0.25
 """Reading them takes a millisecond or two, which a step has not to give."""
+
+_GUIDES = {"json_schema": "json", "regex": "regex", "ebnf_grammar": "grammar"}
+"""Kind of a Guide -> the field of vllm's StructuredOutputsParams that takes its text."""
 
 _REASONS = {"stop": "stop", "length": "length", "abort": "cancelled"}
 
@@ -82,10 +85,13 @@ class Vllm:
 
     def _take(self, key: int, ids: Sequence[int], given: Mapping[str, Any], end_ids: frozenset[int]) -> None:
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+        told = {**given, "output_kind": RequestOutputKind.DELTA}
         try:
-            asked = SamplingParams(**given, output_kind=RequestOutputKind.DELTA)
+            if told.get("structured_outputs"):
+                told["structured_outputs"] = StructuredOutputsParams(**told["structured_outputs"])
+            asked = SamplingParams(**told)
             self._engine.add_request(str(key), {"prompt_token_ids": list(ids)}, asked)
         except (ValueError, TypeError) as error:
             raise InvalidRequest(f"engine vllm does not take this: {error}") from error
@@ -141,8 +147,15 @@ def parameters(sampling: Sampling) -> dict[str, Any]:
         "ignore_eos": True,
         # that of the chosen token comes in any case
         "logprobs": 0 if sampling.log_probs else None,
+        "structured_outputs": _guided(sampling.guide),
         "detokenize": False,
     }
+
+
+def _guided(guide: Guide | None) -> dict[str, Any] | None:
+    if guide is None:
+        return None
+    return {"json_object": True} if guide.kind == "json" else {_GUIDES[guide.kind]: guide.text}
 
 
 def _log_probs(made: Any) -> tuple[float, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from backends.engine.protocol import InvalidRequest
+from backends.engine.protocol import Guide, InvalidRequest
 from backends.front.request import Limits, Request, parse
 from backends.text.chat import Chat
 from backends.text.encoding import Encoder
@@ -50,11 +51,13 @@ def tensor(name: str, value: Any) -> np.ndarray:
 def ask(encoder: Encoder, chat: Chat) -> Any:
     """Return a function from named values to the parsed Request; text_input is given by default."""
 
-    def send(parameters: dict[str, Any] | None = None, timeout: int = 0, **values: Any) -> Request:
+    def send(
+        parameters: dict[str, Any] | None = None, timeout: int = 0, limits: Limits = LIMITS, **values: Any
+    ) -> Request:
         if not {"text_input", "messages", "input_ids"} & values.keys():
             values["text_input"] = "Hello"
         tensors = {name: tensor(name, value) for name, value in values.items() if value is not None}
-        return parse(tensors, parameters or {}, LIMITS, encoder, chat, timeout)
+        return parse(tensors, parameters or {}, limits, encoder, chat, timeout)
 
     return send
 
@@ -271,3 +274,36 @@ def test_each_sequence_has_a_seed_of_its_own(ask: Any) -> None:
     assert request.sequences == 3
     assert [request.sampling_of(place).seed for place in range(3)] == [2**64 - 1, 0, 1]
     assert ask(num_return_sequences=2).sampling_of(1).seed is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("json", None),
+        ("json_schema", '{"type": "object"}'),
+        ("regex", "a+"),
+        ("ebnf_grammar", 'root ::= "a"'),
+    ],
+)
+def test_a_guide_reaches_an_engine_that_knows_guides(ask: Any, kind: str, text: str | None) -> None:
+    limits = replace(LIMITS, unsupported=frozenset())
+    request = ask(limits=limits, guided_decoding_guide_type=kind, guided_decoding_guide=text)
+    assert request.sampling.guide == Guide(kind, text or "")
+    assert ask(limits=limits).sampling.guide is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        ("yaml", "x", "guided_decoding_guide_type is 'yaml', it must be json, json_schema, regex"),
+        (None, "{}", "guided_decoding_guide_type is '', it must be json"),
+        ("regex", None, "regex takes a guided_decoding_guide"),
+        ("json", "{}", "json takes no guide: ask for json_schema"),
+        ("json_schema", "{", "guided_decoding_guide is no JSON"),
+        ("json_schema", "3", "guided_decoding_guide is '3', a JSON schema is an object"),
+    ],
+)
+def test_a_guide_that_is_none(ask: Any, kind: str | None, text: str | None, said: str) -> None:
+    limits = replace(LIMITS, unsupported=frozenset())
+    with pytest.raises(InvalidRequest, match=said):
+        ask(limits=limits, guided_decoding_guide_type=kind, guided_decoding_guide=text)

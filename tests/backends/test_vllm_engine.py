@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backends.engine.protocol import InvalidRequest, Sampling
+from backends.engine.protocol import Guide, InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
 from backends.engine.vllm import Vllm, parameters
 
@@ -53,6 +53,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     library, inner = ModuleType("vllm"), ModuleType("vllm.sampling_params")
     library.SamplingParams = lambda **given: SimpleNamespace(**{"temperature": 1.0, **given})  # type: ignore[attr-defined]
     inner.RequestOutputKind = Kind  # type: ignore[attr-defined]
+    inner.StructuredOutputsParams = SimpleNamespace  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", library)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", inner)
     return StandIn()
@@ -140,6 +141,21 @@ def test_gauges_are_vllm_s_own_and_an_idle_engine_holds_nothing(engine: StandIn)
     assert stepper.gauges() == Gauges(0, 0, 0.0, 30, 20)
 
 
+@pytest.mark.parametrize(
+    ("guide", "told"),
+    [
+        (Guide("json"), {"json_object": True}),
+        (Guide("json_schema", '{"type": "object"}'), {"json": '{"type": "object"}'}),
+        (Guide("regex", "a+"), {"regex": "a+"}),
+        (Guide("ebnf_grammar", 'root ::= "a"'), {"grammar": 'root ::= "a"'}),
+    ],
+)
+def test_guides_are_structured_outputs(engine: StandIn, guide: Guide, told: dict[str, Any]) -> None:
+    stepper = Vllm(engine)
+    stepper.add(1, [1], Sampling(max_tokens=5, guide=guide))
+    assert vars(engine.asked["1"][1].structured_outputs) == told
+
+
 def test_every_sampling_parameter_has_its_name_in_vllm() -> None:
     asked = Sampling(
         max_tokens=7, end_ids=frozenset({9, 3}), temperature=0.5, top_k=4, top_p=0.9, min_p=0.1,
@@ -150,7 +166,7 @@ def test_every_sampling_parameter_has_its_name_in_vllm() -> None:
         "max_tokens": 7, "stop_token_ids": [3, 9], "temperature": 0.5, "top_k": 4, "top_p": 0.9, "min_p": 0.1,
         "repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": 0.4, "min_tokens": 2,
         "seed": 11, "logit_bias": {5: -1.0}, "bad_words": ["no"], "logprobs": 0,
-        "ignore_eos": True, "detokenize": False,
+        "ignore_eos": True, "detokenize": False, "structured_outputs": None,
     }  # fmt: skip
     plain = parameters(Sampling(max_tokens=1))
     assert (plain["temperature"], plain["logprobs"], plain["logit_bias"], plain["seed"]) == (
