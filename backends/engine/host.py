@@ -33,17 +33,15 @@ class Outbox:
         self._changed = threading.Condition()
         self._waiting: list[Progress] = []
         self._gauges = Gauges()
-        self._steps = 0
         self._filled = self._ended = False
         self._thread = threading.Thread(target=self._send_until_ended, name="answers", daemon=True)
         self._thread.start()
 
-    def put(self, progress: Sequence[Progress], gauges: Gauges, steps: int = 0) -> None:
+    def put(self, progress: Sequence[Progress], gauges: Gauges) -> None:
         """Add what a step brought."""
         with self._changed:
             self._waiting += progress
             self._gauges = gauges
-            self._steps += steps
             self._filled = True
             self._changed.notify()
 
@@ -61,9 +59,8 @@ class Outbox:
                 if not self._filled:
                     return
                 waiting, self._waiting = self._waiting, []
-                steps, self._steps = self._steps, 0
                 gauges, self._filled = self._gauges, False
-            if not _sent(self._connection, News(tuple(joined(waiting)), gauges, steps)):
+            if not _sent(self._connection, News(tuple(joined(waiting)), gauges, len(waiting))):
                 return
 
 
@@ -86,9 +83,8 @@ class Host:
                 if order is None:
                     return
                 self._follow(order)
-            steps = int(self._stepper.busy)
-            progress = self._stepper.step() if steps else ()
-            self._outbox.put(progress, self._stepper.gauges(), steps)
+            progress = self._stepper.step() if self._stepper.busy else ()
+            self._outbox.put(progress, self._stepper.gauges())
 
     def close(self) -> None:
         """Send what waits."""

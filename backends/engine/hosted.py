@@ -170,7 +170,7 @@ class Hosted:
             self._health = replace(
                 health,
                 active=news.gauges.running,
-                steps=health.steps + news.steps,
+                steps=health.steps + news.turns,
                 generated_tokens=health.generated_tokens + sum(len(one.ids) for one in news.progress),
                 cache_used=news.gauges.cache_used,
                 prefix_queries=news.gauges.prefix_queries,

@@ -45,11 +45,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class News:
-    """What the steps since the last news brought, at most one Progress for each sequence."""
+    """What the steps since the last news brought, at most one Progress for each sequence.
+
+    `turns` counts the steps of each sequence.
+    """
 
     progress: tuple[Progress, ...]
     gauges: Gauges
-    steps: int
+    turns: int
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,15 @@ def test_a_dead_engine_is_an_error_and_starts_again(hosted: tuple[Path, Server])
     died = client.generate("scripted", {"input_ids": [7] * DEADLY, "max_tokens": 1})
     assert "the engine has failed: the engine's process ended with code 7" in str(died.error)
     until(lambda: _answers(client))
+    until(lambda: _up(client) == 1)
+
+
+def test_a_failure_is_seen_from_outside(hosted: tuple[Path, Server]) -> None:
+    _, server = hosted
+    client = Client(server.http, server.grpc, server.metrics, {})
+    client.generate("scripted", {"input_ids": [7] * DEADLY, "max_tokens": 1})
+    until(lambda: _up(client) == 0)
+    until(lambda: _up(client) == 1)
 
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:
@@ -56,6 +65,10 @@ def _answers(client: Client) -> bool:
     answer = client.generate("scripted", {"text_input": "Hello", "max_tokens": 4})
     assert not answer.error or "is started again" in answer.error
     return not answer.error
+
+
+def _up(client: Client) -> float:
+    return next(value for (name, _), value in client.metrics().items() if name == "builder_engine_up")
 
 
 def _family(process: int) -> list[int]:
