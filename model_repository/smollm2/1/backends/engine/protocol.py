@@ -13,6 +13,18 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
+class Guide:
+    """What a text must be.
+
+    `kind` is "json" (any object), "json_schema", "regex" or "ebnf_grammar", the names of TensorRT-LLM's
+    executor (GuidedDecodingParams.GuideType); `text` is the schema, expression or grammar, "" for "json".
+    """
+
+    kind: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How to choose the next token; the defaults are greedy.
 
@@ -34,7 +46,10 @@ class Sampling:
     seed: int | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     bad_ids: tuple[tuple[int, ...], ...] = ()
+    bad_words: tuple[str, ...] = ()
+    """What `bad_ids` spells, for engines that spell it themselves."""
     log_probs: bool = False
+    guide: Guide | None = None
     deadline: float | None = None
     """`time.monotonic()` seconds after which the request ends with DeadlineExceeded."""
 
@@ -50,7 +65,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Health:
-    """Counters since start, and how many requests are running and waiting now."""
+    """Counters since start, and how many requests are running and waiting now.
+
+    `cache_used` is the share of the KV cache that running requests hold; `prefix_queries` are prompt tokens
+    that were looked up in it, `prefix_hits` those that were found. Engines that do not know say 0.
+    """
 
     active: int
     waiting: int
@@ -58,6 +77,9 @@ class Health:
     generated_tokens: int
     cancelled: int
     failure: str | None = None
+    cache_used: float = 0.0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
 
 
 class EngineError(Exception):

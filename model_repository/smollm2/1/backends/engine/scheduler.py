@@ -13,8 +13,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
+from backends.engine.mailbox import Mailbox, deliver, merge
 from backends.engine.protocol import (
     DeadlineExceeded,
     EngineError,
@@ -76,7 +78,7 @@ class _Job:
     deadline: float | None
     start: Callable[[], Runner]
     loop: asyncio.AbstractEventLoop
-    queue: asyncio.Queue[Step | EngineError]
+    mailbox: Mailbox
     runner: Runner | None = None
     held: list[Step] = field(default_factory=list)
     begun: bool = False
@@ -140,23 +142,11 @@ class Scheduler:
 
         `start` makes the runner, in the worker thread, when a place is free. See Engine.generate.
         """
-        job = _Job(request, sampling.deadline, start, asyncio.get_running_loop(), asyncio.Queue())
+        job = _Job(request, sampling.deadline, start, asyncio.get_running_loop(), Mailbox())
         self._submit(job)
         try:
-            while True:
-                items = [await job.queue.get()]
-                while not job.queue.empty():
-                    items.append(job.queue.get_nowait())
-                steps = [item for item in items if isinstance(item, Step)]
-                if steps:
-                    yield merge(steps)
-                    if steps[-1].finish_reason:
-                        return
-                if isinstance(items[-1], EngineError):
-                    raise items[-1]
-                with self._lock:
-                    job.unread -= len(items)
-                    self._lock.notify()
+            async for step in job.mailbox.steps(partial(self._note_read, job)):
+                yield step
         finally:
             job.left = True
             with self._lock:
@@ -272,12 +262,17 @@ class Scheduler:
             for job, _ in items:
                 job.unread += 1
         for loop in {job.loop for job, _ in items}:
-            theirs = [(job.queue, item) for job, item in items if job.loop is loop]
+            theirs = [(job.mailbox, item) for job, item in items if job.loop is loop]
             try:
-                loop.call_soon_threadsafe(_put, theirs)
+                loop.call_soon_threadsafe(deliver, theirs)
             except RuntimeError:  # the loop has closed: nobody is left to tell
                 for job, _ in items:
                     job.left = job.left or job.loop is loop
+
+    def _note_read(self, job: _Job, items: int) -> None:
+        with self._lock:
+            job.unread -= items
+            self._lock.notify()
 
     def _all_read(self) -> bool:
         return not any(job.unread and not job.left for job in self._active)
@@ -303,11 +298,6 @@ class Scheduler:
         self._deliver([(job, EngineError(f"the engine has failed: {self._failure}")) for job in jobs])
 
 
-def _put(items: Sequence[tuple[asyncio.Queue[Step | EngineError], Step | EngineError]]) -> None:
-    for queue, item in items:
-        queue.put_nowait(item)
-
-
 def _last(outcome: Outcome) -> bool:
     return isinstance(outcome, Exception) or bool(outcome and outcome.finish_reason)
 
@@ -316,15 +306,6 @@ def _for_client(outcome: Step | Exception) -> Step | EngineError:
     if isinstance(outcome, Step | EngineError):
         return outcome
     return EngineError(f"the engine failed on this request: {outcome}")
-
-
-def merge(steps: Sequence[Step]) -> Step:
-    """Return consecutive steps of one sequence as one."""
-    return Step(
-        ids=tuple(token for step in steps for token in step.ids),
-        log_probs=tuple(value for step in steps for value in step.log_probs),
-        finish_reason=steps[-1].finish_reason,
-    )
 
 
 def require_room(ids: Sequence[int], sampling: Sampling, context: int) -> None:

@@ -14,7 +14,7 @@ LOOKS_BETWEEN_COUNTS = 10
 
 
 # name -> (kind, description, the value in Health)
-_FAMILIES: dict[str, tuple[str, str, Callable[[Health], int]]] = {
+_FAMILIES: dict[str, tuple[str, str, Callable[[Health], float]]] = {
     "builder_engine_active_requests": ("GAUGE", "sequences being generated", lambda health: health.active),
     "builder_engine_waiting_requests": (
         "GAUGE",
@@ -28,6 +28,26 @@ _FAMILIES: dict[str, tuple[str, str, Callable[[Health], int]]] = {
         lambda health: health.generated_tokens,
     ),
     "builder_engine_cancelled_total": ("COUNTER", "sequences cancelled", lambda health: health.cancelled),
+    "builder_engine_cache_used_ratio": (
+        "GAUGE",
+        "share of the KV cache that running sequences hold",
+        lambda health: health.cache_used,
+    ),
+    "builder_engine_prefix_queried_tokens_total": (
+        "COUNTER",
+        "prompt tokens looked up in the prefix cache",
+        lambda health: health.prefix_queries,
+    ),
+    "builder_engine_prefix_found_tokens_total": (
+        "COUNTER",
+        "prompt tokens found there",
+        lambda health: health.prefix_hits,
+    ),
+    "builder_engine_up": (
+        "GAUGE",
+        "0 while the engine has failed and is started again",
+        lambda health: float(health.failure is None),
+    ),
 }
 
 
@@ -36,7 +56,7 @@ class Metrics:
 
     def __init__(self, utilities: Any, model: str, health: Callable[[], Health]) -> None:
         self._health = health
-        self._published: dict[str, int] = {}
+        self._published: dict[str, float] = {}
         self._families = {}
         self._metrics = {}
         for name, (kind, description, _) in _FAMILIES.items():

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy.typing as npt
 
-from backends.engine.protocol import InvalidRequest, Sampling
+from backends.engine.protocol import Guide, InvalidRequest, Sampling
 from backends.text.chat import Chat, ChatError
 from backends.text.encoding import Encoder
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
+GUIDES = ("json", "json_schema", "regex", "ebnf_grammar")
 LARGEST_INTEGER = 2**31 - 1
 PROMPTS = ("text_input", "messages", "input_ids")
 MOST_BIAS = 1e4
@@ -244,6 +245,7 @@ def _sampling(
         raise InvalidRequest(f"timeout is {timeout_microseconds!r}, microseconds above 0 are expected")
     seconds = timeout_microseconds / 1e6 or limits.deadline_seconds
     seed = values.one("seed")
+    bad_words = _words(values, "bad_words")
     return Sampling(
         max_tokens=max_tokens,
         end_ids=_end_ids(values, limits),
@@ -257,12 +259,35 @@ def _sampling(
         min_tokens=min_tokens,
         seed=None if seed is None else int(seed),
         logit_bias=_logit_bias(values, limits),
-        bad_ids=tuple(
-            tuple(ids) for word in _words(values, "bad_words") for ids in _spellings(word, encoder)
-        ),
+        bad_ids=tuple(tuple(ids) for word in bad_words for ids in _spellings(word, encoder)),
+        bad_words=bad_words,
         log_probs=values.flag("return_log_probs", False),
+        guide=_guide(values),
         deadline=time.monotonic() + seconds,
     )
+
+
+def _guide(values: _Values) -> Guide | None:
+    kind, text = values.text("guided_decoding_guide_type") or "", values.text("guided_decoding_guide") or ""
+    if not kind and not text:
+        return None
+    if kind not in GUIDES:
+        raise InvalidRequest(f"guided_decoding_guide_type is {kind!r}, it must be {', '.join(GUIDES)}")
+    if bool(text) == (kind == "json"):
+        wanted = "no guide: ask for json_schema to give one" if text else "a guided_decoding_guide"
+        raise InvalidRequest(f"guided_decoding_guide_type {kind} takes {wanted}")
+    if kind == "json_schema":
+        _require_schema(text)
+    return Guide(kind, text)
+
+
+def _require_schema(text: str) -> None:
+    try:
+        schema = json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"guided_decoding_guide is no JSON: {error}") from error
+    if not isinstance(schema, dict | bool):
+        raise InvalidRequest(f"guided_decoding_guide is {text[:80]!r}, a JSON schema is an object")
 
 
 def _or(value: float | None, default: float) -> float:
