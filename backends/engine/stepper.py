@@ -14,13 +14,17 @@ from backends.engine.protocol import Sampling
 
 
 class Progress(NamedTuple):
-    """What a step brought one sequence; `failure` is (name of an EngineError, text for the client)."""
+    """What a step brought one sequence; `failure` is (name of an EngineError, text for the client).
+
+    `waited` is how many seconds it stood in the library's line, told once.
+    """
 
     key: int
     ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
     finish_reason: str | None = None
     failure: tuple[str, str] | None = None
+    waited: float | None = None
 
     @property
     def is_last(self) -> bool:
@@ -99,4 +103,5 @@ def _one(parts: Sequence[Progress]) -> Progress:
         tuple(value for part in parts for value in part.log_probs),
         last.finish_reason,
         last.failure,
+        parts[0].waited,
     )

@@ -5,9 +5,8 @@ Written for and tried with vLLM 0.22, whose synchronous LLMEngine is what `vllm.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,6 @@ from backends.engine.protocol import Guide, InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
 
 UNSUPPORTED = frozenset({"beam_width", "length_penalty", "top_logprobs"})
-
-SECONDS_BETWEEN_GAUGES = 0.25
-"""Reading them takes a millisecond or two, which a step has not to give."""
 
 _GUIDES = {"json_schema": "json", "regex": "regex", "ebnf_grammar": "grammar"}
 """Kind of a Guide -> the field of vllm's StructuredOutputsParams that takes its text."""
@@ -40,15 +36,46 @@ def stepper(settings: Mapping[str, Any], folder: Path) -> Vllm:
     return Vllm(LLMEngine.from_engine_args(arguments))
 
 
+class Statistics:
+    """What the engine core says of itself with each step, in the place of vLLM's own loggers.
+
+    Those observe dozens of Prometheus metrics at every step, which at steps of a millisecond is time that
+    the answers need. `record` and `log` have the signatures of vllm.v1.metrics.loggers.StatLoggerManager.
+    """
+
+    def __init__(self) -> None:
+        self.gauges = Gauges()
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, **_: Any) -> None:
+        """Keep what the scheduler counted; its prefix counts are those since the step before."""
+        found = scheduler_stats.prefix_cache_stats
+        self.gauges = Gauges(
+            running=scheduler_stats.num_running_reqs,
+            waiting=scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs,
+            cache_used=scheduler_stats.kv_cache_usage,
+            prefix_queries=self.gauges.prefix_queries + found.queries,
+            prefix_hits=self.gauges.prefix_hits + found.hits,
+        )
+
+    def log(self) -> None:
+        """Say nothing: the front publishes the gauges."""
+
+
+@dataclass
+class _Running:
+    """A sequence inside vLLM; `end_ids` end it and are not of its text."""
+
+    end_ids: frozenset[int]
+    begun: bool = False
+
+
 class Vllm:
     """The Stepper of vLLM; see Stepper."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
-        self._running: dict[str, frozenset[int]] = {}
-        """Key -> the ids that end the sequence and are not of its text."""
-        self._gauges = Gauges()
-        self._looked = 0.0
+        self._statistics = engine.logger_manager = Statistics()
+        self._running: dict[str, _Running] = {}
 
     @property
     def busy(self) -> bool:
@@ -71,13 +98,12 @@ class Vllm:
     def step(self) -> list[Progress]:
         """Wait for the engine core and return what it made of each sequence."""
         outputs = self._engine.step()
-        if time.monotonic() - self._looked > SECONDS_BETWEEN_GAUGES:
-            self._look()
         return [self._progress(output) for output in outputs if output.request_id in self._running]
 
     def gauges(self) -> Gauges:
-        """Return the numbers as of the last look; of an idle engine nothing runs, nor holds cache."""
-        return self._gauges if self._running else replace(self._gauges, running=0, waiting=0, cache_used=0.0)
+        """Return the numbers as of the last step; of an idle engine nothing runs, nor holds cache."""
+        gauges = self._statistics.gauges
+        return gauges if self._running else replace(gauges, running=0, waiting=0, cache_used=0.0)
 
     def close(self) -> None:
         """End the engine core."""
@@ -95,34 +121,24 @@ class Vllm:
             self._engine.add_request(str(key), {"prompt_token_ids": list(ids)}, asked)
         except (ValueError, TypeError) as error:
             raise InvalidRequest(f"engine vllm does not take this: {error}") from error
-        self._running[str(key)] = end_ids
+        self._running[str(key)] = _Running(end_ids)
 
     def _progress(self, output: Any) -> Progress:
         """Return what vLLM's RequestOutput says; a score has the prompt's log probabilities, and no ids."""
         (made,) = output.outputs
         key, ids, found = int(output.request_id), tuple(made.token_ids), _log_probs(made)
-        ends = self._running[output.request_id]
+        running = self._running[output.request_id]
+        waited, running.begun = None if running.begun else _waited(output), True
         if output.prompt_logprobs is not None:
             ids, found = (), _of_prompt(output)
         if made.finish_reason is None:
-            return Progress(key, ids, found)
+            return Progress(key, ids, found, waited=waited)
         del self._running[output.request_id]
         if made.finish_reason not in _REASONS:
             return Progress(key, failure=("EngineError", f"engine vllm ended it: {made.finish_reason}"))
-        if made.finish_reason == "stop" and ids and ids[-1] in ends:
+        if made.finish_reason == "stop" and ids and ids[-1] in running.end_ids:
             ids, found = ids[:-1], found[:-1]
-        return Progress(key, ids, found, _REASONS[made.finish_reason])
-
-    def _look(self) -> None:
-        self._looked = time.monotonic()
-        found = {metric.name: metric for metric in self._engine.get_metrics()}
-        self._gauges = Gauges(
-            running=int(found["vllm:num_requests_running"].value),
-            waiting=int(found["vllm:num_requests_waiting"].value),
-            cache_used=float(found["vllm:kv_cache_usage_perc"].value),
-            prefix_queries=int(found["vllm:prefix_cache_queries"].value),
-            prefix_hits=int(found["vllm:prefix_cache_hits"].value),
-        )
+        return Progress(key, ids, found, _REASONS[made.finish_reason], waited=waited)
 
 
 def parameters(sampling: Sampling) -> dict[str, Any]:
@@ -156,6 +172,11 @@ def _guided(guide: Guide | None) -> dict[str, Any] | None:
     if guide is None:
         return None
     return {"json_object": True} if guide.kind == "json" else {_GUIDES[guide.kind]: guide.text}
+
+
+def _waited(output: Any) -> float | None:
+    """Return the seconds in vLLM's line; its RequestStateStats are None where nothing is recorded."""
+    return None if output.metrics is None else output.metrics.scheduled_ts - output.metrics.queued_ts
 
 
 def _log_probs(made: Any) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ from backends.front.generation import Chunk, generate, join
 from backends.front.outputs import arrays
 from backends.front.reasoning import Splitter
 from backends.front.request import Request
+from backends.front.timings import Stopwatch, Timings
 from backends.text.decoding import CONTEXT_IDS, Vocabulary, decode
 from backends.text.encoding import Encoder
 from ensembles.text_generation import FRONT
@@ -74,6 +75,10 @@ def steps_of(ids: Sequence[int], sizes: Sequence[int] = (), reason: str = "lengt
     return steps
 
 
+def stopwatch() -> Stopwatch:
+    return Stopwatch(Timings(), 0.0, 1)
+
+
 def run(
     engine: Scripted, vocabulary: Vocabulary, reasoning: Any = None, sequence: int = 0, **options: Any
 ) -> list[Chunk]:
@@ -82,7 +87,8 @@ def run(
     )
 
     async def collect() -> list[Chunk]:
-        async with aclosing(generate(engine, "0", request, sequence, vocabulary, reasoning)) as made:
+        chunks = generate(engine, "0", request, sequence, vocabulary, reasoning, stopwatch())
+        async with aclosing(chunks) as made:
             return [chunk async for chunk in made]
 
     return asyncio.run(collect())
@@ -146,7 +152,7 @@ def test_leaving_early_closes_the_engine(vocabulary: Vocabulary) -> None:
     request = Request((5,), "", Sampling(max_tokens=99))
 
     async def leave() -> None:
-        async with aclosing(generate(engine, "0", request, 0, vocabulary, None)) as chunks:
+        async with aclosing(generate(engine, "0", request, 0, vocabulary, None, stopwatch())) as chunks:
             await anext(chunks)
 
     asyncio.run(leave())

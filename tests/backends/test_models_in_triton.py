@@ -94,6 +94,25 @@ def endless(tokens: int = 1900) -> dict[str, Any]:
     return {"input_ids": PROMPT, "max_tokens": tokens, "min_tokens": tokens, "stream": True}
 
 
+def test_clients_see_how_long_answers_took(client: clients.Client) -> None:
+    families = {
+        "builder_request_first_token_seconds_count": 1,
+        "builder_request_inter_token_seconds_count": 11,
+        "builder_request_queue_seconds_count": 1,
+        "builder_request_prompt_tokens_total": len(PROMPT),
+    }
+    before = {family: counter(client, family) for family in families}
+    client.stream(NAME, {"input_ids": PROMPT, "max_tokens": 12, "end_id": -1})
+    assert client.until(
+        lambda: all(counter(client, family) - before[family] == grown for family, grown in families.items()),
+        10,
+    )
+    metrics = client.metrics()
+    name = "builder_request_first_token_seconds"
+    assert sum(value for (family, labels), value in metrics.items() if family == f"{name}_bucket") >= 1
+    assert 0 < counter(client, f"{name}_sum") < 300
+
+
 def test_whole_equals_streamed_and_detokenized(client: clients.Client, tokenizer_folder: Path) -> None:
     inputs = {"input_ids": PROMPT, "max_tokens": 60, "end_id": -1}
     whole = client.stream(NAME, inputs)

@@ -86,6 +86,8 @@ def test_steps_arrive_in_order_and_are_counted(make: Callable[..., Scheduler]) -
     assert not any(step.finish_reason for step in steps[:-1])
     assert (scheduler.health().steps, scheduler.health().generated_tokens) == (50, 50)
     assert (scheduler.health().active, scheduler.health().waiting) == (0, 0)
+    assert steps[0].waited is not None and steps[0].waited >= 0
+    assert all(step.waited is None for step in steps[1:])
 
 
 def test_first_come_first_served_with_a_bound(make: Callable[..., Scheduler]) -> None:
@@ -248,8 +250,8 @@ def test_steps_that_pile_up_become_one_in_order(make: Callable[..., Scheduler]) 
 
 
 def test_merge_keeps_order_and_the_last_reason() -> None:
-    merged = merge([Step((1, 2), (0.1, 0.2)), Step((3,), (0.3,)), Step((), (), "stop")])
-    assert merged == Step((1, 2, 3), (0.1, 0.2, 0.3), "stop")
+    merged = merge([Step((1, 2), (0.1, 0.2), waited=0.5), Step((3,), (0.3,)), Step((), (), "stop")])
+    assert merged == Step((1, 2, 3), (0.1, 0.2, 0.3), "stop", 0.5)
 
 
 @pytest.mark.parametrize(

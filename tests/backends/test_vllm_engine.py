@@ -27,7 +27,7 @@ class StandIn:
     next: list[list[Any]] = field(default_factory=list)
     asked: dict[str, tuple[list[int], SimpleNamespace]] = field(default_factory=dict)
     aborted: list[str] = field(default_factory=list)
-    used: float = 0.25
+    logger_manager: Any = None
 
     def add_request(self, request_id: str, prompt: dict[str, list[int]], params: SimpleNamespace) -> None:
         if params.temperature == 7:
@@ -38,14 +38,13 @@ class StandIn:
         self.aborted += request_ids
 
     def step(self) -> list[Any]:
+        scheduler = SimpleNamespace(
+            num_running_reqs=2, num_waiting_reqs=1, num_skipped_waiting_reqs=3, kv_cache_usage=0.25,
+            prefix_cache_stats=SimpleNamespace(requests=1, queries=30, hits=20),
+        )  # fmt: skip
+        self.logger_manager.record(scheduler_stats=scheduler, iteration_stats=None, mm_cache_stats=None)
+        self.logger_manager.log()
         return self.next.pop(0)
-
-    def get_metrics(self) -> list[SimpleNamespace]:
-        values = {
-            "num_requests_running": 2.0, "num_requests_waiting": 1.0, "kv_cache_usage_perc": self.used,
-            "prefix_cache_queries": 30, "prefix_cache_hits": 20, "generation_tokens": 4,
-        }  # fmt: skip
-        return [SimpleNamespace(name=f"vllm:{name}", value=value) for name, value in values.items()]
 
 
 @pytest.fixture
@@ -71,7 +70,9 @@ def output(
             for token, value in pairs
         ]
     made = SimpleNamespace(token_ids=list(ids), logprobs=by_id, finish_reason=reason)
-    return SimpleNamespace(request_id=str(key), outputs=[made], prompt_logprobs=None, prompt_token_ids=[1, 2])
+    return SimpleNamespace(
+        request_id=str(key), outputs=[made], prompt_logprobs=None, prompt_token_ids=[1, 2], metrics=None
+    )
 
 
 def test_steps_become_progress_and_the_end_id_is_not_of_the_text(engine: StandIn) -> None:
@@ -136,9 +137,18 @@ def test_gauges_are_vllm_s_own_and_an_idle_engine_holds_nothing(engine: StandIn)
     stepper.add(1, [1], Sampling(max_tokens=5))
     engine.next = [[output(1, [10])], [output(1, [11], "length")]]
     stepper.step()
-    assert stepper.gauges() == Gauges(2, 1, 0.25, 30, 20)
+    assert stepper.gauges() == Gauges(2, 4, 0.25, 30, 20)
     stepper.step()
-    assert stepper.gauges() == Gauges(0, 0, 0.0, 30, 20)
+    assert stepper.gauges() == Gauges(0, 0, 0.0, 60, 40)
+
+
+def test_the_first_step_tells_how_long_the_sequence_stood_in_line(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    stepper.add(1, [1], Sampling(max_tokens=5))
+    engine.next = [[output(1, [10])], [output(1, [11])]]
+    for (made,) in engine.next:
+        made.metrics = SimpleNamespace(queued_ts=5.0, scheduled_ts=5.5)
+    assert [step.waited for _ in range(2) for step in stepper.step()] == [0.5, None]
 
 
 @pytest.mark.parametrize(
