@@ -19,6 +19,7 @@ from google.protobuf import text_format
 from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
+from backends.front.metrics import LOOKS_BETWEEN_COUNTS, SECONDS_BETWEEN_LOOKS
 from builder import model_config
 from builder.plan import Instances, ModelPlan
 from builder.server import Options, Server
@@ -101,12 +102,17 @@ def test_clients_see_how_long_answers_took(client: clients.Client) -> None:
         "builder_request_queue_seconds_count": 1,
         "builder_request_prompt_tokens_total": len(PROMPT),
     }
-    before = {family: counter(client, family) for family in families}
+
+    def read() -> list[float]:
+        time.sleep(2 * SECONDS_BETWEEN_LOOKS * LOOKS_BETWEEN_COUNTS)
+        return [counter(client, family) for family in families]
+
+    before = read()
+    while before != (again := read()):
+        before = again
     client.stream(NAME, {"input_ids": PROMPT, "max_tokens": 12, "end_id": -1})
-    assert client.until(
-        lambda: all(counter(client, family) - before[family] == grown for family, grown in families.items()),
-        10,
-    )
+    grown = [value + more for value, more in zip(before, families.values(), strict=True)]
+    assert client.until(lambda: read() == grown, 20)
     metrics = client.metrics()
     name = "builder_request_first_token_seconds"
     assert sum(value for (family, labels), value in metrics.items() if family == f"{name}_bucket") >= 1

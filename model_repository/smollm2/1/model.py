@@ -8,6 +8,7 @@ import itertools
 import json
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing
 from pathlib import Path
@@ -31,6 +32,7 @@ from backends.front.generation import Chunk
 from backends.front.lookout import Lookout
 from backends.front.metrics import Metrics
 from backends.front.request import Limits, Request, parse
+from backends.front.timings import Stopwatch, Timings
 from backends.text.chat import Chat
 from backends.text.decoding import Vocabulary
 from backends.text.encoding import Encoder
@@ -65,15 +67,17 @@ class TritonPythonModel:
             unsupported=self._engine.unsupported,
         )
         self._numbers = itertools.count()
+        self._timings = Timings()
         self._lookout = Lookout(self._engine.abort)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._warm_up(), self._loop).result()
-        self._metrics = Metrics(pb_utils, args["model_name"], self._engine.health)
+        self._metrics = Metrics(pb_utils, args["model_name"], self._engine.health, self._timings)
 
     def execute(self, requests: list[Any]) -> None:
         """Admit requests; each is answered, or refused by itself, through its own sender."""
+        arrived = time.monotonic()
         for request in requests:
             sender = request.get_response_sender()
             try:
@@ -82,7 +86,7 @@ class TritonPythonModel:
             except Exception as error:
                 _send_error(sender, error)
                 continue
-            answer = _Answer(sender, names, f"{next(self._numbers)}")
+            answer = _Answer(sender, names, f"{next(self._numbers)}", arrived)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
     def finalize(self) -> None:
@@ -128,8 +132,9 @@ class TritonPythonModel:
             answer.send(generation.join(chunks), len(request.ids), scores)
 
     def _chunks(self, answer: _Answer, request: Request, place: int) -> Any:
+        stopwatch = Stopwatch(self._timings, answer.arrived, len(request.ids))
         return generation.generate(
-            self._engine, answer.name, request, place, self._vocabulary, self._reasoning
+            self._engine, answer.name, request, place, self._vocabulary, self._reasoning, stopwatch
         )
 
     async def _warm_up(self) -> None:
@@ -142,10 +147,11 @@ class TritonPythonModel:
 class _Answer:
     """The responses of one request: whatever happens, Triton gets exactly one final flag."""
 
-    def __init__(self, sender: Any, names: frozenset[str], name: str) -> None:
+    def __init__(self, sender: Any, names: frozenset[str], name: str, arrived: float) -> None:
         self._sender = sender
         self._names = names
         self.name = name
+        self.arrived = arrived
 
     def is_cancelled(self) -> bool:
         """Ask Triton whether the client has gone."""

@@ -47,6 +47,7 @@ def merge(steps: Sequence[Step]) -> Step:
         ids=tuple(token for step in steps for token in step.ids),
         log_probs=tuple(value for step in steps for value in step.log_probs),
         finish_reason=steps[-1].finish_reason,
+        waited=steps[0].waited,
     )
 
 

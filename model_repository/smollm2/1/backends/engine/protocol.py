@@ -56,11 +56,15 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Step:
-    """What one engine step adds to one sequence; `finish_reason` is stop, length or cancelled on the last."""
+    """What one engine step adds to one sequence; `finish_reason` is stop, length or cancelled on the last.
+
+    `waited` is how many seconds the sequence stood in line, told by its first step if the engine knows.
+    """
 
     ids: tuple[int, ...]
     log_probs: tuple[float, ...] = ()
     finish_reason: str | None = None
+    waited: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -79,6 +79,8 @@ class _Job:
     start: Callable[[], Runner]
     loop: asyncio.AbstractEventLoop
     mailbox: Mailbox
+    entered: float = field(default_factory=time.monotonic)
+    waited: float | None = None
     runner: Runner | None = None
     held: list[Step] = field(default_factory=list)
     begun: bool = False
@@ -95,8 +97,9 @@ class _Job:
             self.held.append(outcome)
         if not self.held or (self.begun and not passing and not _last(outcome)):
             return []
+        waited, self.waited = self.waited, None
         held, self.held, self.begun = self.held, [], True
-        return [merge(held)]
+        return [replace(merge(held), waited=waited)]
 
 
 class Scheduler:
@@ -220,7 +223,9 @@ class Scheduler:
             for job in over:
                 (self._active if job in self._active else self._waiting).remove(job)
             while self._waiting and len(self._active) < self._max_active:
-                self._active.append(self._waiting.popleft())
+                job = self._waiting.popleft()
+                job.waited = time.monotonic() - job.entered
+                self._active.append(job)
         for job in over:
             self._close(job)
         self._deliver([(job, item) for job in over if (end := self._end(job)) for item in (*job.held, end)])

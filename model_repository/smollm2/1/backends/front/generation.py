@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from backends.engine.protocol import Engine, Step
 from backends.front.reasoning import Splitter
 from backends.front.request import Request
+from backends.front.timings import Stopwatch
 from backends.text.decoding import CONTEXT_IDS, Decoder, Vocabulary
 from backends.text.stopping import Stopper
 
@@ -39,6 +41,7 @@ async def generate(
     sequence: int,
     vocabulary: Vocabulary,
     reasoning: Mapping[str, str] | None,
+    stopwatch: Stopwatch,
 ) -> AsyncIterator[Chunk]:
     """Yield a chunk per step, then end; leaving early stops the engine.
 
@@ -48,6 +51,7 @@ async def generate(
     writer = _Writer(request, sequence, vocabulary, reasoning)
     async with aclosing(engine.generate(name, request.ids, request.sampling_of(sequence))) as steps:  # type: ignore[type-var]
         async for step in steps:
+            stopwatch.note(time.monotonic(), len(step.ids), step.waited)
             chunk = writer.write(step)
             yield chunk
             if chunk.finish_reason:
