@@ -160,7 +160,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
     profile.require_choice(options.profiles, target.ENGINES[device])
     decided = kind.decide(Question(subject, options, name, target, quantize, quantization, card, split))
-    container = versions.container(_usual_tag(target) if options.triton is None else options.triton)
+    container = _container(name, target, options.triton)
     facts = replace(subject.facts, strings=target.STRINGS)
     models = tuple(
         _model(subject.name, _fitted(member, pipeline.kind, decided), device, split)
@@ -205,9 +205,20 @@ def _pipeline(name: str, facts: Facts) -> Pipeline:
     return pipeline
 
 
-def _usual_tag(target: Target) -> str:
-    """Return the container that is planned for when none is named; engines load in NVIDIA's own alone."""
-    return versions.NEWEST_TAG if hasattr(target, "compilation") else versions.DEFAULT_TAG
+def _container(name: str, target: Target, asked: str | None) -> versions.Container:
+    """Return the container that is planned for; engines, and what few containers hold, need NVIDIA's own."""
+    holding: tuple[str, ...] = getattr(target, "CONTAINERS", ())
+    if asked is None and holding:
+        return versions.container(holding[-1])
+    if asked is None:
+        engines = hasattr(target, "compilation")
+        return versions.container(versions.NEWEST_TAG if engines else versions.DEFAULT_TAG)
+    if holding and asked in versions.containers() and asked not in holding:
+        raise UsageError(
+            f"--triton {asked}: no container of that release holds what target {name} runs by",
+            expected=f"one of {', '.join(holding)}",
+        )
+    return versions.container(asked)
 
 
 def _compilation(

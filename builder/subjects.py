@@ -106,10 +106,10 @@ def _pipeline(offered: tuple[str, ...], found: Checkpoint, folder: Path | None) 
 
 
 def _target(pipeline: str) -> str:
-    """Return the first target that builds such models."""
+    """Return the first target that runs such models on any machine."""
     for name in house.plugin_names("targets"):
         target = house.plugin("targets", name, option="--target")
-        if pipeline in target.PIPELINES:
+        if pipeline in target.PIPELINES and "cpu" in target.ENGINES:
             return name
     raise SourceError(f"no target builds models for {pipeline}")
 

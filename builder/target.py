@@ -80,7 +80,8 @@ class Target(Protocol):
 
     A target whose artifact is compiled once more, on the GPU, has also
     `compilation(graph: Member, memory: Memory, precision: str, card: Gpu, container: Container)`, which
-    returns its Compilation, or raises UsageError.
+    returns its Compilation, or raises UsageError. One that few containers can run has also `CONTAINERS`, the
+    tags of these: the last is planned for.
     """
 
     TITLE: str

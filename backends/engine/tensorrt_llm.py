@@ -141,7 +141,7 @@ class TensorrtLlm:
     def close(self) -> None:
         """End the executor."""
         self._llm.shutdown()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._loop.create_task, _finish(self._loop))
         self._thread.join()
         self._loop.close()
 
@@ -255,6 +255,15 @@ def _scored(sequence: _Sequence, output: Any) -> Progress | None:
         rows = logits[start : min(start + _ROWS, len(ids) - 1)].float().log_softmax(-1)
         values += [float(row[token]) for row, token in zip(rows, ids[start + 1 :], strict=False)]
     return Progress(sequence.key, log_probs=tuple(values), finish_reason="length")
+
+
+async def _finish(loop: asyncio.AbstractEventLoop) -> None:
+    """Let nobody wait any more, and stop the loop."""
+    waiting = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    loop.stop()
 
 
 def _end(sequence: _Sequence) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -40,6 +41,12 @@ def containers() -> dict[str, Container]:
     """Return the table of containers by tag, oldest first."""
     text = (Path(__file__).parent.parent / "data" / "containers.toml").read_text(encoding="utf-8")
     return {tag: Container(tag, **row) for tag, row in sorted(tomllib.loads(text).items())}
+
+
+def holding(library: str, least: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the tags of containers that hold a library in this version or a later one, oldest first."""
+    found = {tag: re.findall(r"\d+", getattr(box, library)) for tag, box in containers().items()}
+    return tuple(tag for tag, parts in found.items() if tuple(map(int, parts[: len(least)])) >= least)
 
 
 def before(triton: str) -> Container:

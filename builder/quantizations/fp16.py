@@ -20,5 +20,6 @@ QUANTIZATION = Quantization(
             frozenset({"gpu"}), refused={"cpu": "such a model builds, then fails at its first run on a CPU"}
         ),
         "vllm": Support(frozenset({"gpu"})),
+        "llmapi": Support(frozenset({"gpu"})),
     },
 )

@@ -172,7 +172,7 @@ def test_list():
     assert (pipelines["smollm2"], pipelines["bert-ner"]) == ("text_generation", "token_classification")
     assert "token_classification" in text
     spans = {row["name"]: row["spans_gpus"] for row in found["targets"]}
-    assert spans == {"onnx": False, "onnxruntime": False, "tensorrt": False, "vllm": True}
+    assert spans == {"llmapi": True, "onnx": False, "onnxruntime": False, "tensorrt": False, "vllm": True}
     serves = {row["name"]: row["serves"] for row in found["quantizations"]}
     assert serves["int4"] == {"onnx": ["cpu"]}
     assert serves["fp32"] == {"onnxruntime": ["cpu", "gpu"], "tensorrt": ["gpu"], "onnx": ["cpu"]}

@@ -121,7 +121,11 @@ def test_rare_properties_of_tensors_stand_in_json_where_a_tensor_has_them():
             ["does not serve embedding, which minilm is for", "--target onnxruntime"],
         ),
         ("iris", "--target vllm", ["does not serve tabular", "--target onnxruntime"]),
-        ("llama-8b", "--target onnxruntime", ["does not serve text_generation", "--target onnx or vllm"]),
+        (
+            "llama-8b",
+            "--target onnxruntime",
+            ["does not serve text_generation", "--target llmapi or onnx or vllm"],
+        ),
         ("minilm", "--quantize int4", ["does not serve --quantize int4 on a CPU", "one of fp32, int8"]),
         ("minilm", "--quantize fp16", ["a CPU computes in float32", "one of fp32, int8"]),
         ("minilm", "--quantize int8 --gpu h200", ["fp16 is faster there", "one of fp16, fp32"]),

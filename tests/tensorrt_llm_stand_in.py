@@ -166,6 +166,20 @@ class LLM:
         )
         return output
 
+    def generate(
+        self, inputs: list[Any], sampling_params: SamplingParams | None = None, use_tqdm: bool = True
+    ) -> list[RequestOutput]:
+        assert sampling_params is not None and not use_tqdm
+        outputs = []
+        for one in inputs:
+            output = RequestOutput([], sampling_params)
+            (made,) = output.outputs
+            made.token_ids = [0]
+            made.generation_logits = self.logits if sampling_params.return_generation_logits else None
+            self.asked.append(SimpleNamespace(ids=list(one["prompt_token_ids"]), params=sampling_params))
+            outputs.append(output)
+        return outputs
+
     def _check_health(self) -> bool:
         return self.healthy
 

@@ -1,0 +1,95 @@
+"""Plans for TensorRT-LLM's LLM API: what it is told, and in which containers it is."""
+
+from __future__ import annotations
+
+import pytest
+from planning import planned
+
+from builder.errors import ConversionError, UsageError
+from builder.planning import versions
+from builder.targets import llmapi
+
+GPU = "--gpu h200 --target llmapi"
+
+
+def test_the_library_is_told_what_was_planned() -> None:
+    found = planned("llama-8b", f"{GPU} --tp 2 --concurrency 64 --max-context 4096")
+    assert (found.engine, found.split.gpus) == ("tensorrt_llm", 2)
+    assert found.engine_arguments == {
+        "backend": "pytorch",
+        "dtype": "bfloat16",
+        "max_seq_len": 4096,
+        "max_batch_size": 64,
+        "max_num_tokens": 8192,
+        "kv_cache_config": {
+            "max_tokens": 64 * 4096,
+            "free_gpu_memory_fraction": 0.92,
+            "enable_block_reuse": True,
+            "dtype": "auto",
+        },
+        "cuda_graph_config": {"max_batch_size": 64, "enable_padding": True},
+        "enable_chunked_prefill": True,
+        "guided_decoding_backend": "xgrammar",
+        "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 1,
+    }
+
+
+def test_what_is_planned_can_be_set_or_has_an_option() -> None:
+    # `backend` is what the target is
+    assert set(planned("llama-8b", GPU).engine_arguments) - set(llmapi.SETTABLE) == {"backend"}
+
+
+def test_settings_take_the_place_of_what_was_planned() -> None:
+    sets = """--set engine.stream_interval=4 --set 'engine.kv_cache_config={"dtype":"fp8"}'"""
+    told = planned("llama-8b", f"{GPU} {sets}").engine_arguments
+    assert (told["stream_interval"], told["kv_cache_config"]) == (4, {"dtype": "fp8"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("engine.backend=tensorrt", ["'backend'", "engine."]),
+        ("engine.max_seq_len=4096", ["use --max-context"]),
+        ("engine.max_batch_size=8", ["use --concurrency"]),
+        ("engine.strem_interval=4", ["engine.stream_interval"]),
+    ],
+)
+def test_a_setting_that_the_library_does_not_take(setting: str, words: list[str]) -> None:
+    with pytest.raises(UsageError) as refused:
+        planned("llama-8b", f"{GPU} --set {setting}")
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_the_newest_container_that_holds_the_library_is_planned_for() -> None:
+    container = planned("llama-8b", GPU).container
+    assert (container.tag, container.tensorrtllm) == ("26.07", "1.2.1")
+    assert planned("llama-8b", f"{GPU} --triton 25.10").container.tensorrtllm == "1.0.0"
+
+
+@pytest.mark.parametrize("tag", ["26.08", "25.06", "24.10"])
+def test_a_container_without_the_llm_api_is_refused(tag: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        planned("llama-8b", f"{GPU} --triton {tag}")
+    assert f"--triton {tag}" in refused.value.found
+    assert str(refused.value.expected) == "one of 25.10, 25.12, 26.03, 26.07"
+
+
+def test_containers_are_compared_as_versions() -> None:
+    assert versions.holding("vllm", (0, 17)) == ("26.03", "26.07", "26.08")
+    assert versions.holding("tensorrtllm", (1, 2, 1)) == ("26.07",)
+    assert versions.holding("tensorrtllm", (2,)) == ()
+
+
+def test_a_build_without_the_library_says_what_brings_it() -> None:
+    from builder.convert import require_libraries
+
+    with pytest.raises(ConversionError) as refused:
+        require_libraries(planned("llama-8b", GPU))
+    assert "target llmapi needs builder[llmapi]" in refused.value.found
+    assert refused.value.remedy == "pip install 'builder[llmapi]'"
+
+
+def test_it_runs_on_gpus_alone() -> None:
+    with pytest.raises(UsageError, match="name a GPU with --gpu"):
+        planned("llama-8b", "--target llmapi")
