@@ -81,13 +81,20 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
 def require_libraries(plan: Plan) -> None:
     """Raise ConversionError when this version or this machine cannot build the plan's target."""
     target = house.plugin("targets", plan.target, option="--target")
-    needed = {**target.REQUIREMENTS, **_extras(plan.model_type)}
+    needed = {**target.REQUIREMENTS, **_extras(plan.model_type), **_kernels(plan)}
     missing = sorted({extra for module, extra in needed.items() if importlib.util.find_spec(module) is None})
     if missing:
         raise ConversionError(
             f"target {plan.target} needs {', '.join(missing)}, which is not installed",
             remedy=f"pip install {' '.join(repr(name) for name in missing)}",
         )
+
+
+def _kernels(plan: Plan) -> dict[str, str]:
+    if plan.stored is None:
+        return {}
+    form = house.plugin("weight_formats", plan.stored.name, option="quant_method")
+    return dict(getattr(form, "REQUIREMENTS", {}))
 
 
 def _extras(model_type: str) -> dict[str, str]:

@@ -13,12 +13,12 @@ from typing import Any, cast
 from builder import house
 from builder.ensemble import Facts, Member, Pipeline, Tensor
 from builder.errors import UsageError
-from builder.planning import generation, placement, profile, versions
+from builder.planning import generation, placement, precision, profile, versions
 from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
-from builder.quantization import Quantization, Support
 from builder.target import Compilation, Target
+from builder.weight_format import Stored
 
 __all__ = ["Options", "Plan", "Subject", "plan"]
 
@@ -57,7 +57,9 @@ class Plan:
 
     `kind`, `samples` and `main` are the pipeline's; `facts` are what its tensors were named
     by; `accelerators` are what ONNX Runtime hands parts of the graph to, the first before the others.
-    `compilation` makes an engine of the graph, None where it is served as it is.
+    `compilation` makes an engine of the graph, None where it is served as it is. `stored` is what the
+    checkpoint says of weights that are quantised already, None for plain ones; `cache_type` what the KV cache
+    is kept in, "" for what is computed in.
     """
 
     name: str
@@ -86,6 +88,8 @@ class Plan:
     facts: Facts
     models: tuple[ModelPlan, ...]
     compilation: Compilation | None = None
+    stored: Stored | None = None
+    cache_type: str = ""
 
     @property
     def front(self) -> ModelPlan:
@@ -99,8 +103,9 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON would hold it, deterministic."""
         plain = asdict(self)
-        if self.compilation is None:
-            del plain["compilation"]
+        for name in ("compilation", "stored", "cache_type"):
+            if not plain[name]:
+                del plain[name]
         if self.facts.strings:
             del plain["facts"]["strings"]
         if self.kind == "generation":
@@ -153,13 +158,33 @@ def plan(subject: Subject, options: Options) -> Plan:
     spans = pipeline.kind == "generation" and split.gpus > 1
     name = options.target or (generation.SPANNING_TARGET if spans else subject.target)
     target = _target(name, subject)
-    quantize = options.quantize or kind.precision(subject, card)
-    quantization: Quantization = house.plugin("quantizations", quantize, option="--quantize").QUANTIZATION
-    support = _support(quantize, quantization, name, device, pipeline.precisions)
-    if card and quantize == "bf16" and not card.bfloat16:
+    chosen = precision.choose(
+        subject,
+        options.quantize,
+        options.cache_type,
+        kind.precision(subject, card),
+        (name, target),
+        card,
+        pipeline.precisions,
+    )
+    precision.require_divisible(subject, split)
+    if card and chosen.computed_in == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
     profile.require_choice(options.profiles, target.ENGINES[device])
-    decided = kind.decide(Question(subject, options, name, target, quantize, quantization, card, split))
+    decided = kind.decide(
+        Question(
+            subject=subject,
+            options=options,
+            target=name,
+            way=target,
+            precision=chosen.name,
+            quantization=chosen.quantization,
+            card=card,
+            split=split,
+            computed_in=chosen.computed_in,
+            cache_type=chosen.cache_type,
+        )
+    )
     container = _container(name, target, options.triton)
     facts = replace(subject.facts, strings=target.STRINGS)
     models = tuple(
@@ -173,7 +198,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         weights_at_hand=subject.weights_at_hand,
         dimensions=subject.dimensions,
         target=name,
-        quantize=quantize,
+        quantize=chosen.name,
         device=device,
         gpu=card,
         split=split,
@@ -183,7 +208,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         engine=decided.engine,
         engine_why=decided.engine_why,
         engine_arguments=decided.engine_arguments,
-        converter_arguments=support.arguments,
+        converter_arguments=chosen.arguments,
         pipeline=subject.pipeline,
         kind=pipeline.kind,
         samples=pipeline.samples,
@@ -192,7 +217,9 @@ def plan(subject: Subject, options: Options) -> Plan:
         accelerators=_accelerators(options.accelerate, target, device),
         facts=facts,
         models=models,
-        compilation=_compilation(models, target, decided, quantize, card, container),
+        compilation=_compilation(models, target, decided, chosen.name, card, container),
+        stored=subject.stored,
+        cache_type=chosen.cache_type,
     )
 
 
@@ -272,31 +299,6 @@ def _accelerators(asked: str | None, target: Target, device: str) -> tuple[str, 
             else "none: the target takes no accelerator there",
         )
     return names
-
-
-def _support(
-    quantize: str, quantization: Quantization, target: str, device: str, precisions: tuple[str, ...]
-) -> Support:
-    support = quantization.targets.get(target)
-    if support and device in support.devices and quantize in (precisions or (quantize,)):
-        return support
-    offered = [
-        other
-        for other in precisions or house.plugin_names("quantizations")
-        if device in _devices(house.plugin("quantizations", other, option="--quantize").QUANTIZATION, target)
-    ]
-    reason = f": {support.refused[device]}" if support and device in support.refused else ""
-    remedy = f"choose one of {', '.join(offered)}" if offered else "choose another target (`builder list`)"
-    if not offered and device == "cpu":
-        remedy = "name a GPU with --gpu, or choose another target (`builder list`)"
-    raise UsageError(
-        f"target {target} does not serve --quantize {quantize} on a {device.upper()}{reason}", remedy=remedy
-    )
-
-
-def _devices(quantization: Quantization, target: str) -> frozenset[str]:
-    support = quantization.targets.get(target)
-    return support.devices if support else frozenset()
 
 
 def _fitted(member: Member, kind: str, decided: Decision) -> Member:

@@ -51,6 +51,7 @@ class Quantization:
     `weight_bits` counts a weight of a matrix with its share of scales; `embedding_bits` one of the
     embedding table; `cache_bytes` one element of the KV cache. `shares_tied` is true when a tied
     head costs nothing beside its embedding. `budget` judges models that generate, `tolerance` all others.
+    `weight_bytes` are those of all weights where a checkpoint has them so already.
     """
 
     title: str
@@ -61,3 +62,4 @@ class Quantization:
     budget: Budget
     tolerance: Tolerance
     targets: Mapping[str, Support]
+    weight_bytes: int | None = None

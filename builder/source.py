@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from builder import architecture, house
+from builder import architecture, house, weight_format
 from builder.errors import SourceError
 
 KINDS = (
@@ -183,9 +183,8 @@ def _unknown(reference: str) -> SourceError:
 def _check_tensors(checkpoint: Checkpoint) -> None:
     family = architecture.load(checkpoint.model_type)
     dimensions = family.dimensions(checkpoint.config)
-    # a checkpoint that is already quantized names its weights after its own method
-    if checkpoint.config.get("quantization_config") is not None:
-        return
+    told = weight_format.description(checkpoint.config)
+    marks = weight_format.load(told).MARKS if told is not None else ()
     if dimensions.layers > len(checkpoint.tensors):
         # one flipped bit of the config would have us name billions of tensors below
         raise SourceError(
@@ -196,7 +195,7 @@ def _check_tensors(checkpoint: Checkpoint) -> None:
         )
     expected = architecture.expected_tensors(family, checkpoint.config, checkpoint.format, checkpoint.tensors)
     held = checkpoint.tensors
-    missing = [name for name in expected if name not in held]
+    missing = [name for name in expected if not weight_format.holds(name, held, marks)]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise SourceError(
@@ -205,7 +204,8 @@ def _check_tensors(checkpoint: Checkpoint) -> None:
             remedy="fetch the checkpoint again, or correct its config",
         )
     for name, shape in expected.items():
-        if shape is not None and held[name].shape != shape:
+        # a quantised weight has a shape of its own
+        if shape is not None and told is None and held[name].shape != shape:
             raise SourceError(
                 f"{checkpoint.origin} holds {name} of shape {list(held[name].shape)}",
                 expected=f"{list(shape)}, by its config",

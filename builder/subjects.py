@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from builder import architecture, encoder, facts, house, recipe, source
+from builder import architecture, encoder, facts, house, recipe, source, weight_format
 from builder.errors import SourceError
 from builder.plan import Subject
 from builder.source import Checkpoint
+from builder.weight_format import Stored
 
 
 def read(name: str, checkpoint: str | None, served_name: str | None) -> tuple[Subject, Checkpoint | None]:
@@ -37,7 +38,7 @@ def read(name: str, checkpoint: str | None, served_name: str | None) -> tuple[Su
 
 def refined(subject: Subject, found: Checkpoint) -> Subject:
     """Return a recipe's subject with what only its checkpoint says: labels, image sizes, longest texts."""
-    known = replace(subject, weights_at_hand=True)
+    known = replace(subject, weights_at_hand=True, stored=_stored(found))
     folder = found.path if found.path.is_dir() else None
     if subject.pipeline == "text_generation" or folder is None:
         return known
@@ -62,6 +63,7 @@ def _from_recipe(known: recipe.Recipe) -> Subject:
         facts=facts.read(known.pipeline, known.config, None),
         max_tokens=known.max_tokens,
         truncates=known.truncate,
+        stored=weight_format.read(known.config),
     )
 
 
@@ -75,6 +77,7 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
             expected=f"a model for {pipeline}, as the recipe says",
             remedy="pass a checkpoint of that kind, or build it under a name that is no recipe",
         )
+    stored = _stored(found)
     dtype = str(found.config.get("dtype") or found.config.get("torch_dtype") or "bfloat16")
     precision = {"float32": "fp32", "float16": "fp16"}.get(dtype, "bf16")
     return Subject(
@@ -82,15 +85,20 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
         origin=found.origin,
         model_type=found.model_type,
         dimensions=family.dimensions(found.config),
-        target=wanted.target if wanted else _target(pipeline),
+        target=_target(pipeline, wanted, stored),
         precision=wanted.precision if wanted else precision,
         weights_at_hand=True,
-        quantize=wanted.quantize if wanted else None,
+        quantize=wanted.quantize if wanted and not stored else None,
         pipeline=pipeline,
         facts=facts.read(pipeline, found.config, folder),
         max_tokens=(wanted.max_tokens if wanted else None) or _most_tokens(pipeline, folder),
         truncates=wanted.truncates if wanted else False,
+        stored=stored,
     )
+
+
+def _stored(found: Checkpoint) -> Stored | None:
+    return weight_format.read(found.config, (tensor.nbytes for tensor in found.tensors.values()))
 
 
 def _most_tokens(pipeline: str, folder: Path | None) -> int | None:
@@ -105,11 +113,17 @@ def _pipeline(offered: tuple[str, ...], found: Checkpoint, folder: Path | None) 
     return encoder.pipeline(found.config, modules)
 
 
-def _target(pipeline: str) -> str:
-    """Return the first target that runs such models on any machine."""
-    for name in house.plugin_names("targets"):
+def _target(pipeline: str, wanted: Subject | None, stored: Stored | None) -> str:
+    """Return the recipe's target, or the first that runs such models on any machine.
+
+    Of weights that are quantised already, one that takes them.
+    """
+    able = tuple(stored.kernels) if stored else ()
+    if wanted and (not able or wanted.target in able):
+        return wanted.target
+    for name in (*able, *house.plugin_names("targets")):
         target = house.plugin("targets", name, option="--target")
-        if pipeline in target.PIPELINES and "cpu" in target.ENGINES:
+        if pipeline in target.PIPELINES and (name in able or "cpu" in target.ENGINES):
             return name
     raise SourceError(f"no target builds models for {pipeline}")
 

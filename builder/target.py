@@ -41,7 +41,8 @@ class Job:
 class Placed:
     """A model where it will run: what its engine is told follows from this.
 
-    `precision` is the value of --quantize; `concurrency` counts requests that run at once at full length.
+    `precision` is what is computed in, a value of --quantize; `concurrency` counts requests that run at once
+    at full length; `cache_type` is what the KV cache is kept in, "" for the precision.
     """
 
     device: str
@@ -50,6 +51,7 @@ class Placed:
     memory: Memory
     concurrency: int
     split: Split
+    cache_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Target(Protocol):
     A target whose artifact is compiled once more, on the GPU, has also
     `compilation(graph: Member, memory: Memory, precision: str, card: Gpu, container: Container)`, which
     returns its Compilation, or raises UsageError. One that few containers can run has also `CONTAINERS`, the
-    tags of these: the last is planned for.
+    tags of these: the last is planned for. One whose KV cache may be kept in another data type has
+    `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name.
     """
 
     TITLE: str

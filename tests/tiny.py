@@ -128,7 +128,10 @@ class Workshop:
 
     def build(self, output: Path | None = None, **arguments: Any) -> pipeline.Built:
         """Run the whole line but the boot; options of the plan and of `pipeline.build` by name."""
-        known = {"max_context", "quantize", "concurrency", "accelerate", "target", "gpu", "triton"}
+        known = {
+            *("max_context", "quantize", "concurrency", "accelerate", "target", "gpu", "triton"),
+            "cache_type",
+        }
         options = Options(**{name: arguments.pop(name) for name in known & arguments.keys()})
         arguments = {"checkpoint": str(self.checkpoint), "verifying": False, **arguments}
         return pipeline.build("tiny", output or self.output, options, **arguments)

@@ -132,6 +132,12 @@ def planning(command: Command) -> Command:
             help="What ONNX Runtime hands the graph to, such as tensorrt (comma-separated).",
         ),
         click.option(
+            "--kv-cache",
+            callback=not_empty,
+            metavar="TYPE",
+            help="What the KV cache is kept in: bf16, fp16 or fp8; as the checkpoint says, else as computed.",
+        ),
+        click.option(
             "--set",
             "settings",
             multiple=True,
@@ -169,6 +175,7 @@ def planned(values: dict[str, Any]) -> Any:
         profiles=values["profiles"],
         accelerate=values["accelerate"],
         settings=values["settings"],
+        cache_type=values["kv_cache"],
     )
 
 

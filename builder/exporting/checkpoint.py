@@ -9,10 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from builder import files
+from builder import files, weight_format
 
 WEIGHTS = ".safetensors"
-DESCRIPTIONS = ("config.json", "generation_config.json", "model.safetensors.index.json")
+DESCRIPTIONS = (
+    *("config.json", "generation_config.json", "model.safetensors.index.json"),
+    weight_format.SEPARATE,
+)
 
 
 def lay(source: Path, out: Path) -> None:

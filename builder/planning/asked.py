@@ -11,6 +11,7 @@ from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Quantization
 from builder.target import Target
+from builder.weight_format import Stored
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Options:
     accelerate: str | None = None
     settings: tuple[str, ...] = ()
     """engine.NAME=VALUE, what the engine is told instead of what was planned."""
+    cache_type: str | None = None
+    """A row of planning/cache_type.py: what the KV cache is kept in."""
 
 
 class Sizes(Protocol):
@@ -48,6 +51,7 @@ class Subject:
 
     `quantize` is what its recipe wants on a CPU, None leaves it to the plan. `max_tokens` is how long a
     text it was made for, None where only its dimensions say; longer ones are cut where it `truncates`.
+    `stored` is what it says of weights that are quantised already.
     """
 
     name: str
@@ -62,11 +66,16 @@ class Subject:
     facts: Facts = field(default_factory=Facts)
     max_tokens: int | None = None
     truncates: bool = False
+    stored: Stored | None = None
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is left to decide once target, precision and devices are chosen; `card` is None on a CPU."""
+    """What is left to decide once target, precision and devices are chosen; `card` is None on a CPU.
+
+    `precision` is the value of --quantize, `computed_in` the data type of activations: the same but for
+    weights that are quantised already. `cache_type` is what the KV cache is kept in, "" for `computed_in`.
+    """
 
     subject: Subject
     options: Options
@@ -76,6 +85,8 @@ class Question:
     quantization: Quantization
     card: Gpu | None
     split: Split
+    computed_in: str = ""
+    cache_type: str = ""
 
     @property
     def device(self) -> str:

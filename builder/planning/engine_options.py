@@ -20,7 +20,8 @@ def of(question: Question, memory: Memory, concurrency: int) -> dict[str, Any]:
     placed = Placed(
         device=question.device,
         dimensions=question.subject.dimensions,
-        precision=question.precision,
+        precision=question.computed_in or question.precision,
+        cache_type=question.cache_type,
         memory=memory,
         concurrency=concurrency,
         split=question.split,

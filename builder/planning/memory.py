@@ -43,6 +43,8 @@ class Memory:
 
 def weight_bytes(dimensions: Dimensions, quantization: Quantization) -> int:
     """Return the bytes of all weights as the quantization stores them."""
+    if quantization.weight_bytes is not None:
+        return quantization.weight_bytes
     embedding = dimensions.vocabulary_size * dimensions.hidden_size
     tables = 1 if dimensions.tied_embeddings else 2
     matrices = dimensions.parameters - tables * embedding

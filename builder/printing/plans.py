@@ -12,6 +12,7 @@ from builder.ensemble import Tensor
 from builder.plan import ModelPlan, Plan
 from builder.printing import tables
 from builder.target import Compilation
+from builder.weight_format import Stored
 
 
 def show(plan: Plan) -> None:
@@ -19,6 +20,8 @@ def show(plan: Plan) -> None:
     where = f"{plan.split.gpus} x {plan.gpu.title}" if plan.gpu else "CPU"
     click.echo(f"{plan.name}: {plan.origin} ({plan.model_type}, {plan.dimensions.parameters:,} parameters)")
     click.echo(f"  runs on    {where}, target {plan.target}, {plan.quantize}, engine {plan.engine}")
+    if plan.stored:
+        click.echo(f"  weights    {plan.stored.scheme}")
     if plan.engine_why:
         click.echo(f"  because    {plan.engine}: {plan.engine_why}")
     click.echo(f"  server     Triton {plan.container.triton} ({plan.container.tag}); {_at_once(plan)}")
@@ -68,7 +71,7 @@ def _at_once(plan: Plan) -> str:
 
 def _memory(plan: Plan) -> list[tuple[str, str, str]]:
     memory = plan.memory
-    weights = f"{plan.quantize}, {plan.split.gpus} part(s)"
+    weights = f"{_lying(plan.stored) if plan.stored else plan.quantize}, {plan.split.gpus} part(s)"
     rows = [("weights", tables.size(memory.weights), weights)]
     if isinstance(plan.dimensions, Dimensions):
         rows += _cache(plan, plan.dimensions)
@@ -83,12 +86,19 @@ def _memory(plan: Plan) -> list[tuple[str, str, str]]:
     return [*rows, ("all", tables.size(memory.used), total)]
 
 
+def _lying(stored: Stored) -> str:
+    return (
+        "as they lie in the checkpoint" if stored.weight_bytes else f"about {stored.bits:.2f} bits a weight"
+    )
+
+
 def _cache(plan: Plan, dimensions: Dimensions) -> list[tuple[str, str, str]]:
     memory = plan.memory
     heads = f"{dimensions.key_value_heads} KV heads"
     if plan.split.tensor > dimensions.key_value_heads:
         heads += f" copied onto {plan.split.tensor} GPUs"
-    formula = f"2 x {dimensions.layers} layers x {heads} x {dimensions.head_size} x bytes of an element"
+    element = f"1 byte of {plan.cache_type}" if plan.cache_type == "fp8" else "bytes of an element"
+    formula = f"2 x {dimensions.layers} layers x {heads} x {dimensions.head_size} x {element}"
     if plan.split.gpus > 1:
         formula += f", over {plan.split.gpus} GPUs"
     return [

@@ -14,9 +14,10 @@ from builder import files, house
 from builder.convert import Artifact
 from builder.errors import ProofError
 from builder.plan import Plan
+from builder.planning import precision
 from builder.proving import prompts
 from builder.proving.child import run
-from builder.quantization import Budget, Quantization
+from builder.quantization import Budget
 from builder.target import Target
 
 Progress = Callable[[str, float], None]
@@ -76,11 +77,9 @@ def prove(plan: Plan, artifact: Artifact, progress: Progress) -> Divergence:
         if not (home / "proof.json").is_file():
             _measure(plan, artifact, home, progress)
         rows = json.loads((home / "proof.json").read_text(encoding="utf-8"))
-    evidence = _summarise(rows, home / "golden.json", artifact)
-    quantization: Quantization = house.plugin(
-        "quantizations", plan.quantize, option="--quantize"
-    ).QUANTIZATION
-    judge(evidence, quantization.budget, plan)
+    evidence = _summarise(rows, home / "golden.json", _reference(plan, artifact))
+    found = precision.quantization_of(plan.quantize, plan.stored, plan.cache_type, plan.dimensions)
+    judge(evidence, found.budget, plan)
     return evidence
 
 
@@ -98,15 +97,24 @@ def judge(evidence: Divergence, budget: Budget, plan: Plan) -> None:
         raise ProofError(
             f"{plan.name} as {plan.target} {plan.quantize} does not answer like its source: "
             f"{'; '.join(missed)}; worst prompts: {', '.join(evidence.worst)}",
-            remedy="choose a --quantize with more bits; nothing was published",
+            remedy="choose another checkpoint or --kv-cache; nothing was published"
+            if plan.stored or plan.cache_type
+            else "choose a --quantize with more bits; nothing was published",
         )
 
 
 def _identity(plan: Plan) -> str:
     recipe = Path(prompts.__file__).parent
-    tools = [recipe / name for name in ("golden.py", "reference.py", f"{_witness(plan)}.py")]
+    names = ("golden.py", "reference.py", "source_model.py", f"{_witness(plan)}.py")
+    tools = [recipe / name for name in names]
+    if plan.stored:
+        tools += [
+            recipe.parent / "weight_formats" / f"{plan.stored.name}.py",
+            recipe.parent / "unpacking.py",
+        ]
     content = [file.read_bytes() for file in (*tools, recipe.parent / "data" / "golden.toml")]
-    return hashlib.sha256(b"\0".join([plan.name.encode(), *content])).hexdigest()
+    told = [plan.name, plan.cache_type] if plan.cache_type else [plan.name]
+    return hashlib.sha256(b"\0".join([*(one.encode() for one in told), *content])).hexdigest()
 
 
 def _witness(plan: Plan) -> str:
@@ -155,7 +163,12 @@ def _run(what: str, asked: dict[str, Any], request: Path, log: Path, progress: P
     progress(doing, 1.0)
 
 
-def _summarise(rows: list[dict[str, Any]], golden: Path, artifact: Artifact) -> Divergence:
+def _reference(plan: Plan, artifact: Artifact) -> str:
+    weights = f", {plan.stored.name} weights dequantised" if plan.stored else ""
+    return f"transformers {artifact.tools.get('transformers', '?')} float32{weights}"
+
+
+def _summarise(rows: list[dict[str, Any]], golden: Path, reference: str) -> Divergence:
     every = sorted(value for row in rows for value in row["divergence"])
     worst = sorted(rows, key=lambda row: -sum(row["divergence"]) / max(1, row["tokens"]))
     return Divergence(
@@ -167,5 +180,5 @@ def _summarise(rows: list[dict[str, Any]], golden: Path, artifact: Artifact) -> 
         divergence=round(sum(every) / max(1, len(every)), 6),
         divergence_p99=round(every[int(0.99 * (len(every) - 1))], 6) if every else 0.0,
         worst=tuple(row["id"] for row in worst[:3]),
-        reference=f"transformers {artifact.tools.get('transformers', '?')} float32",
+        reference=reference,
     )

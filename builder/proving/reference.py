@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from builder.proving import source_model
+
 Rows = npt.NDArray[np.float64]
 
 
@@ -50,10 +52,8 @@ def main(request: Path) -> None:
     """Read {source, golden, logits, out}; write one comparison per prompt."""
     asked = json.loads(request.read_text(encoding="utf-8"))
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(asked["source"], dtype=torch.float32)
-    model.eval()
+    model = source_model.load(Path(asked["source"]))
     golden = json.loads(Path(asked["golden"]).read_text(encoding="utf-8"))
     rows = []
     for prompt in golden["prompts"]:

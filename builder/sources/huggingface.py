@@ -8,14 +8,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from builder import source
+from builder import source, weight_format
 from builder.errors import SourceError
 from builder.source import Checkpoint, Progress
 from builder.sources import safetensors
 
 PATTERN = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DESCRIPTIONS = [
-    *("config.json", "generation_config.json", safetensors.INDEX, safetensors.PREPROCESSOR),
+    *("config.json", "generation_config.json", weight_format.SEPARATE),
+    *(safetensors.INDEX, safetensors.PREPROCESSOR),
     *safetensors.MODULES,
     *safetensors.TOKENIZER_FILES,
 ]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder import architecture, trust
+from builder import architecture, trust, weight_format
 from builder.errors import SourceError
 from builder.source import Checkpoint, TensorInfo, fingerprint, read_json
 from builder.tabular import reading
@@ -183,7 +183,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             expected="the model's config.json beside its weights",
             remedy="fetch config.json from the model's repository",
         )
-    config = read_json(path)
+    config = weight_format.of_folder(read_json(path), folder / weight_format.SEPARATE, read_json)
     architecture.require_fields(config, ["model_type"], where=str(path))
     architecture.load(str(config["model_type"])).dimensions(config)
     return config
@@ -199,7 +199,14 @@ def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def find_descriptions(folder: Path) -> list[Path]:
     """Return the files beside the weights that say what the model is and how it is used."""
-    patterns = ("config.json", "generation_config.json", INDEX, PREPROCESSOR, *MODULES)
+    patterns = (
+        "config.json",
+        "generation_config.json",
+        weight_format.SEPARATE,
+        INDEX,
+        PREPROCESSOR,
+        *MODULES,
+    )
     return [file for pattern in patterns for file in sorted(folder.glob(pattern)) if file.is_file()]
 
 

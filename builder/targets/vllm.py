@@ -25,17 +25,22 @@ REQUIREMENTS = {"vllm": "builder[vllm]", "transformers": "builder[convert]", "to
 MOST_TOKENS_A_STEP = 8192
 """Of prompts and answers together: enough to fill a GPU, and a step in which prompts are read stays short."""
 
+CACHE_TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "fp8_e4m3"}
+"""Those of CacheDType (vLLM 0.22, config/cache.py) that keep a float of a known size."""
+
 _TYPES = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return fields of vllm.EngineArgs (0.22): the cache in bytes, as planned, not as a share of the GPU."""
+    cache = {"kv_cache_dtype": CACHE_TYPES[placed.cache_type]} if placed.cache_type else {}
     return {
         "dtype": _TYPES[placed.precision],
         "max_model_len": placed.memory.context,
         "max_num_seqs": placed.concurrency,
         "max_num_batched_tokens": max(MOST_TOKENS_A_STEP, placed.concurrency),
         "kv_cache_memory_bytes": placed.memory.cache,
+        **cache,
         "gpu_memory_utilization": float(USABLE),
         "enable_chunked_prefill": True,
         "enable_prefix_caching": True,

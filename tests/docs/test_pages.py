@@ -127,7 +127,7 @@ def test_errors_in_the_tables_are_those_of_the_program() -> None:
 
 def plugin_files() -> list[Path]:
     found = sorted((ROOT / "builder" / "recipes").glob("*.toml"))
-    for folder in ("targets", "quantizations", "architectures", "servers", "sources"):
+    for folder in ("targets", "quantizations", "architectures", "servers", "sources", "weight_formats"):
         found += [ROOT / "builder" / folder / f"{name}.py" for name in house.plugin_names(folder)]
     engines = sorted((ROOT / "backends" / "engine").glob("[!_]*.py"))
     found += [path for path in engines if re.search(r"^def create\(", path.read_text(), re.MULTILINE)]

@@ -131,12 +131,13 @@ def test_a_proof_without_logits_and_requests(workshop):
 
 
 def test_summary_figures(workshop, planned):
-    artifact = dataclasses.make_dataclass("A", ["tools"])({"transformers": "9"})
     rows = [
         {"id": "good", "tokens": 2, "agreed": 2, "ties": 0, "divergence": [0.0, 0.1]},
         {"id": "bad", "tokens": 1, "agreed": 0, "ties": 1, "divergence": [0.8]},
     ]
-    found = generation._summarise(rows, Path("golden.json"), artifact)
+    artifact = dataclasses.make_dataclass("A", ["tools"])({"transformers": "9"})
+    reference = generation._reference(planned, artifact)
+    found = generation._summarise(rows, Path("golden.json"), reference)
     assert (found.prompts, found.tokens, found.agreed, found.ties) == (2, 3, 2, 1)
     assert found.divergence == pytest.approx(0.3)
     assert found.worst == ("bad", "good")

@@ -1,0 +1,210 @@
+"""What weights are kept in: what --quantize names, or what the checkpoint has them in already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from builder import house
+from builder.architecture import Dimensions
+from builder.errors import PlanError, UsageError
+from builder.planning.asked import Sizes, Subject
+from builder.planning.placement import Gpu, Split
+from builder.quantization import Budget, Quantization, Support, Tolerance
+from builder.target import Target
+from builder.weight_format import Stored
+
+KEPT = Budget(divergence=0.02, agreement=0.95)
+"""Of weights that are as the checkpoint holds them, where activations have 16 bits: bf16's."""
+ROUNDED = Budget(divergence=0.05, agreement=0.9)
+"""Where activations or the KV cache have 8 bits or fewer: int8's."""
+CACHE_BYTES = {"bf16": 2, "fp16": 2, "fp8": 1}
+"""Value of --kv-cache -> bytes of an element."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The value of --quantize, what it means, what the converter is told of it, and what is computed in.
+
+    `cache_type` is what the KV cache is kept in, "" for what is computed in.
+    """
+
+    name: str
+    quantization: Quantization
+    arguments: tuple[str, ...]
+    computed_in: str
+    cache_type: str
+
+
+def quantization_of(name: str, stored: Stored | None, cache_type: str, sizes: Sizes) -> Quantization:
+    """Return what bytes and budgets follow from what was chosen."""
+    if stored is None:
+        found: Quantization = house.plugin("quantizations", name, option="--quantize").QUANTIZATION
+    else:
+        found = _as_stored(stored, sizes)
+    if not cache_type:
+        return found
+    size = CACHE_BYTES[cache_type]
+    return replace(found, cache_bytes=size, budget=ROUNDED if size == 1 else found.budget)
+
+
+def choose(
+    subject: Subject,
+    asked: str | None,
+    asked_cache: str | None,
+    wanted: str,
+    target: tuple[str, Target],
+    card: Gpu | None,
+    precisions: tuple[str, ...],
+) -> Precision:
+    """Return what was asked for, or else what is `wanted`; what is quantised already stays as it is.
+
+    Raises UsageError where the target does not serve that on the device.
+    """
+    name, device = target[0], "gpu" if card else "cpu"
+    stored = subject.stored
+    if stored is None:
+        chosen = asked or wanted
+        cache_type = _cache_type(asked_cache, "", target, device, chosen)
+        found = quantization_of(chosen, None, cache_type, subject.dimensions)
+        support = _support(chosen, found, name, device, precisions)
+        return Precision(chosen, found, support.arguments, chosen, cache_type)
+    _require_own(subject, stored, asked)
+    require_taken(subject, stored, name, card)
+    cache_type = _cache_type(asked_cache, stored.cache, target, device, wanted)
+    found = quantization_of(stored.name, stored, cache_type, subject.dimensions)
+    return Precision(stored.name, found, (), wanted, cache_type)
+
+
+def require_divisible(subject: Subject, split: Split) -> None:
+    """Raise PlanError where weights that are quantised already cannot be shared by so many GPUs."""
+    stored, sizes = subject.stored, subject.dimensions
+    if stored is None or split.tensor == 1 or not isinstance(sizes, Dimensions):
+        return
+    if not stored.splits:
+        raise PlanError(
+            f"{subject.name}: {stored.name} weights cannot be shared by --tp {split.tensor} GPUs",
+            expected="whole layers on each GPU: a block's scales belong to the whole matrix",
+            remedy=f"use `--pp {split.tensor}`, or a checkpoint that is quantised otherwise",
+        )
+    rows = {"attention": sizes.heads * sizes.head_size, "feed-forward": sizes.intermediate_size}
+    for what, inputs in rows.items():
+        if stored.group and inputs % (split.tensor * stored.group):
+            raise PlanError(
+                f"{subject.name}: --tp {split.tensor} parts the {inputs} inputs of its {what} layers within "
+                f"a group of {stored.group} weights that share a scale",
+                expected=f"a multiple of {stored.group} on each GPU",
+                remedy="use a smaller --tp",
+            )
+
+
+def _as_stored(stored: Stored, sizes: Sizes) -> Quantization:
+    return Quantization(
+        title=stored.scheme,
+        weight_bits=stored.bits,
+        embedding_bits=16,
+        cache_bytes=2,
+        shares_tied=True,
+        budget=ROUNDED if stored.rounds_activations else KEPT,
+        tolerance=Tolerance(cosine=0.99),
+        targets={target: Support(frozenset({"gpu"})) for target in stored.kernels},
+        weight_bytes=stored.weight_bytes or _estimated(stored, sizes),
+    )
+
+
+def _estimated(stored: Stored, sizes: Sizes) -> int:
+    """Return about how many bytes there are: embedding and head are seldom quantised."""
+    if not isinstance(sizes, Dimensions):
+        return sizes.parameters * 4
+    tables = (1 if sizes.tied_embeddings else 2) * sizes.vocabulary_size * sizes.hidden_size
+    return int((sizes.parameters - tables) * stored.bits / 8) + tables * 2
+
+
+def _require_own(subject: Subject, stored: Stored, asked: str | None) -> None:
+    if asked is not None and asked.replace("-", "_") != stored.name:
+        raise UsageError(
+            f"--quantize {asked}: {subject.origin} is quantised already ({stored.scheme})",
+            expected=f"no --quantize, or --quantize {stored.name}: its weights are served as they lie",
+            remedy="pass the checkpoint that it was made of to quantise it otherwise",
+        )
+
+
+def require_taken(subject: Subject, stored: Stored, target: str, card: Gpu | None) -> None:
+    """Raise UsageError where the target, on that GPU, does not run weights as they lie."""
+    found = f"{subject.origin} is quantised already ({stored.scheme})"
+    if target not in stored.kernels:
+        able = ", ".join(f"--target {name}" for name in stored.kernels if _serves(name, subject))
+        reason = f": {stored.refused[target]}" if target in stored.refused else ""
+        raise UsageError(
+            f"{found}, which target {target} does not take{reason}",
+            expected="plain weights, in float32, bfloat16 or float16" + (f", or {able}" if able else ""),
+            remedy="pass the checkpoint that it was made of"
+            + (f", or use {able} with --gpu" if able else ""),
+        )
+    if card is None:
+        raise UsageError(
+            f"{found}, which target {target} does not run on a CPU", remedy="name a GPU with --gpu"
+        )
+    least = stored.kernels[target].compute
+    if _number(card.compute) < _number(least):
+        raise UsageError(
+            f"{found}; {card.title} has compute capability {card.compute}",
+            expected=f"at least {least}, by {target}'s own {stored.kernels[target].method}",
+            remedy="name a newer GPU, or a checkpoint with plain weights",
+        )
+
+
+def _serves(target: str, subject: Subject) -> bool:
+    return subject.pipeline in house.plugin("targets", target, option="--target").PIPELINES
+
+
+def _number(compute: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in compute.split("."))
+
+
+def _cache_type(
+    asked: str | None, stated: str, target: tuple[str, Target], device: str, computed_in: str
+) -> str:
+    """Return what the KV cache is kept in: what was asked for, else what the weights were calibrated for."""
+    offered = cast(dict[str, Any], getattr(target[1], "CACHE_TYPES", {}))
+    chosen = asked or (stated if stated in offered else "")
+    if not chosen:
+        return ""
+    kept = [name for name in offered if CACHE_BYTES[name] == 1 or name == computed_in]
+    if chosen not in kept:
+        raise UsageError(
+            f"--kv-cache {chosen}: target {target[0]} does not keep it so beside {computed_in} on a "
+            f"{device.upper()}",
+            expected=_listed(kept) if kept else "no --kv-cache for this target",
+        )
+    return "" if chosen == computed_in and not stated else chosen
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"one of {', '.join(names)}"
+
+
+def _support(
+    name: str, quantization: Quantization, target: str, device: str, precisions: tuple[str, ...]
+) -> Support:
+    support = quantization.targets.get(target)
+    if support and device in support.devices and name in (precisions or (name,)):
+        return support
+    offered = [
+        other
+        for other in precisions or house.plugin_names("quantizations")
+        if device in _devices(house.plugin("quantizations", other, option="--quantize").QUANTIZATION, target)
+    ]
+    reason = f": {support.refused[device]}" if support and device in support.refused else ""
+    remedy = f"choose one of {', '.join(offered)}" if offered else "choose another target (`builder list`)"
+    if not offered and device == "cpu":
+        remedy = "name a GPU with --gpu, or choose another target (`builder list`)"
+    raise UsageError(
+        f"target {target} does not serve --quantize {name} on a {device.upper()}{reason}", remedy=remedy
+    )
+
+
+def _devices(quantization: Quantization, target: str) -> frozenset[str]:
+    support = quantization.targets.get(target)
+    return support.devices if support else frozenset()

@@ -1,0 +1,41 @@
+"""Numbers out of packed tensors of torch: bit fields of words, float4, and what scales make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+FLOAT4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""float4_e2m1 by its three lower bits; the fourth is the sign (OCP Microscaling Formats 1.0, 5.3.3)."""
+
+
+def fields(packed: Any, bits: int) -> Any:
+    """Return the unsigned numbers of int32 words [rows, words], lowest bits first: [rows, words x 32 / bits].
+
+    `bits` divides 32.
+    """
+    import torch
+
+    shifts = torch.arange(0, 32, bits, dtype=torch.int32)
+    found = (packed.contiguous().unsqueeze(-1) >> shifts) & ((1 << bits) - 1)
+    return found.reshape(packed.shape[0], -1)
+
+
+def float4(packed: Any) -> Any:
+    """Return the float32 numbers of bytes [rows, bytes], low half first: [rows, bytes x 2]."""
+    import torch
+
+    codes = torch.stack((packed & 15, packed >> 4), dim=-1).reshape(packed.shape[0], -1).long()
+    return torch.tensor([*FLOAT4, *(-number for number in FLOAT4)])[codes]
+
+
+def scaled(numbers: Any, scale: Any, block: Sequence[int] | None) -> Any:
+    """Return a matrix times its scale: one number, one for each output, or one for each block of `block`."""
+    outputs, inputs = numbers.shape
+    if scale.numel() == 1:
+        return numbers * scale.reshape(())
+    if scale.dim() == 1:
+        return numbers * scale[:, None]
+    rows, columns = block or (1, inputs // scale.shape[1])
+    wide = scale.repeat_interleave(rows, dim=0)[:outputs].repeat_interleave(columns, dim=1)
+    return numbers * wide[:, :inputs]

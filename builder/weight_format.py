@@ -1,0 +1,133 @@
+"""Stored: what a checkpoint says of weights that are quantised already; a file of `weight_formats/` reads it.
+
+The file is named by the `quant_method` of config.json's `quantization_config`, with _ for -. ModelOpt's older
+checkpoints say the same in hf_quant_config.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from builder import house
+from builder.errors import SourceError
+
+SEPARATE = "hf_quant_config.json"
+KEYS = ("quantization_config", "compression_config")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How a target runs the weights: its own name of the method, the least compute capability of a GPU."""
+
+    method: str
+    compute: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Weights as they lie in a checkpoint.
+
+    `name` is the file of `weight_formats/`, `scheme` the same for people; `bits` counts a weight of a matrix
+    with its share of scales. `cache` is the data type of KV cache that it was calibrated for, "" for none.
+    `group` is how many weights of a row share a scale and so stay on one GPU, 0 where any number may;
+    `splits` says whether several GPUs may share a layer at all. `kernels` are the targets that run it,
+    `refused` why others of them do not. `weight_bytes` are those of all tensors, by their headers; None while
+    no header was read.
+    """
+
+    name: str
+    scheme: str
+    bits: float
+    kernels: Mapping[str, Kernel]
+    rounds_activations: bool = False
+    cache: str = ""
+    group: int = 0
+    splits: bool = True
+    refused: Mapping[str, str] = field(default_factory=dict)
+    weight_bytes: int | None = None
+
+
+class WeightFormat(Protocol):
+    """What each file in `weight_formats/` offers."""
+
+    MARKS: tuple[str, ...]
+    """What only a quantised module's tensors are called after the module's name, such as `qweight`."""
+
+    def read(self, told: Mapping[str, Any]) -> Stored:
+        """Return what the description says; raise SourceError for what is no such description."""
+        ...
+
+    # one whose kernels no engine brings has also REQUIREMENTS, as a target
+
+    def weight(self, told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:
+        """Return the matrix of a module [outputs, inputs] in float32, as the stored numbers stand for it.
+
+        `parts` are the module's tensors of torch by what follows its name.
+        """
+        ...
+
+
+def read(config: Mapping[str, Any], sizes: Iterable[int] = ()) -> Stored | None:
+    """Return what the config says of quantised weights, None for plain ones.
+
+    Args:
+        config: Hugging Face's.
+        sizes: bytes of every tensor, none while no header was read.
+
+    Raises:
+        SourceError: a way of quantising that has no file, or one that lacks what it must say.
+    """
+    told = description(config)
+    if told is None:
+        return None
+    return replace(load(told).read(told), weight_bytes=sum(sizes) or None)
+
+
+def description(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the part of a config that is about quantised weights, None where there is none."""
+    told = next((config[key] for key in KEYS if config.get(key) is not None), None)
+    if told is not None and not isinstance(told, Mapping):
+        raise SourceError(f"config.json: quantization_config is {told!r}", expected="an object")
+    return told
+
+
+def load(told: Mapping[str, Any]) -> WeightFormat:
+    """Return the file that reads a description; raise SourceError listing those that exist."""
+    method = str(told.get("quant_method") or told.get("producer", {}).get("name") or "")
+    name = "modelopt" if method.startswith("modelopt") else method.lower().replace("-", "_")
+    known = house.plugin_names("weight_formats")
+    if name not in known:
+        raise SourceError(
+            f"config.json: quantization_config says quant_method {method!r}",
+            expected=f"one of {', '.join(known)}",
+            remedy="use a checkpoint that is quantised so, or one with plain float weights",
+        )
+    return cast(WeightFormat, house.plugin("weight_formats", name, option="quant_method"))
+
+
+def holds(name: str, held: Iterable[str], marks: Iterable[str]) -> bool:
+    """Say whether `held` has a weight, as it is or quantised."""
+    module = name.removesuffix("weight")
+    return name in held or any(module + mark in held for mark in marks)
+
+
+def of_folder(config: dict[str, Any], separate: Path, read_json: Any) -> dict[str, Any]:
+    """Return the config with the description of a file of its own, where only that has one."""
+    if description(config) is not None or not separate.is_file():
+        return config
+    return {**config, KEYS[0]: read_json(separate)}
+
+
+def field_of(told: Mapping[str, Any], *names: str, kind: type, default: Any = None) -> Any:
+    """Return the first of these fields; raise SourceError where none is there, or is of another kind."""
+    value = next((told[name] for name in names if told.get(name) is not None), default)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise SourceError(
+            f"config.json: quantization_config says {names[0]} {value!r}",
+            expected=f"a value of type {kind.__name__}",
+            remedy="take config.json from the model's own repository again",
+        )
+    return value

@@ -1,0 +1,76 @@
+"""bitsandbytes: 4-bit NF4 or FP4 weights in blocks, or LLM.int8() rows, as transformers saves them.
+
+4 bits: `weight` uint8 [numbers / 2, 1], the first number of a byte in its high bits, `weight.quant_map`
+float32 [16], `weight.absmax` of each block, and a JSON text in `weight.quant_state.bitsandbytes__nf4`; nested
+absmax is a code into `weight.nested_quant_map` times `weight.nested_absmax`, plus an offset. 8 bits: `weight`
+int8 [outputs, inputs] and `SCB`, the largest of each row (bitsandbytes 0.50, functional.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from builder.weight_format import Kernel, Stored, field_of
+
+MARKS = ("weight.absmax", "SCB")
+KERNEL = Kernel("bitsandbytes", "7.0")
+"""BitsAndBytesConfig.get_min_capability (vLLM 0.22, quantization/bitsandbytes.py)."""
+REQUIREMENTS = {"bitsandbytes": "bitsandbytes"}
+"""vLLM asks for its kernels and does not bring them."""
+BLOCK = 64
+STATES = ("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4")
+
+
+def read(told: Mapping[str, Any]) -> Stored:
+    """Read `load_in_8bit`, `load_in_4bit`, `bnb_4bit_quant_type` and its storage."""
+    if told.get("load_in_8bit"):
+        return Stored(
+            name="bitsandbytes",
+            scheme="bitsandbytes: int8 weights, a scale for each output, 8-bit activations but for outliers",
+            bits=8,
+            kernels={"vllm": KERNEL},
+            rounds_activations=True,
+            splits=False,
+        )
+    kind = field_of(told, "bnb_4bit_quant_type", kind=str, default="fp4")
+    nested = field_of(told, "bnb_4bit_use_double_quant", kind=bool, default=False)
+    storage = field_of(told, "bnb_4bit_quant_storage", kind=str, default="uint8")
+    refused = {} if storage == "uint8" else {"vllm": f"vLLM reads bytes of uint8, not of {storage}"}
+    return Stored(
+        name="bitsandbytes",
+        scheme=f"bitsandbytes: 4-bit {kind} weights in blocks of {BLOCK}{', scales quantised too' * nested}",
+        bits=4 + (8 if nested else 32) / BLOCK,
+        kernels={} if refused else {"vllm": KERNEL},
+        # the state of a block cannot be divided: bitsandbytes_loader.py
+        splits=False,
+        refused=refused,
+    )
+
+
+def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:
+    """Return [outputs, inputs] in float32."""
+    if "SCB" in parts:
+        return parts["weight"].float() * (parts["SCB"].float() / 127)[:, None]
+    state = json.loads(bytes(next(parts[name] for name in STATES if name in parts).tolist()))
+    packed = parts["weight"].flatten()
+    codes = _stacked(packed >> 4, packed & 15)
+    numbers = parts["weight.quant_map"].float()[codes]
+    scales = _scales(state, parts).repeat_interleave(int(state["blocksize"]))[: numbers.numel()]
+    return (numbers * scales).reshape(state["shape"])
+
+
+def _stacked(first: Any, second: Any) -> Any:
+    import torch
+
+    return torch.stack((first, second), dim=1).flatten().long()
+
+
+def _scales(state: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:
+    absmax = parts["weight.absmax"]
+    if "weight.nested_absmax" not in parts:
+        return absmax.float()
+    codes = parts["weight.nested_quant_map"].float()[absmax.long()]
+    outer = parts["weight.nested_absmax"].float().repeat_interleave(int(state["nested_blocksize"]))
+    return codes * outer[: codes.numel()] + float(state["nested_offset"])

@@ -1,0 +1,114 @@
+"""compressed-tensors, as LLM Compressor writes it: FP8, int8, packed integers or NVFP4, one scheme for all.
+
+`float-quantized`, `int-quantized`, `naive-quantized`: `weight` with `weight_scale` for the tensor, each
+output or blocks, and `weight_zero_point` where it is asymmetric. `pack-quantized`: `weight_packed` int32
+[outputs, inputs x bits / 32] of numbers raised by half their range, `weight_shape`, `weight_scale` [outputs,
+groups], `weight_zero_point` packed along the outputs, `weight_g_idx`. `nvfp4-pack-quantized`: as ModelOpt's,
+but divided by `weight_global_scale` (compressed-tensors 0.20, compressors/).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from builder import unpacking
+from builder.errors import SourceError
+from builder.weight_format import Kernel, Stored, field_of
+
+MARKS = ("weight_packed", "weight_scale")
+METHOD = "compressed-tensors"
+PLAIN = ("float-quantized", "int-quantized", "naive-quantized")
+PACKED = "pack-quantized"
+NVFP4 = "nvfp4-pack-quantized"
+COMPUTE = "7.5"
+"""get_min_capability of CompressedTensorsWNA16, W8A8Int8, W8A16Fp8 (to which W8A8Fp8 falls below 8.9) and
+W4A4Fp4 (vLLM 0.22, quantization/compressed_tensors/schemes/)."""
+
+
+def read(told: Mapping[str, Any]) -> Stored:
+    """Read `format`, the weights of `config_groups`, and `kv_cache_scheme`."""
+    layout = field_of(told, "format", kind=str)
+    groups = [one for one in field_of(told, "config_groups", kind=dict).values() if one.get("weights")]
+    if not groups:
+        raise SourceError(
+            "config.json: quantization_config has no config_groups with weights",
+            expected="what compressed-tensors says of them",
+            remedy="take config.json from the model's own repository again",
+        )
+    weights, activations = groups[0]["weights"], groups[0].get("input_activations")
+    bits = field_of(weights, "num_bits", kind=int)
+    refused = _refused(layout, groups)
+    size = weights.get("group_size") or 0
+    return Stored(
+        name="compressed_tensors",
+        scheme=f"compressed-tensors {layout}: {bits}-bit {weights.get('type', 'int')} weights"
+        + _shared(weights)
+        + (f", {activations.get('num_bits')}-bit activations" if activations else ""),
+        bits=bits + (16 / size if size > 0 else 0),
+        kernels={} if refused else {"vllm": Kernel(METHOD, COMPUTE)},
+        rounds_activations=bool(activations),
+        cache=_cache(told.get("kv_cache_scheme")),
+        group=max(0, size),
+        refused=refused,
+    )
+
+
+def _refused(layout: str, groups: list[Mapping[str, Any]]) -> dict[str, str]:
+    if layout not in (*PLAIN, PACKED, NVFP4):
+        return {"vllm": f"only {', '.join((*PLAIN, PACKED, NVFP4))} are read here, not {layout}"}
+    if any(one["weights"] != groups[0]["weights"] for one in groups):
+        return {"vllm": "only one scheme for all weights is read here"}
+    bits = groups[0]["weights"]["num_bits"]
+    if layout == PACKED and bits not in (4, 8):
+        return {"vllm": f"vLLM reads packed numbers of 4 and 8 bits, not of {bits}"}
+    return {}
+
+
+def _shared(weights: Mapping[str, Any]) -> str:
+    strategy, size = weights.get("strategy"), weights.get("group_size")
+    known = {"tensor": ", a scale for each matrix", "channel": ", a scale for each output"}
+    if strategy == "block":
+        return f" in blocks of {' x '.join(map(str, weights['block_structure']))}"
+    return known.get(str(strategy), f" in groups of {size}")
+
+
+def _cache(scheme: Any) -> str:
+    if not isinstance(scheme, Mapping):
+        return ""
+    return "fp8" if (scheme.get("num_bits"), scheme.get("type")) == (8, "float") else ""
+
+
+def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:
+    """Return [outputs, inputs] in float32."""
+    args = next(one["weights"] for one in told["config_groups"].values() if one.get("weights"))
+    if "weight_packed" not in parts:
+        numbers = parts["weight"].float()
+        if "weight_zero_point" in parts:
+            numbers = numbers - parts["weight_zero_point"].float()
+        return unpacking.scaled(numbers, parts["weight_scale"].float(), args.get("block_structure"))
+    if "weight_global_scale" in parts:
+        numbers = unpacking.float4(parts["weight_packed"])
+        scale = parts["weight_scale"].float() / parts["weight_global_scale"].float()
+        return numbers * scale.repeat_interleave(numbers.shape[1] // scale.shape[1], dim=1)
+    return _unpacked(parts, int(args["num_bits"]))
+
+
+def _unpacked(parts: Mapping[str, Any], bits: int) -> Any:
+    outputs, inputs = parts["weight_shape"].tolist()
+    half, scale = 1 << (bits - 1), parts["weight_scale"].float()
+    numbers = unpacking.fields(parts["weight_packed"], bits)[:, :inputs] - half
+    of_group = _groups(parts, inputs, scale.shape[1])
+    if "weight_zero_point" in parts:
+        zeros = unpacking.fields(parts["weight_zero_point"].T, bits).T[:outputs] - half
+        numbers = numbers - zeros[:, of_group]
+    return numbers * scale[:, of_group]
+
+
+def _groups(parts: Mapping[str, Any], inputs: int, groups: int) -> Any:
+    import torch
+
+    if "weight_g_idx" in parts:
+        return parts["weight_g_idx"].long()
+    return torch.arange(inputs) // math.ceil(inputs / groups)

@@ -1,0 +1,46 @@
+"""FP8: float8_e4m3 weights with scales for tensors or blocks, as DeepSeek, Qwen and transformers write them.
+
+`weight` [outputs, inputs], and `weight_scale_inv` float32 [outputs / block, inputs / block] or, for a whole
+tensor, `weight_scale`; both are multiplied with, whatever their names say (transformers 5.23,
+integrations/finegrained_fp8.py; vLLM 0.22, quantization/fp8.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from builder import unpacking
+from builder.errors import SourceError
+from builder.weight_format import Kernel, Stored, field_of
+
+MARKS = ("weight_scale_inv", "weight_scale")
+KERNEL = Kernel("fp8", "7.5")
+"""Fp8Config.get_min_capability: below 8.9 it computes with 16-bit activations."""
+
+
+def read(told: Mapping[str, Any]) -> Stored:
+    """Read `weight_block_size` and `activation_scheme`."""
+    block = told.get("weight_block_size")
+    if block is not None and (not isinstance(block, list) or len(block) != 2):
+        raise SourceError(
+            f"config.json: quantization_config says weight_block_size {block!r}",
+            expected="two numbers, such as [128, 128]",
+            remedy="take config.json from the model's own repository again",
+        )
+    scheme = field_of(told, "activation_scheme", kind=str, default="dynamic")
+    shared = f" in blocks of {block[0]} x {block[1]}" if block else ", a scale for each matrix"
+    return Stored(
+        name="fp8",
+        scheme=f"FP8: float8_e4m3 weights{shared}, {scheme} activations",
+        bits=8 + (32 / (block[0] * block[1]) if block else 0),
+        kernels={"vllm": KERNEL},
+        rounds_activations=True,
+        group=block[1] if block else 0,
+    )
+
+
+def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:
+    """Return [outputs, inputs] in float32."""
+    scale = next(parts[mark] for mark in MARKS if mark in parts)
+    return unpacking.scaled(parts["weight"].float(), scale.float(), told.get("weight_block_size"))

@@ -1,0 +1,63 @@
+"""GPTQ: 4- or 8-bit weights in groups, packed along the inputs.
+
+`qweight` int32 [inputs x bits / 32, outputs], `qzeros` int32 [groups, outputs x bits / 32], `scales` float16
+[groups, outputs], `g_idx` int32 [inputs], the group of each input (GPTQModel 7.7,
+nn_modules/qlinear/__init__.py); W = scale x (q - zero), transposed. A checkpoint of format `gptq` stores each
+zero less one, of `gptq_v2` as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from builder import unpacking
+from builder.weight_format import Kernel, Stored, field_of
+
+MARKS = ("qweight",)
+KERNEL = Kernel("auto_gptq", "6.0")
+"""AutoGPTQConfig.get_min_capability (vLLM 0.22, quantization/auto_gptq.py)."""
+BITS = (4, 8)
+GROUPS = (-1, 32, 64, 128)
+"""Those of AutoGPTQConfig.TYPE_MAP, and MARLIN_SUPPORTED_GROUP_SIZES."""
+
+
+def read(told: Mapping[str, Any]) -> Stored:
+    """Read `bits`, `group_size`, `sym` and `desc_act`."""
+    bits = field_of(told, "bits", kind=int)
+    group = field_of(told, "group_size", kind=int)
+    symmetric = field_of(told, "sym", kind=bool, default=True)
+    ordered = field_of(told, "desc_act", kind=bool, default=False)
+    refused = {}
+    if bits not in BITS or not symmetric:
+        told_so = "symmetric" if symmetric else "asymmetric"
+        refused["vllm"] = f"vLLM reads 4 or 8 bits, symmetric, not {bits} bits, {told_so}"
+    elif group not in GROUPS:
+        refused["vllm"] = f"vLLM's kernels take groups of 32, 64, 128 or a whole row, not of {group}"
+    shared = f"groups of {group}" if group > 0 else "whole rows"
+    return Stored(
+        name="gptq",
+        scheme=f"GPTQ: {bits}-bit weights in {shared}{', by their activations' * ordered}",
+        bits=bits + ((16 + bits) / group if group > 0 else 0),
+        kernels={} if refused else {"vllm": KERNEL},
+        group=max(0, group),
+        refused=refused,
+    )
+
+
+def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:
+    """Return [outputs, inputs] in float32."""
+    bits, scales = int(told["bits"]), parts["scales"].float()
+    outputs = parts["qweight"].shape[1]
+    numbers = unpacking.fields(parts["qweight"].T, bits).T
+    zeros = unpacking.fields(parts["qzeros"], bits)[:, :outputs]
+    if told.get("checkpoint_format", "gptq") != "gptq_v2":
+        zeros = zeros + 1
+    of_group = parts["g_idx"].long() if "g_idx" in parts else _in_order(numbers, scales)
+    return (scales[of_group] * (numbers - zeros[of_group])).T.contiguous()
+
+
+def _in_order(numbers: Any, scales: Any) -> Any:
+    import torch
+
+    return torch.arange(numbers.shape[0]) // (numbers.shape[0] // scales.shape[0])
