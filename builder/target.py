@@ -41,8 +41,8 @@ class Job:
 class Placed:
     """A model where it will run: what its engine is told follows from this.
 
-    `precision` is what is computed in, a value of --quantize; `concurrency` counts requests that run at once
-    at full length; `cache_type` is what the KV cache is kept in, "" for the precision.
+    `precision` is what is computed in, a value of --quantize; `concurrency` counts requests that run at once;
+    `cache_type` is what the KV cache is kept in, "" for the precision.
     """
 
     device: str
@@ -100,6 +100,8 @@ class Target(Protocol):
     STRINGS: bool
     """Whether a graph may give names of labels; where not, a step of its own does."""
     SPANS_GPUS: bool
+    PAGED_CACHE: bool
+    """Whether a sequence takes KV cache as it grows, instead of all that it may need."""
     SETTABLE: Mapping[str, str]
     """What `--set engine.NAME=VALUE` may change -> int, float, bool, string or json."""
     TOOLS: tuple[str, ...]

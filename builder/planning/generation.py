@@ -10,6 +10,11 @@ from builder.planning.memory import Memory
 from builder.planning.placement import Gpu
 
 CPU_CONCURRENCY = 16
+MOST_AT_ONCE = 256
+TYPICAL_TOKENS = 512
+"""Of a question and its answer. Where sequences take cache as they grow, so many more run at once than would
+fit at full length; when all of them grow long, the engine puts some off."""
+
 CPU_QUANTIZATION = "int4"
 SPANNING_TARGET = "vllm"
 
@@ -26,12 +31,12 @@ def precision(subject: Subject, card: Gpu | None) -> str:
 def decide(question: Question) -> Decision:
     """Fill the device with KV cache, and choose the engine that was measured fastest at that load."""
     dimensions = _dimensions(question.subject)
-    options, card = question.options, question.card
+    options = question.options
     context = _context(dimensions, options.max_context)
     if options.concurrency is not None and options.concurrency < 1:
         raise UsageError(f"--concurrency {options.concurrency}", expected="at least 1")
     filled = _place(question, dimensions, context)
-    concurrency = options.concurrency or (max(1, min(filled.sequences, 256)) if card else CPU_CONCURRENCY)
+    concurrency = options.concurrency or _at_once(question, filled)
     engine = profile.choose(question.way.ENGINES[question.device], concurrency, _measured(options))
     return Decision(
         memory=filled,
@@ -40,6 +45,13 @@ def decide(question: Question) -> Decision:
         engine_why=engine.why,
         engine_arguments=engine_options.of(question, filled, concurrency),
     )
+
+
+def _at_once(question: Question, filled: Memory) -> int:
+    if question.card is None:
+        return CPU_CONCURRENCY
+    short = filled.tokens // TYPICAL_TOKENS if question.way.PAGED_CACHE else 0
+    return max(1, min(max(filled.sequences, short), MOST_AT_ONCE))
 
 
 def _dimensions(subject: Subject) -> Dimensions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 
 import click
@@ -36,6 +37,9 @@ def show(plan: Plan) -> None:
         ("model", "version", "runs on", "max batch", "dynamic batching", "why"),
         [_model(model) for model in plan.models],
     )
+    if plan.engine_arguments:
+        told = [(name, json.dumps(value)) for name, value in plan.engine_arguments.items()]
+        tables.show(f"What {plan.engine} is told", ("name", "value"), told)
     if plan.compilation is not None:
         _show_engine(plan.compilation)
     for model in plan.models:
@@ -61,7 +65,9 @@ def _show_engine(compilation: Compilation) -> None:
 
 def _at_once(plan: Plan) -> str:
     if plan.kind == "generation":
-        return f"{plan.concurrency} requests at once, {plan.memory.context} tokens each at the most"
+        most = f"{plan.concurrency} requests at once, {plan.memory.context} tokens each at the most"
+        fitting = plan.memory.sequences
+        return most if fitting >= plan.concurrency else f"{most}, {fitting} if all are that long"
     longest = f" of at most {plan.memory.context} tokens" if plan.memory.context > 1 else ""
     too_long = ", longer ones are " + ("cut" if plan.truncates else "refused") if longest else ""
     most = plan.front.member.max_batch_size

@@ -19,6 +19,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "onnxruntime_genai"
 STRINGS = True
 SPANS_GPUS = False
+PAGED_CACHE = False
 SETTABLE = {"threads": "int"}
 TOOLS = (
     "onnxruntime-genai",

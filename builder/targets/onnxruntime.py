@@ -29,6 +29,7 @@ ACCELERATORS = {"cpu": ("openvino",), "gpu": ("tensorrt", "cuda")}
 WITNESS = "onnxruntime"
 STRINGS = True
 SPANS_GPUS = False
+PAGED_CACHE = False
 SETTABLE: dict[str, str] = {}
 TOOLS = (
     "onnxruntime",

@@ -26,6 +26,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "onnxruntime"
 STRINGS = False
 SPANS_GPUS = False
+PAGED_CACHE = False
 SETTABLE: dict[str, str] = {}
 TOOLS = onnxruntime.TOOLS
 REQUIREMENTS = onnxruntime.REQUIREMENTS

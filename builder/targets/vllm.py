@@ -18,6 +18,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "vllm"
 STRINGS = True
 SPANS_GPUS = True
+PAGED_CACHE = True
 SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))
 TOOLS = ("vllm", "transformers", "torch", "tokenizers")
 REQUIREMENTS = {"vllm": "builder[vllm]", "transformers": "builder[convert]", "torch": "builder[convert]"}

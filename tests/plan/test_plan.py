@@ -179,6 +179,17 @@ def test_names_that_are_no_folders(name):
         plan(dataclasses.replace(read("llama-8b", None, None)[0], name=name), Options())
 
 
+def test_where_cache_is_taken_as_answers_grow_more_run_at_once_than_fit_at_full_length():
+    paged = planned("llama-8b", "--gpu h200 --target vllm")
+    # 918,048 tokens of cache: 7 sequences of 131,072 tokens, 1,793 of 512
+    assert (paged.memory.sequences, paged.concurrency) == (7, 256)
+    assert paged.engine_arguments["max_num_seqs"] == 256
+    small = planned("llama-8b", "--gpu a10 --target vllm --max-context 8192")
+    assert small.memory.sequences < small.concurrency == small.memory.tokens // 512
+    assert planned("llama-8b", "--gpu h200 --target vllm --concurrency 3").concurrency == 3
+    assert planned("llama-8b", "--gpu h200 --target onnx").concurrency == 7
+
+
 def test_the_engine_is_told_what_was_planned_and_what_was_set():
     line = "--gpu h200 --target vllm --tp 2 --concurrency 64 --max-context 4096"
     sets = (
