@@ -13,7 +13,7 @@ from typing import Any, cast
 from builder import house
 from builder.ensemble import Facts, Member, Pipeline, Tensor
 from builder.errors import UsageError
-from builder.planning import generation, placement, precision, profile, versions
+from builder.planning import placement, precision, profile, versions
 from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
@@ -155,14 +155,14 @@ def plan(subject: Subject, options: Options) -> Plan:
     device = "gpu" if card else "cpu"
     pipeline = _pipeline(subject.pipeline, subject.facts)
     kind = cast(Kind, house.plugin("planning", pipeline.kind, option="kind"))
-    spans = pipeline.kind == "generation" and split.gpus > 1
-    name = options.target or (generation.SPANNING_TARGET if spans else subject.target)
+    wanted = kind.precision(subject, card)
+    name = options.target or kind.usual_target(subject, options.quantize or wanted, card, split)
     target = _target(name, subject)
     chosen = precision.choose(
         subject,
         options.quantize,
         options.cache_type,
-        kind.precision(subject, card),
+        wanted,
         (name, target),
         card,
         pipeline.precisions,

@@ -111,6 +111,10 @@ class Kind(Protocol):
         """Return the quantization where nobody asked for one."""
         ...
 
+    def usual_target(self, subject: Subject, quantize: str, card: Gpu | None, split: Split) -> str:
+        """Return the target where nobody asked for one."""
+        ...
+
     def decide(self, question: Question) -> Decision:
         """Decide the rest; raise PlanError with numbers where it does not fit."""
         ...

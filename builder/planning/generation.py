@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from builder import house
 from builder.architecture import Dimensions
 from builder.errors import PlanError, UsageError
 from builder.planning import engine_options, memory, placement, profile
 from builder.planning.asked import Decision, Options, Question, Subject
 from builder.planning.memory import Memory
-from builder.planning.placement import Gpu
+from builder.planning.placement import Gpu, Split
+from builder.quantization import Quantization
 
 CPU_CONCURRENCY = 16
 MOST_AT_ONCE = 256
@@ -16,7 +20,7 @@ TYPICAL_TOKENS = 512
 fit at full length; when all of them grow long, the engine puts some off."""
 
 CPU_QUANTIZATION = "int4"
-SPANNING_TARGET = "vllm"
+GPU_TARGET = "vllm"
 
 
 def precision(subject: Subject, card: Gpu | None) -> str:
@@ -26,6 +30,20 @@ def precision(subject: Subject, card: Gpu | None) -> str:
     # no target offers float32 on a GPU
     half = "bf16" if card.bfloat16 else "fp16"
     return half if subject.precision in ("fp32", "bf16") else subject.precision
+
+
+def usual_target(subject: Subject, quantize: str, card: Gpu | None, split: Split) -> str:
+    """Return what serves most tokens on GPUs where it takes the precision; else the recipe's."""
+    if split.gpus > 1 or (card is not None and GPU_TARGET in _targets_on_gpu(subject, quantize)):
+        return GPU_TARGET
+    return subject.target
+
+
+def _targets_on_gpu(subject: Subject, quantize: str) -> Collection[str]:
+    if subject.stored is not None:
+        return subject.stored.kernels
+    found: Quantization = house.plugin("quantizations", quantize, option="--quantize").QUANTIZATION
+    return [name for name, support in found.targets.items() if "gpu" in support.devices]
 
 
 def decide(question: Question) -> Decision:
@@ -93,7 +111,7 @@ def _place(question: Question, dimensions: Dimensions, context: int) -> Memory:
         per_token = memory.cache_bytes_per_token(dimensions, quantization.cache_bytes)
         return memory.on_cpu(weights, per_token, context, options.concurrency or CPU_CONCURRENCY)
     # without --target, --tp 2 chooses one that spans GPUs
-    free = options.target is None and SPANNING_TARGET in quantization.targets
+    free = options.target is None and GPU_TARGET in quantization.targets
     most = placement.MOST_GPUS if question.way.SPANS_GPUS or free else 1
     wanted = options.concurrency or 1
     choices = placement.alternatives(dimensions, quantization, split, card, context, wanted, most)

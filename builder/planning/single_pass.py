@@ -10,7 +10,7 @@ from builder.members import MAX_BATCH_SIZE
 from builder.planning import engine_options, memory
 from builder.planning.asked import Decision, Question, Subject
 from builder.planning.memory import Memory
-from builder.planning.placement import Gpu
+from builder.planning.placement import Gpu, Split
 
 PRECISION = "fp32"
 
@@ -27,6 +27,11 @@ class _Sizes(Protocol):
 def precision(subject: Subject, card: Gpu | None) -> str:
     """Return what the recipe wants; these models are small, and float32 is the source's own answer."""
     return subject.quantize or PRECISION
+
+
+def usual_target(subject: Subject, quantize: str, card: Gpu | None, split: Split) -> str:
+    """Return the recipe's, on whatever device."""
+    return subject.target
 
 
 def decide(question: Question) -> Decision:

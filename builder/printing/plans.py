@@ -65,9 +65,9 @@ def _show_engine(compilation: Compilation) -> None:
 
 def _at_once(plan: Plan) -> str:
     if plan.kind == "generation":
-        most = f"{plan.concurrency} requests at once, {plan.memory.context} tokens each at the most"
+        load = f"{plan.concurrency} requests at once, {plan.memory.context} tokens each at the most"
         fitting = plan.memory.sequences
-        return most if fitting >= plan.concurrency else f"{most}, {fitting} if all are that long"
+        return load if fitting >= plan.concurrency else f"{load}, {fitting} if all are that long"
     longest = f" of at most {plan.memory.context} tokens" if plan.memory.context > 1 else ""
     too_long = ", longer ones are " + ("cut" if plan.truncates else "refused") if longest else ""
     most = plan.front.member.max_batch_size

@@ -19,6 +19,7 @@ ORDER = (
         "build",
         "single-pass",
         "tensorrt",
+        "vllm",
         "llmapi",
         "check",
         "serve",

@@ -64,13 +64,13 @@ def test_what_does_not_combine(line, words):
     ("name", "line", "target", "quantize"),
     [
         ("llama-8b", "", "onnx", "int4"),
-        ("llama-8b", "--gpu h200", "onnx", "bf16"),
+        ("llama-8b", "--gpu h200", "vllm", "bf16"),
         ("llama-8b", "--gpu h200 --tp 2", "vllm", "bf16"),
         ("llama-8b", "--gpu h200 --pp 2", "vllm", "bf16"),
         ("llama-8b", "--gpu t4 --tp 2 --max-context 2048", "vllm", "fp16"),
         ("smollm2", "", "onnx", "int4"),
-        ("smollm2", "--gpu h200", "onnx", "bf16"),
-        ("smollm2", "--gpu t4", "onnx", "fp16"),
+        ("smollm2", "--gpu h200", "vllm", "bf16"),
+        ("smollm2", "--gpu t4", "vllm", "fp16"),
     ],
 )
 def test_what_is_left_to_the_plan(name, line, target, quantize):

@@ -90,7 +90,7 @@ def test_the_users_own_figures_replace_the_shipped_ones(tmp_path):
         ),
         ("vit-base --gpu h200 --profile a=FILE", ["only onnxruntime runs"]),
         ("iris --profile nothing", ["--profile nothing", "only onnxruntime runs"]),
-        ("llama-8b --gpu h200 --profile onnxruntime=FILE", ["only onnxruntime_genai runs"]),
+        ("llama-8b --gpu h200 --profile onnxruntime=FILE", ["only vllm runs"]),
         ("smollm2 --profile vllm=FILE", ["--profile vllm=", "onnxruntime or onnxruntime_genai"]),
     ],
 )
