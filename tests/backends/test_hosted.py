@@ -218,9 +218,10 @@ def test_a_stuck_engine_is_killed_when_its_front_closes(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "SECONDS_TO_END", 0.3)
-    engine = start()
     before = set(children(os.getpid()))
-    assert before
+    engine = start()
+    started = set(children(os.getpid())) - before
+    assert started
 
     async def main() -> None:
         deadline = time.monotonic() + 0.2
@@ -229,12 +230,13 @@ def test_a_stuck_engine_is_killed_when_its_front_closes(
 
     asyncio.run(main())
     engine.close()
-    assert not any(alive(child) for child in before)
+    assert not any(alive(child) for child in started)
 
 
 def test_an_engine_outlives_neither_a_killed_front(start: Start, tmp_path: Path) -> None:
+    before = set(children(os.getpid()))
     engine = start()
-    (child,) = (one for one in children(os.getpid()) if alive(one))
+    (child,) = set(children(os.getpid())) - before
     pair = engine._process
     # what the kernel does when a front is killed
     pair._socket.shutdown(2)
