@@ -69,6 +69,8 @@ FRONT = Member(
         Tensor("num_output_tokens", "INT32"),
         Tensor("cum_log_probs", "FP32"),
         Tensor("output_log_probs", "FP32", (-1,)),
+        Tensor("output_top_ids", "INT32", (-1, -1)),
+        Tensor("output_top_log_probs", "FP32", (-1, -1)),
         Tensor("prompt_log_probs", "FP32", (-1,)),
         Tensor("reasoning_output", "STRING"),
     ),

@@ -189,7 +189,8 @@ class Hosted:
 def _items(progress: Progress) -> list[Item]:
     items: list[Item] = []
     if progress.ids or progress.log_probs or progress.finish_reason:
-        items.append(Step(progress.ids, progress.log_probs, progress.finish_reason, progress.waited))
+        step = Step(progress.ids, progress.log_probs, progress.finish_reason, progress.waited, progress.tops)
+        items.append(step)
     if progress.failure:
         kind, text = progress.failure
         items.append(getattr(protocol, kind)(text))

@@ -48,6 +48,7 @@ def merge(steps: Sequence[Step]) -> Step:
         log_probs=tuple(value for step in steps for value in step.log_probs),
         finish_reason=steps[-1].finish_reason,
         waited=steps[0].waited,
+        tops=tuple(top for step in steps for top in step.tops),
     )
 
 

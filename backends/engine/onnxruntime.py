@@ -96,21 +96,16 @@ class _Answer(_Sequence):
 
     def __init__(self, rounds: _Rounds, ids: Sequence[int], sampling: Sampling) -> None:
         super().__init__(rounds, ids)
-        self._sampling = sampling
         self._sampler = Sampler(sampling, ids)
-        self._generated = 0
         self.token = -1
 
     def take(self, logits: Logits) -> Step | None:
         if self.unread:
             return None
-        token, log_probability_ = self._sampler.choose(logits[-1])
-        if token in self._sampling.end_ids:
-            return Step((), finish_reason="stop")
-        self._generated += 1
-        self.token = token
-        ends = "length" if self._generated >= self._sampling.max_tokens else None
-        return Step((token,), (log_probability_,) if self._sampling.log_probs else (), ends)
+        step = self._sampler.step(logits[-1])
+        if step.ids:
+            (self.token,) = step.ids
+        return step
 
 
 class _Score(_Sequence):

@@ -77,10 +77,8 @@ class _Sequence:
 
     def __init__(self, generator: Any, ids: Sequence[int], sampling: Sampling) -> None:
         self._generator = generator
-        self._sampling = sampling
         self._sampler = Sampler(sampling, ids)
         self._pending = list(ids)
-        self._generated = 0
 
     def close(self) -> None:
         self._generator = None
@@ -90,13 +88,9 @@ class _Sequence:
         if self._pending:
             return None
         logits = np.asarray(self._generator.get_logits(), dtype=np.float32).reshape(-1)
-        token, log_probability_ = self._sampler.choose(logits)
-        if token in self._sampling.end_ids:
-            return Step((), finish_reason="stop")
-        self._generated += 1
-        self._pending = [token]
-        ends = "length" if self._generated >= self._sampling.max_tokens else None
-        return Step((token,), (log_probability_,) if self._sampling.log_probs else (), ends)
+        step = self._sampler.step(logits)
+        self._pending = list(step.ids)
+        return step
 
 
 class _Scoring:

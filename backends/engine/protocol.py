@@ -49,22 +49,31 @@ class Sampling:
     bad_words: tuple[str, ...] = ()
     """What `bad_ids` spells, for engines that spell it themselves."""
     log_probs: bool = False
+    top_log_probs: int = 0
+    """Of how many of the likeliest tokens to tell at each place."""
     guide: Guide | None = None
     deadline: float | None = None
     """`time.monotonic()` seconds after which the request ends with DeadlineExceeded."""
+
+
+Top = tuple[tuple[int, float], ...]
+"""(id, log probability) of the likeliest tokens at one place, likeliest first."""
 
 
 @dataclass(frozen=True)
 class Step:
     """What one engine step adds to one sequence; `finish_reason` is stop, length or cancelled on the last.
 
-    `waited` is how many seconds the sequence stood in line, told by its first step if the engine knows.
+    `log_probs` and `tops` have an entry for each id where they were asked for, natural logarithms of what the
+    unchanged logits say. `waited` is how many seconds the sequence stood in line, told by its first step if
+    the engine knows.
     """
 
     ids: tuple[int, ...]
     log_probs: tuple[float, ...] = ()
     finish_reason: str | None = None
     waited: float | None = None
+    tops: tuple[Top, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ class Scheduled(ABC):
         {
             "beam_width",
             "length_penalty",
-            "top_logprobs",
             "guided_decoding_guide_type",
             "guided_decoding_guide",
         }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from backends.engine.protocol import Sampling
+from backends.engine.protocol import Sampling, Top
 
 
 class Progress(NamedTuple):
@@ -25,6 +25,7 @@ class Progress(NamedTuple):
     finish_reason: str | None = None
     failure: tuple[str, str] | None = None
     waited: float | None = None
+    tops: tuple[Top, ...] = ()
 
     @property
     def is_last(self) -> bool:
@@ -104,4 +105,5 @@ def _one(parts: Sequence[Progress]) -> Progress:
         last.finish_reason,
         last.failure,
         parts[0].waited,
+        tuple(top for part in parts for top in part.tops),
     )

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from backends.engine.hosted import Hosted
-from backends.engine.protocol import Guide, InvalidRequest, Sampling
+from backends.engine.protocol import Guide, InvalidRequest, Sampling, Top
 from backends.engine.stepper import Gauges, Progress
 
-UNSUPPORTED = frozenset({"beam_width", "length_penalty", "top_logprobs"})
+UNSUPPORTED = frozenset({"beam_width", "length_penalty"})
 
 _GUIDES = {"json_schema": "json", "regex": "regex", "ebnf_grammar": "grammar"}
 """Kind of a Guide -> the field of vllm's StructuredOutputsParams that takes its text."""
@@ -63,9 +63,9 @@ class Statistics:
 
 @dataclass
 class _Running:
-    """A sequence inside vLLM; `end_ids` end it and are not of its text."""
+    """A sequence inside vLLM."""
 
-    end_ids: frozenset[int]
+    asked: Sampling
     begun: bool = False
 
 
@@ -83,11 +83,12 @@ class Vllm:
 
     def add(self, key: int, ids: Sequence[int], sampling: Sampling) -> None:
         """Take a sequence; see Stepper.add."""
-        self._take(key, ids, parameters(sampling), sampling.end_ids)
+        self._take(key, ids, sampling, parameters(sampling))
 
     def score(self, key: int, ids: Sequence[int]) -> None:
         """Take a prompt; see Stepper.score."""
-        self._take(key, ids, {"max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}, frozenset())
+        given = {"max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}
+        self._take(key, ids, Sampling(max_tokens=1), given)
 
     def abort(self, keys: Sequence[int]) -> None:
         """End sequences."""
@@ -109,7 +110,7 @@ class Vllm:
         """End the engine core."""
         self._engine.engine_core.shutdown()
 
-    def _take(self, key: int, ids: Sequence[int], given: Mapping[str, Any], end_ids: frozenset[int]) -> None:
+    def _take(self, key: int, ids: Sequence[int], sampling: Sampling, given: Mapping[str, Any]) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -121,24 +122,24 @@ class Vllm:
             self._engine.add_request(str(key), {"prompt_token_ids": list(ids)}, asked)
         except (ValueError, TypeError) as error:
             raise InvalidRequest(f"engine vllm does not take this: {error}") from error
-        self._running[str(key)] = _Running(end_ids)
+        self._running[str(key)] = _Running(sampling)
 
     def _progress(self, output: Any) -> Progress:
         """Return what vLLM's RequestOutput says; a score has the prompt's log probabilities, and no ids."""
         (made,) = output.outputs
-        key, ids, found = int(output.request_id), tuple(made.token_ids), _log_probs(made)
-        running = self._running[output.request_id]
+        key, ids, running = int(output.request_id), tuple(made.token_ids), self._running[output.request_id]
+        found, tops = _log_probs(made, running.asked), _tops(made, running.asked)
         waited, running.begun = None if running.begun else _waited(output), True
         if output.prompt_logprobs is not None:
             ids, found = (), _of_prompt(output)
         if made.finish_reason is None:
-            return Progress(key, ids, found, waited=waited)
+            return Progress(key, ids, found, waited=waited, tops=tops)
         del self._running[output.request_id]
         if made.finish_reason not in _REASONS:
             return Progress(key, failure=("EngineError", f"engine vllm ended it: {made.finish_reason}"))
-        if made.finish_reason == "stop" and ids and ids[-1] in running.end_ids:
-            ids, found = ids[:-1], found[:-1]
-        return Progress(key, ids, found, _REASONS[made.finish_reason], waited=waited)
+        if made.finish_reason == "stop" and ids and ids[-1] in running.asked.end_ids:
+            ids, found, tops = ids[:-1], found[:-1], tops[:-1]
+        return Progress(key, ids, found, _REASONS[made.finish_reason], waited=waited, tops=tops)
 
 
 def parameters(sampling: Sampling) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def parameters(sampling: Sampling) -> dict[str, Any]:
         "stop_token_ids": sorted(sampling.end_ids),
         "ignore_eos": True,
         # that of the chosen token comes in any case
-        "logprobs": 0 if sampling.log_probs else None,
+        "logprobs": sampling.top_log_probs if sampling.log_probs or sampling.top_log_probs else None,
         "structured_outputs": _guided(sampling.guide),
         "detokenize": False,
     }
@@ -179,10 +180,22 @@ def _waited(output: Any) -> float | None:
     return None if output.metrics is None else output.metrics.scheduled_ts - output.metrics.queued_ts
 
 
-def _log_probs(made: Any) -> tuple[float, ...]:
-    if made.logprobs is None:
+def _log_probs(made: Any, asked: Sampling) -> tuple[float, ...]:
+    if not asked.log_probs:
         return ()
     return tuple(by_id[token].logprob for token, by_id in zip(made.token_ids, made.logprobs, strict=True))
+
+
+def _tops(made: Any, asked: Sampling) -> tuple[Top, ...]:
+    """Return the likeliest of every position, where vLLM puts the chosen token first, likely or not."""
+    if not asked.top_log_probs:
+        return ()
+    return tuple(
+        tuple(sorted(((token, one.logprob) for token, one in by_id.items()), key=lambda pair: -pair[1]))[
+            : asked.top_log_probs
+        ]
+        for by_id in made.logprobs
+    )
 
 
 def _of_prompt(output: Any) -> tuple[float, ...]:

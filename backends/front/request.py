@@ -21,6 +21,8 @@ LARGEST_INTEGER = 2**31 - 1
 PROMPTS = ("text_input", "messages", "input_ids")
 MOST_BIAS = 1e4
 """Far beyond any logit, and far from where float32 ends."""
+MOST_TOP_LOG_PROBS = 20
+"""OpenAI's limit, and vLLM's own (max_logprobs)."""
 _SLACK = 6
 """How much longer than a context of the longest tokens a text may be: normalising and JSON shorten it."""
 # Triton's own; everything else in a request's parameters is a misspelt input.
@@ -72,6 +74,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "presence_penalty": (-100.0, 100.0),
     "frequency_penalty": (-100.0, 100.0),
     "num_return_sequences": (1, 64),
+    "top_logprobs": (0, MOST_TOP_LOG_PROBS),
 }
 
 # Values that ask for nothing, so that clients which always send them still work.
@@ -262,6 +265,7 @@ def _sampling(
         bad_ids=tuple(tuple(ids) for word in bad_words for ids in _spellings(word, encoder)),
         bad_words=bad_words,
         log_probs=values.flag("return_log_probs", False),
+        top_log_probs=int(values.number("top_logprobs") or 0),
         guide=_guide(values),
         deadline=time.monotonic() + seconds,
     )

@@ -10,6 +10,7 @@ ORDER = 60
 SCOPE = "generation"
 
 TOKENS = 12
+TOPS = 5
 
 
 def input_tokens_are_counted(subject: Subject) -> str:
@@ -64,6 +65,31 @@ def greedy_tokens_are_likeliest(subject: Subject) -> str:
     expect(second.ids() != greedy.ids(), "the forbidden token came all the same")
     expect(other < first, f"log probability {first:.2f} for the greedy token, {other:.2f} for another")
     return f"greedy {first:.2f}, the next best {other:.2f}"
+
+
+def top_log_probs_lead_with_the_greedy_token(subject: Subject) -> str:
+    """top_logprobs gives for each token so many ids, likeliest first, the greedy one before all others."""
+    prompt = subject.prompt()
+    inputs = subject.inputs(prompt, max_tokens=TOKENS, return_log_probs=True, top_logprobs=TOPS, stream=True)
+    answer = subject.client.stream(subject.name, inputs)
+    if answer.error is not None and "does not support" in answer.error:
+        raise Skipped(answer.error)
+    tokens = len(subject.good(answer).ids())
+    ids, values = answer.values("output_top_ids"), answer.values("output_top_log_probs")
+    expect(
+        len(ids) == len(values) == TOPS * tokens,
+        f"{len(ids)} ids and {len(values)} log probabilities for {tokens} tokens, {TOPS} of each expected",
+    )
+    chosen = [float(value) for value in answer.values("output_log_probs")]
+    for place in range(tokens):
+        top = [float(value) for value in values[place * TOPS : (place + 1) * TOPS]]
+        expect(top == sorted(top, reverse=True), f"token {place}: {top} is not likeliest first")
+        # rounding may make equals of the best two
+        close = math.isclose(top[0], chosen[place], abs_tol=1e-3)
+        expect(close, f"token {place}: {chosen[place]:.4f} was chosen, {top[0]:.4f} is the likeliest")
+    first = [int(one) for one in ids[::TOPS]]
+    same = sum(one == token for one, token in zip(first, answer.ids(), strict=True))
+    return f"{tokens} tokens, {same} of them the likeliest"
 
 
 def prompt_log_probs(subject: Subject) -> str:

@@ -79,7 +79,8 @@ class Counting:
             del self._running[key]
         else:
             self._running[key] = (ids, sampling, made + 1)
-        return Progress(key, (token,), (-float(token),), "length" if last else None)
+        top = ((token, -1.0),)
+        return Progress(key, (token,), (-float(token),), "length" if last else None, tops=(top,))
 
 
 def _happen(what: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.engine.protocol import Health, Sampling, Step
+from backends.engine.protocol import Health, Sampling, Step, Top
 from backends.front.generation import Chunk, generate, join
 from backends.front.outputs import arrays
 from backends.front.reasoning import Splitter
@@ -65,13 +66,19 @@ def vocabulary(tokenizer_folder: Path) -> Vocabulary:
     return Vocabulary.load(tokenizer_folder / "tokenizer.json")
 
 
+def top_of(token: int) -> Top:
+    """Return what is likeliest where this token was chosen."""
+    return (token, -token / 4), (token + 1, -token / 2)
+
+
 def steps_of(ids: Sequence[int], sizes: Sequence[int] = (), reason: str = "length") -> list[Step]:
     """Cut ids into steps of the given sizes, then of one; each id's log probability is -id / 4."""
     steps, rest, sizes = [], list(ids), list(sizes)
     while rest:
         size = sizes.pop(0) if sizes else 1
         part, rest = rest[:size], rest[size:]
-        steps.append(Step(tuple(part), tuple(-token / 4 for token in part), None if rest else reason))
+        values = tuple(-token / 4 for token in part)
+        steps.append(Step(tuple(part), values, None if rest else reason, tops=tuple(map(top_of, part))))
     return steps
 
 
@@ -130,6 +137,8 @@ def test_a_stop_across_tokens_ends_the_engine_however_steps_pile_up(
     assert join(chunks).ids == tuple(ids[:end])
     assert chunks[-1].output_tokens == end
     assert len(join(chunks).log_probs) == end
+    assert join(chunks).tops == tuple(map(top_of, ids[:end]))
+    assert all(len(chunk.tops) == len(chunk.ids) for chunk in chunks)
     assert engine.closed
     assert engine.yielded == len(chunks)
 
@@ -222,7 +231,8 @@ def test_unfinished_reasoning_is_reasoning(vocabulary: Vocabulary, encoder: Enco
 
 
 def test_outputs_have_the_types_of_the_contract() -> None:
-    chunk = Chunk("é", "", (7, 8), (), (-0.5, -1.0), -1.5, 2, 1, "stop")
+    tops = ((7, -0.5), (3, -1.0), (9, -2.5)), ((2, -0.25), (8, -1.0), (7, -4.0))
+    chunk = Chunk("é", "", (7, 8), (), (-0.5, -1.0), -1.5, 2, 1, "stop", tops)
     names = [tensor.name for tensor in FRONT.outputs]
     made = arrays(chunk, 3, [], names)
     assert list(made) == names
@@ -232,10 +242,16 @@ def test_outputs_have_the_types_of_the_contract() -> None:
         "output_ids",
         "context_ids",
         "output_log_probs",
+        "output_top_ids",
+        "output_top_log_probs",
         "prompt_log_probs",
     }
+    assert made["output_top_ids"].tolist() == [[[7, 3, 9], [2, 8, 7]]]
+    assert made["output_top_log_probs"].tolist() == [[[-0.5, -1.0, -2.5], [-0.25, -1.0, -4.0]]]
+    assert (made["output_top_ids"].dtype, made["output_top_log_probs"].dtype) == (np.int32, np.float32)
     assert shapes["output_ids"] == (1, 2)
     assert shapes["context_ids"] == shapes["prompt_log_probs"] == (1, 0)
     assert made["text_output"][0, 0] == "é".encode()
     assert made["output_ids"].dtype == made["num_input_tokens"].dtype == np.int32
     assert made["cum_log_probs"].dtype == made["output_log_probs"].dtype == np.float32
+    assert arrays(replace(chunk, tops=()), 3, [], ["output_top_ids"])["output_top_ids"].shape == (1, 0, 0)

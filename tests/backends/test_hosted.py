@@ -63,6 +63,7 @@ def test_every_token_arrives_once_and_in_order(start: Start) -> None:
     for number, steps in enumerate(asyncio.run(main())):
         assert tokens(steps) == list(range(100 * number + 1, 100 * number + 201))
         assert [value for step in steps for value in step.log_probs] == [-float(one) for one in tokens(steps)]
+        assert [top for step in steps for top in step.tops] == [((one, -1.0),) for one in tokens(steps)]
         assert [step.finish_reason for step in steps if step.finish_reason] == ["length"]
     health = engine.health()
     assert (health.active, health.waiting, health.generated_tokens) == (0, 0, 40 * 200)

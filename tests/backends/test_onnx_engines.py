@@ -71,7 +71,8 @@ async def collect(engine: Engine, ids: list[int], **options: Any) -> Step:
     steps = [step async for step in engine.generate("test", ids, sampling)]
     tokens = tuple(token for step in steps for token in step.ids)
     values = tuple(value for step in steps for value in step.log_probs)
-    return Step(tokens, values, steps[-1].finish_reason)
+    tops = tuple(top for step in steps for top in step.tops)
+    return Step(tokens, values, steps[-1].finish_reason, tops=tops)
 
 
 @pytest.mark.parametrize("length", [1, 5, 256, 257, 600])
@@ -114,6 +115,17 @@ def test_log_probs_of_the_answer_equal_its_score(engine: Engine) -> None:
     answer = asyncio.run(collect(engine, PROMPT[:20], log_probs=True))
     scores = asyncio.run(engine.score([*PROMPT[:20], *answer.ids]))
     assert np.allclose(answer.log_probs, scores[19:], atol=1e-3)
+
+
+def test_the_likeliest_are_those_of_the_raw_logits(engine: Engine, library_model: Any) -> None:
+    _, rows = raw(library_model, PROMPT[:20], 1)
+    expected = log_softmax(rows[-1])
+    best = np.argsort(-expected)[:5]
+    answer = asyncio.run(collect(engine, PROMPT[:20], top_log_probs=5, max_tokens=3))
+    assert [len(top) for top in answer.tops] == [5, 5, 5]
+    assert [token for token, _ in answer.tops[0]] == best.tolist()
+    assert np.allclose([value for _, value in answer.tops[0]], expected[best], atol=1e-3)
+    assert [top[0][0] for top in answer.tops] == list(answer.ids)
 
 
 def test_interleaved_sequences_equal_those_alone(engine: Engine) -> None:

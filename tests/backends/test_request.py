@@ -105,6 +105,15 @@ def test_wrong_counts_are_refused_by_name(ask: Any, name: str, values: list[str]
         ask(**{name: values if kind is None else [int(value) for value in values]})
 
 
+def test_of_how_many_likeliest_to_tell(ask: Any) -> None:
+    every = replace(LIMITS, unsupported=frozenset())
+    assert ask(limits=every).sampling.top_log_probs == 0
+    assert ask(limits=every, top_logprobs=20).sampling.top_log_probs == 20
+    for value in (-1, 21):
+        with pytest.raises(InvalidRequest, match=f"top_logprobs is {value}, it must be 0 to 20"):
+            ask(limits=every, top_logprobs=value)
+
+
 def test_refusals_name_value_and_range(ask: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"top_p is 1\.5, it must be 0 to 1"):
         ask(top_p=1.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backends.engine.protocol import Sampling
-from backends.engine.sampling import Sampler, log_probability
+from backends.engine.sampling import Sampler, likeliest, log_probability
 
 # probabilities 0.5, 0.25, 0.125, 0.0625, 0.0625 at temperature 1
 HALVES = np.log(np.array([0.5, 0.25, 0.125, 0.0625, 0.0625], dtype=np.float32))
@@ -152,6 +152,33 @@ def test_log_probability_of_large_logits_is_finite() -> None:
     logits = np.array([3e4, 3e4 + 1, -3e4], dtype=np.float32)
     assert log_probability(logits, 1) == pytest.approx(-math.log1p(math.exp(-1)), abs=1e-6)
     assert log_probability(logits, 2) == pytest.approx(-6e4 - 1 - math.log1p(math.exp(-1)), rel=1e-6)
+
+
+def test_the_likeliest_come_in_order_and_equals_by_their_ids() -> None:
+    logits = np.log(np.array([1, 4, 2, 4, 1, 4], dtype=np.float32))
+    quarter, eighth = math.log(0.25), math.log(0.125)
+    found = likeliest(logits, 4)
+    assert [token for token, _ in found] == [1, 3, 5, 2]
+    assert [value for _, value in found] == pytest.approx([quarter, quarter, quarter, eighth], abs=1e-6)
+    assert [token for token, _ in likeliest(logits, 2)] == [1, 3]
+    assert len(likeliest(logits, 20)) == 6
+
+
+def test_a_step_tells_what_was_asked_of_the_unchanged_logits() -> None:
+    one = sampler(log_probs=True, top_log_probs=2, logit_bias={0: -100.0}, max_tokens=2)
+    step = one.step(HALVES)
+    assert (step.ids, step.finish_reason) == ((1,), None)
+    (top,) = step.tops
+    assert [token for token, _ in top] == [0, 1]
+    assert top[1][1] == pytest.approx(step.log_probs[0]) == pytest.approx(log_probability(HALVES, 1))
+    assert one.step(HALVES).finish_reason == "length"
+    plain = sampler(max_tokens=9).step(HALVES)
+    assert (plain.log_probs, plain.tops) == ((), ())
+
+
+def test_an_end_id_is_a_step_without_ids() -> None:
+    step = sampler(end_ids=frozenset({0}), top_log_probs=2, log_probs=True).step(HALVES)
+    assert (step.ids, step.log_probs, step.tops, step.finish_reason) == ((), (), (), "stop")
 
 
 def test_very_low_temperature_is_greedy() -> None:

@@ -61,12 +61,12 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 def output(
     key: int, ids: Sequence[int], reason: str | None = None, log_probs: Sequence[float] | None = None
 ) -> SimpleNamespace:
-    """Return a RequestOutput with new ids; each position's log probabilities hold a second id's too."""
+    """Return a RequestOutput with new ids; each position has the chosen id first, then the likeliest."""
     by_id = None
     if log_probs is not None:
         pairs = zip(ids, log_probs, strict=True)
         by_id = [
-            {token: SimpleNamespace(logprob=value), -1: SimpleNamespace(logprob=-99.0)}
+            {one: SimpleNamespace(logprob=seen) for one, seen in ((token, value), (70, -0.4), (71, -0.5))}
             for token, value in pairs
         ]
     made = SimpleNamespace(token_ids=list(ids), logprobs=by_id, finish_reason=reason)
@@ -89,6 +89,21 @@ def test_steps_become_progress_and_the_end_id_is_not_of_the_text(engine: StandIn
     assert stepper.step() == [Progress(3, (11,), (-0.25,), "stop"), Progress(4, (50,), (), "length")]
     assert not stepper.busy
     assert engine.asked["3"][0] == [1, 2]
+
+
+def test_the_likeliest_are_told_whether_chosen_or_not(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    stepper.add(1, [1], Sampling(max_tokens=9, end_ids=frozenset({50}), top_log_probs=2))
+    engine.next = [
+        [output(1, [70], None, [-0.4])],
+        [output(1, [10], None, [-6.0])],
+        [output(1, [71, 50], "stop", [-0.5, 0.0])],
+    ]
+    likely = ((70, -0.4), (71, -0.5))
+    assert stepper.step() == [Progress(1, (70,), tops=(likely,))]
+    assert stepper.step() == [Progress(1, (10,), tops=(likely,))]
+    assert stepper.step() == [Progress(1, (71,), (), "stop", tops=(likely,))]
+    assert engine.asked["1"][1].logprobs == 2
 
 
 def test_a_score_tells_of_the_prompt_only(engine: StandIn) -> None:

@@ -16,7 +16,7 @@ from backends.engine.protocol import InvalidRequest, Sampling
 from backends.engine.sampling import Sampler, log_probability
 from backends.engine.stepper import Gauges, Progress
 
-UNSUPPORTED = frozenset({"beam_width", "length_penalty", "top_logprobs"})
+UNSUPPORTED = frozenset({"beam_width", "length_penalty"})
 
 
 def create(settings: Mapping[str, Any], folder: Path) -> Hosted:
@@ -32,9 +32,7 @@ def stepper(settings: Mapping[str, Any], folder: Path) -> Steps:
 @dataclass
 class _Sequence:
     ids: list[int]
-    sampling: Sampling
     sampler: Sampler
-    generated: int = 0
 
 
 class Steps:
@@ -52,7 +50,7 @@ class Steps:
     def add(self, key: int, ids: Sequence[int], sampling: Sampling) -> None:
         if len(ids) == DEADLY:
             os._exit(7)
-        self._running[key] = _Sequence(list(ids), sampling, Sampler(sampling, ids))
+        self._running[key] = _Sequence(list(ids), Sampler(sampling, ids))
 
     def score(self, key: int, ids: Sequence[int]) -> None:
         found = [
@@ -78,17 +76,11 @@ class Steps:
     def _one(self, key: int) -> Progress:
         one = self._running[key]
         try:
-            token, value = one.sampler.choose(self._script.logits(one.ids))
+            step = one.sampler.step(self._script.logits(one.ids))
         except InvalidRequest as error:
             del self._running[key]
             return Progress(key, failure=("InvalidRequest", str(error)))
-        values = (value,) if one.sampling.log_probs else ()
-        if token in one.sampling.end_ids:
+        one.ids += step.ids
+        if step.finish_reason:
             del self._running[key]
-            return Progress(key, finish_reason="stop")
-        one.ids.append(token)
-        one.generated += 1
-        if one.generated < one.sampling.max_tokens:
-            return Progress(key, (token,), values)
-        del self._running[key]
-        return Progress(key, (token,), values, "length")
+        return Progress(key, step.ids, step.log_probs, step.finish_reason, tops=step.tops)

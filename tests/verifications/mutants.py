@@ -335,9 +335,10 @@ MUTANTS = (
     ),
     _mutant(
         "log probabilities lose their sign",
-        "log_probs_are_probabilities prompt_log_probs",
+        "log_probs_are_probabilities prompt_log_probs top_log_probs_lead_with_the_greedy_token",
         _outputs("_floats(chunk.log_probs)", "np.abs(_floats(chunk.log_probs))"),
         _outputs("_floats(scores)", "np.abs(_floats(scores))"),
+        _sampling("best = places[np.argsort(-logits", "best = places[np.argsort(logits"),
     ),
     _mutant(
         "nothing is echoed",

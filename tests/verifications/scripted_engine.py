@@ -51,7 +51,7 @@ class Scripted:
     """See Engine."""
 
     name = "scripted"
-    unsupported = frozenset({"beam_width", "length_penalty", "top_logprobs"})
+    unsupported = frozenset({"beam_width", "length_penalty"})
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         arguments = settings["engine_arguments"]
@@ -86,22 +86,16 @@ class _Sequence:
         self._script = script
         self._seconds = seconds
         self._ids = list(ids)
-        self._sampling = sampling
         self._sampler = Sampler(sampling, ids)
-        self._generated = 0
 
     def close(self) -> None:
         """Hold nothing that would have to be given back."""
 
     def turn(self) -> Step | None:
         time.sleep(self._seconds)
-        token, value = self._sampler.choose(self._script.logits(self._ids))
-        if token in self._sampling.end_ids:
-            return Step((), finish_reason="stop")
-        self._ids.append(token)
-        self._generated += 1
-        ends = "length" if self._generated >= self._sampling.max_tokens else None
-        return Step((token,), (value,) if self._sampling.log_probs else (), ends)
+        step = self._sampler.step(self._script.logits(self._ids))
+        self._ids += step.ids
+        return step
 
 
 def golden_answer(script: Script, ids: Sequence[int], most: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from backends.engine.protocol import InvalidRequest, Sampling
+from backends.engine.protocol import InvalidRequest, Sampling, Step, Top
 
 Logits = npt.NDArray[np.float32]
 
@@ -43,6 +43,19 @@ class Sampler:
         self._ids.append(chosen)
         self._counts[chosen] += 1
         return chosen, log_probability(logits, chosen) if self._sampling.log_probs else 0.0
+
+    def step(self, logits: Logits) -> Step:
+        """Return the next token as an engine's step, its end included; see `choose`."""
+        token, value = self.choose(logits)
+        asked = self._sampling
+        if token in asked.end_ids:
+            return Step((), finish_reason="stop")
+        return Step(
+            (token,),
+            (value,) if asked.log_probs else (),
+            "length" if len(self._ids) >= asked.max_tokens else None,
+            tops=(likeliest(logits, asked.top_log_probs),) if asked.top_log_probs else (),
+        )
 
     def _pick_but(self, banned: list[int], logits: Logits) -> tuple[int, float]:
         # a copy of the vocabulary for the sake of a few ids would cost more than the choice itself
@@ -136,6 +149,21 @@ def nucleus(probabilities: npt.NDArray[np.float64], share: float) -> npt.NDArray
 
 def log_probability(logits: Logits, token: int) -> float:
     """Return log softmax(logits)[token], computed in float64."""
+    return float(logits[token]) - _log_sum(logits)
+
+
+def likeliest(logits: Logits, count: int) -> Top:
+    """Return the `count` tokens with the highest logits, all where there are fewer; equals by their ids."""
+    count = min(count, len(logits))
+    # all that reach the last one's logit: which of several equals a partition takes is chance
+    lowest = np.partition(logits, -count)[-count]
+    places = np.flatnonzero(logits >= lowest)
+    best = places[np.argsort(-logits[places], kind="stable")][:count]
+    total = _log_sum(logits)
+    return tuple((int(place), float(logits[place]) - total) for place in best)
+
+
+def _log_sum(logits: Logits) -> float:
     wide = logits.astype(np.float64)
     top = wide.max()
-    return float(wide[token] - top - np.log(np.exp(wide - top).sum()))
+    return float(top + np.log(np.exp(wide - top).sum()))

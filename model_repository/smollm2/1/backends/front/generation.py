@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from backends.engine.protocol import Engine, Step
+from backends.engine.protocol import Engine, Step, Top
 from backends.front.reasoning import Splitter
 from backends.front.request import Request
 from backends.front.timings import Stopwatch
@@ -19,8 +19,8 @@ from backends.text.stopping import Stopper
 class Chunk:
     """What one response says; `finish_reason` is "" until the last of its sequence.
 
-    `output_tokens` and `cumulative` count from the sequence's start; `context_ids` are the ids right
-    before `ids`.
+    `log_probs` and `tops` have an entry for each id, or none where they were not asked for. `output_tokens`
+    and `cumulative` count from the sequence's start; `context_ids` are the ids right before `ids`.
     """
 
     text: str
@@ -32,6 +32,7 @@ class Chunk:
     output_tokens: int
     sequence: int
     finish_reason: str
+    tops: tuple[Top, ...] = ()
 
 
 async def generate(
@@ -96,6 +97,7 @@ class _Writer:
             output_tokens=self._tokens,
             sequence=self._sequence,
             finish_reason=reason,
+            tops=step.tops,
         )
 
     def _read(self, step: Step) -> tuple[Step, str, bool]:
@@ -108,7 +110,7 @@ class _Writer:
             text, stopped = self._stopper.push(self._decoder.push((token,)))
             shown += text
             if stopped:
-                return Step(step.ids[:end], step.log_probs[:end]), shown, True
+                return Step(step.ids[:end], step.log_probs[:end], tops=step.tops[:end]), shown, True
         return step, shown, False
 
 
@@ -125,4 +127,5 @@ def join(chunks: list[Chunk]) -> Chunk:
         output_tokens=last.output_tokens,
         sequence=last.sequence,
         finish_reason=last.finish_reason,
+        tops=tuple(top for chunk in chunks for top in chunk.tops),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backends.engine.protocol import Top
 from backends.front.generation import Chunk
 
 Array = npt.NDArray[Any]
@@ -29,6 +30,13 @@ def _floats(values: Sequence[float]) -> Array:
     return np.array(values, dtype=np.float32)[np.newaxis]
 
 
+def _table(tops: Sequence[Top], part: int, kind: type[np.generic]) -> Array:
+    """Return the ids (part 0) or the log probabilities (part 1), [1, tokens, likeliest]."""
+    if not tops:
+        return np.empty((1, 0, 0), dtype=kind)
+    return np.array([[pair[part] for pair in top] for top in tops], dtype=kind)[np.newaxis]
+
+
 _OUTPUTS: dict[str, Callable[[Chunk, int, Sequence[float]], Array]] = {
     "text_output": lambda chunk, tokens, scores: _text(chunk.text),
     "reasoning_output": lambda chunk, tokens, scores: _text(chunk.reasoning),
@@ -40,6 +48,8 @@ _OUTPUTS: dict[str, Callable[[Chunk, int, Sequence[float]], Array]] = {
     "num_output_tokens": lambda chunk, tokens, scores: _integer(chunk.output_tokens),
     "cum_log_probs": lambda chunk, tokens, scores: _floats([chunk.cumulative]),
     "output_log_probs": lambda chunk, tokens, scores: _floats(chunk.log_probs),
+    "output_top_ids": lambda chunk, tokens, scores: _table(chunk.tops, 0, np.int32),
+    "output_top_log_probs": lambda chunk, tokens, scores: _table(chunk.tops, 1, np.float32),
     "prompt_log_probs": lambda chunk, tokens, scores: _floats(scores),
 }
 
