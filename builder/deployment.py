@@ -10,7 +10,7 @@ from typing import Any
 
 from builder import layout
 from builder.check import check_layout
-from builder.deploying import choices, packages
+from builder.deploying import choices, images, packages
 from builder.errors import RepositoryError
 from builder.exporting import fused_attention
 from builder.planning.versions import Container
@@ -56,6 +56,7 @@ class Deployment:
 
     repository: Path
     container: Container
+    image: str
     models: tuple[str, ...]
     fronts: tuple[Probe, ...]
     engines: tuple[str, ...]
@@ -109,7 +110,10 @@ def deployment(repository: Path, options: Options) -> Deployment:
     choices.require_different(published)
     models = _read(repository)
     facts = [_facts(model) for model in models.models.values()]
-    container = choices.container(choices.release(options.triton, facts))
+    imported = packages.imports(models)
+    image = images.image(models, imported)
+    container = choices.container(choices.release(options.triton, facts, image.releases[-1]))
+    images.require_release(image, container.tag)
     needed = max((_gpus(model) for model in models.models.values()), default=0)
     processes = sum(model.processes for model in models.models.values())
     on_cpu = [fact["memory"] for fact in facts if fact.get("device") == "cpu" and "memory" in fact]
@@ -118,10 +122,11 @@ def deployment(repository: Path, options: Options) -> Deployment:
     return Deployment(
         repository=repository,
         container=container,
+        image=image.name(container.tag),
         models=tuple(models.models),
         fronts=probes(models),
         engines=tuple(sorted({fact["engine"] for fact in facts if "engine" in fact})),
-        packages=packages.pinned(models, gpu=needed > 0, extra=options.packages),
+        packages=packages.pinned(imported, gpu=needed > 0, extra=options.packages, brought=image.brings),
         python_processes=processes,
         gpus=choices.gpus(options.gpus, needed),
         address=address,

@@ -19,7 +19,7 @@ SMALLEST_MEMORY = 6 << 20
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-def release(asked: str | None, facts: Sequence[Mapping[str, Any]]) -> str:
+def release(asked: str | None, facts: Sequence[Mapping[str, Any]], newest: str) -> str:
     """Return the release to serve with: what was asked for, or what engines demand, or the newest.
 
     `facts` are the plans of the fronts. Raises UsageError where an engine was built for another release.
@@ -27,7 +27,7 @@ def release(asked: str | None, facts: Sequence[Mapping[str, Any]]) -> str:
     built = {
         str(fact["name"]): str(fact["compilation"]["triton"]) for fact in facts if fact.get("compilation")
     }
-    tag = next(iter(built.values()), versions.NEWEST_TAG) if asked is None else asked
+    tag = next(iter(built.values()), newest) if asked is None else asked
     other = [f"{name} for {its}" for name, its in built.items() if its != tag]
     if other:
         raise UsageError(

@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder import house
+from builder.deploying import images
 from builder.errors import RepositoryError, UsageError
 from builder.layout import Layout
 
@@ -23,13 +24,20 @@ _PIN = re.compile(r"[A-Za-z0-9][\w.\[\]-]*==[\w.!+-]+")
 _NAMED = re.compile(rf"(?P<module>[A-Za-z_]\w*)=(?P<pin>{_PIN.pattern})")
 
 
-def pinned(repository: Layout, *, gpu: bool, extra: Sequence[str] = ()) -> tuple[str, ...]:
+def pinned(
+    imported: Mapping[str, str],
+    *,
+    gpu: bool,
+    extra: Sequence[str] = (),
+    brought: Collection[str] = frozenset(),
+) -> tuple[str, ...]:
     """Return the pins `name==version` that the served Python models need, sorted.
 
     Args:
-        repository: its models' code is read, never run.
+        imported: module -> a file that imports it, see `imports`.
         gpu: whether the models run on a GPU.
         extra: `MODULE=NAME==VERSION` for modules that docker/requirements does not know.
+        brought: modules that the image has already.
 
     Raises:
         RepositoryError: a model imports a module that nothing brings, or its code cannot be read.
@@ -38,7 +46,9 @@ def pinned(repository: Layout, *, gpu: bool, extra: Sequence[str] = ()) -> tuple
     own = _read_extra(extra)
     pins: dict[str, str] = {}
     unknown = {}
-    for module, file in sorted(imports(repository).items()):
+    for module, file in sorted(imported.items()):
+        if module in brought and module not in own:
+            continue
         lines = [own[module]] if module in own else _read(module, gpu)
         if not lines:
             unknown[module] = file
@@ -47,7 +57,7 @@ def pinned(repository: Layout, *, gpu: bool, extra: Sequence[str] = ()) -> tuple
         if normalised(module) not in pins:
             raise RepositoryError(
                 f"{file} imports {module}, and no package is known that brings it",
-                expected=f"one of {', '.join(known())}",
+                expected=f"one of {', '.join(sorted({*known(), *images.known()}))}",
                 remedy=f"name it: --package {module}=NAME==VERSION",
             )
     return tuple(sorted(pins.values()))

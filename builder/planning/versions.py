@@ -43,10 +43,15 @@ def containers() -> dict[str, Container]:
     return {tag: Container(tag, **row) for tag, row in sorted(tomllib.loads(text).items())}
 
 
-def holding(library: str, least: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the tags of containers that hold a library in this version or a later one, oldest first."""
-    found = {tag: re.findall(r"\d+", getattr(box, library)) for tag, box in containers().items()}
-    return tuple(tag for tag, parts in found.items() if tuple(map(int, parts[: len(least)])) >= least)
+def holding(library: str, least: tuple[int, ...], below: tuple[int, ...] = ()) -> tuple[str, ...]:
+    """Return the tags of containers that hold a library of `least` and `below` a version, oldest first."""
+    read = {tag: re.findall(r"\d+", getattr(box, library)) for tag, box in containers().items()}
+    found = {tag: tuple(map(int, parts)) for tag, parts in read.items() if parts}
+    return tuple(
+        tag
+        for tag, version in found.items()
+        if version[: len(least)] >= least and (not below or version[: len(below)] < below)
+    )
 
 
 def before(triton: str) -> Container:

@@ -19,7 +19,7 @@ def to_json(deployment: Deployment, output: Path, written: Sequence[Path]) -> di
         "repository": str(deployment.repository),
         "output": str(output),
         "written": [str(path) for path in written],
-        "image": deployment.container.image,
+        "image": deployment.image,
         "models": list(deployment.models),
         "fronts": [probe.model for probe in deployment.fronts],
         "engines": list(deployment.engines),
@@ -39,7 +39,7 @@ def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
     ports = ", ".join(f"{name} {port}" for name, port in zip(PORTS, deployment.published, strict=True))
     limit = tables.size(deployment.memory) if deployment.memory else "no limit"
     rows = [
-        ("image", deployment.container.image),
+        ("image", deployment.image),
         ("models", ", ".join(deployment.models)),
         ("probed", ", ".join(probe.model for probe in deployment.fronts)),
         ("packages", " ".join(deployment.packages) or "none"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from builder import house
 from builder.architecture import Dimensions
-from builder.planning import versions
+from builder.deploying import images
 from builder.planning.memory import USABLE
 from builder.target import Job, Placed
 
@@ -31,7 +31,7 @@ REQUIREMENTS = {
     "transformers": "builder[convert]",
     "torch": "builder[convert]",
 }
-CONTAINERS = versions.holding("tensorrtllm", (1, 0))
+CONTAINERS = images.releases("tensorrt_llm")
 
 MOST_TOKENS_A_STEP = 8192
 """Of prompts and answers together: longer prompts are read in several steps."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder import house, layout
-from builder.deploying import packages
+from builder.deploying import images, packages
 from builder.deployment import Options, deployment, tritonserver
 from builder.errors import RepositoryError, UsageError
 from builder.probes import probes
@@ -43,7 +43,7 @@ def test_every_engine_of_the_project_has_its_requirements() -> None:
     for file in sorted((house.folder("backends") / "engine").glob("*.py")):
         needed |= set(packages.imported(file)) - {"backends", "numpy"} - sys.stdlib_module_names
     assert "onnxruntime_genai" in needed
-    assert needed <= set(packages.known())
+    assert needed <= {*packages.known(), *images.known()}
 
 
 def test_gpu_pins_are_those_of_the_cpu() -> None:
@@ -60,6 +60,44 @@ def test_an_engine_is_one_file_of_requirements(module: str, handmade: Callable[.
     lines = (house.folder("docker") / "requirements" / f"{module}.txt").read_text().splitlines()
     assert set(found) == {line for line in lines if not line.startswith("#")}
     assert any(pin.startswith(f"{module.replace('_', '-')}==") for pin in found)
+
+
+@pytest.mark.parametrize(
+    ("module", "image"), [("vllm", "26.06-vllm-python-py3"), ("tensorrt_llm", "26.07-trtllm-python-py3")]
+)
+def test_an_engine_with_an_image_of_its_own_is_not_installed(
+    module: str, image: str, handmade: Callable[..., Path]
+) -> None:
+    repository = handmade(code=f"import {module}, jinja2, tokenizers, onnxruntime")
+    found = deployment(repository, Options())
+    assert found.image == f"nvcr.io/nvidia/tritonserver:{image}"
+    assert found.container.tag == image[:5]
+    # what the image has is left as it is, what it lacks is brought
+    names = {pin.partition("==")[0] for pin in found.packages}
+    assert "onnxruntime" in names and not names & {module, "jinja2", "tokenizers"}
+    own = deployment(repository, Options(packages=("tokenizers=tokenizers==0.22.0",))).packages
+    assert "tokenizers==0.22.0" in own
+
+
+def test_a_release_without_such_an_image_is_refused(handmade: Callable[..., Path]) -> None:
+    repository = handmade(code="import vllm")
+    with pytest.raises(UsageError, match=r"there is no nvcr\.io/nvidia/tritonserver:26\.08-vllm") as refused:
+        deployment(repository, Options(triton="26.08"))
+    assert refused.value.expected == "one of 26.06"
+    with pytest.raises(UsageError, match="import tensorrt_llm and vllm, which no image"):
+        deployment(handmade("other", code="import tensorrt_llm"), Options())
+
+
+def test_an_image_of_python_models_runs_no_other(handmade: Callable[..., Path]) -> None:
+    repository = handmade(code="import vllm")
+    graph = repository / "graph"
+    (graph / "1").mkdir(parents=True)
+    (graph / "1" / "model.onnx").write_bytes(b"")
+    (graph / "config.pbtxt").write_text('backend: "onnxruntime"\n')
+    with pytest.raises(
+        UsageError, match="need Triton's backend onnxruntime, which the image with vllm has not"
+    ):
+        deployment(repository, Options())
 
 
 def test_models_on_a_gpu_get_the_gpu_build(handmade: Callable[..., Path]) -> None:
@@ -116,7 +154,7 @@ def test_modules_beside_the_model_are_its_own(handmade: Callable[..., Path]) -> 
     repository = handmade(code="import helpers\nfrom parts import one\nfrom . import two\n")
     (repository / "scorer" / "1" / "helpers.py").write_text("import jinja2")
     (repository / "scorer" / "1" / "parts").mkdir()
-    assert packages.pinned(layout.read(repository), gpu=False)[0].startswith("jinja2==")
+    assert packages.pinned(packages.imports(layout.read(repository)), gpu=False)[0].startswith("jinja2==")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +192,7 @@ def test_instances_are_counted(handmade: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize(
     ("tag", "nearest"),
-    [("26.05", "26.03"), ("26.06", "26.07"), ("26.9", "26.08"), ("24.10", "24.12"), ("26.08-py3", "26.08")],
+    [("26.05", "26.06"), ("26.04", "26.03"), ("26.9", "26.08"), ("24.10", "24.12"), ("26.08-py3", "26.08")],
 )
 def test_unknown_tag_names_the_nearest(tag: str, nearest: str, default: Path) -> None:
     with pytest.raises(UsageError) as refused:

@@ -72,12 +72,13 @@ def test_a_container_without_the_llm_api_is_refused(tag: str) -> None:
     with pytest.raises(UsageError) as refused:
         planned("llama-8b", f"{GPU} --triton {tag}")
     assert f"--triton {tag}" in refused.value.found
-    assert str(refused.value.expected) == "one of 25.10, 25.12, 26.03, 26.07"
+    assert str(refused.value.expected) == "one of 25.10, 25.12, 26.03, 26.06, 26.07"
 
 
 def test_containers_are_compared_as_versions() -> None:
-    assert versions.holding("vllm", (0, 17)) == ("26.03", "26.07", "26.08")
-    assert versions.holding("tensorrtllm", (1, 2, 1)) == ("26.07",)
+    assert versions.holding("vllm", (0, 17)) == ("26.03", "26.06", "26.07", "26.08")
+    assert versions.holding("vllm", (0, 17), below=(0, 24)) == ("26.03", "26.06")
+    assert versions.holding("tensorrtllm", (1, 2, 1)) == ("26.06", "26.07")
     assert versions.holding("tensorrtllm", (2,)) == ()
 
 

@@ -1,0 +1,91 @@
+"""The images of NVIDIA's that bring an engine whole, where pip should not: with its own PyTorch and CUDA.
+
+`docker/images/MODULE.toml` says which has an importable module. A further engine is a further file there.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builder import house
+from builder.errors import UsageError
+from builder.layout import Layout
+from builder.planning import versions
+
+USUAL = "py3"
+
+
+@dataclass(frozen=True)
+class Image:
+    """The end of an image's tag, the releases that exist of it, and the modules that pip leaves alone."""
+
+    flavour: str
+    releases: tuple[str, ...]
+    brings: frozenset[str] = field(default_factory=frozenset)
+
+    def name(self, tag: str) -> str:
+        """Return the image of a release, such as nvcr.io/nvidia/tritonserver:26.06-vllm-python-py3."""
+        return f"nvcr.io/nvidia/tritonserver:{tag}-{self.flavour}"
+
+
+def image(repository: Layout, imported: Iterable[str]) -> Image:
+    """Return the image that has what the models of a repository import.
+
+    Raises UsageError where no single image has it all.
+    """
+    found = {module: _read(module) for module in sorted(set(imported) & set(known()))}
+    if not found:
+        return Image(USUAL, tuple(versions.containers()))
+    if len({one.flavour for one in found.values()}) > 1:
+        raise UsageError(
+            f"the models import {' and '.join(found)}, which no image of NVIDIA's has together",
+            expected="one engine of its own image in a repository",
+            remedy="build the models into a repository each, and deploy each",
+        )
+    (module, one), *_ = found.items()
+    native = sorted({model.backend for model in repository.models.values()} - {"python", "ensemble"})
+    if native:
+        raise UsageError(
+            f"the models need Triton's backend {' and '.join(native)}, which the image with {module} has not",
+            expected="Python models alone beside it",
+            remedy="build them into a repository of their own, and deploy each",
+        )
+    return one
+
+
+def require_release(one: Image, tag: str) -> None:
+    """Raise UsageError where there is no such image of a release."""
+    if tag not in one.releases:
+        raise UsageError(
+            f"--triton {tag}: there is no {one.name(tag)} that the models could run in",
+            expected=f"one of {', '.join(one.releases)}",
+            remedy=f"leave --triton out for {one.releases[-1]}",
+        )
+
+
+def releases(module: str) -> tuple[str, ...]:
+    """Return the releases whose image brings a module, oldest first."""
+    return _read(module).releases
+
+
+def known() -> list[str]:
+    """Return the importable modules that come with an image."""
+    return sorted(file.stem for file in _folder().glob("*.toml"))
+
+
+def _read(module: str) -> Image:
+    told: dict[str, Any] = tomllib.loads((_folder() / f"{module}.toml").read_text(encoding="utf-8"))
+    releases = versions.holding(told["library"], _version(told["least"]), _version(told["below"]))
+    return Image(told["flavour"], releases, frozenset(told["brings"]))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
+def _folder() -> Path:
+    return house.folder("docker") / "images"
