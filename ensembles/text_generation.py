@@ -58,6 +58,7 @@ FRONT = Member(
         Tensor("return_num_output_tokens", "BOOL", optional=True),
         Tensor("guided_decoding_guide_type", "STRING", optional=True),
         Tensor("guided_decoding_guide", "STRING", optional=True),
+        Tensor("priority", "INT32", optional=True),
     ),
     outputs=(
         Tensor("text_output", "STRING"),

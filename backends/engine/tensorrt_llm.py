@@ -23,7 +23,7 @@ from backends.engine.protocol import EngineError, InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
 from backends.engine.tensorrt_llm_parameters import ignored, parameters, require_heard, sampler
 
-UNSUPPORTED = frozenset({"beam_width", "length_penalty", "top_logprobs"})
+UNSUPPORTED = frozenset({"beam_width", "length_penalty", "priority", "top_logprobs"})
 
 SECONDS_OF_SILENCE = 1.0
 """After so long without an answer the executor is asked whether it is alive: its death wakes nobody."""

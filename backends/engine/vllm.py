@@ -24,7 +24,9 @@ _REASONS = {"stop": "stop", "length": "length", "abort": "cancelled"}
 
 def create(settings: Mapping[str, Any], folder: Path) -> Hosted:
     """Start vLLM in a process of its own, told engine_arguments."""
-    return Hosted("vllm", UNSUPPORTED, settings, folder)
+    # told to serve whoever came first it would ignore priorities
+    orders = settings["engine_arguments"].get("scheduling_policy") == "priority"
+    return Hosted("vllm", UNSUPPORTED if orders else UNSUPPORTED | {"priority"}, settings, folder)
 
 
 def stepper(settings: Mapping[str, Any], folder: Path) -> Vllm:
@@ -119,7 +121,8 @@ class Vllm:
             if told.get("structured_outputs"):
                 told["structured_outputs"] = StructuredOutputsParams(**told["structured_outputs"])
             asked = SamplingParams(**told)
-            self._engine.add_request(str(key), {"prompt_token_ids": list(ids)}, asked)
+            prompt = {"prompt_token_ids": list(ids)}
+            self._engine.add_request(str(key), prompt, asked, priority=sampling.priority)
         except (ValueError, TypeError) as error:
             raise InvalidRequest(f"engine vllm does not take this: {error}") from error
         self._running[str(key)] = _Running(sampling)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from backends.engine.protocol import Guide, InvalidRequest, Sampling
+from backends.engine.protocol import DEFAULT_PRIORITY, MOST_PRIORITY, Guide, InvalidRequest, Sampling
 from backends.text.chat import Chat, ChatError
 from backends.text.encoding import Encoder
 
@@ -75,6 +76,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "frequency_penalty": (-100.0, 100.0),
     "num_return_sequences": (1, 64),
     "top_logprobs": (0, MOST_TOP_LOG_PROBS),
+    "priority": (0, MOST_PRIORITY),
 }
 
 # Values that ask for nothing, so that clients which always send them still work.
@@ -82,6 +84,7 @@ _HARMLESS: dict[str, Any] = {
     "beam_width": 1,
     "length_penalty": 1.0,
     "top_logprobs": 0,
+    "priority": 0,
     "guided_decoding_guide_type": "",
     "guided_decoding_guide": "",
 }
@@ -104,7 +107,7 @@ def parse(
     Raises InvalidRequest with a text for the client.
     """
     _refuse_parameters(parameters)
-    values = _Values(tensors)
+    values = _Values(_with_priority(tensors, parameters))
     _refuse_unsupported(values, limits)
     ids, text = _prompt(values, limits, encoder, chat)
     if not ids:
@@ -199,6 +202,16 @@ def _refuse_parameters(parameters: Mapping[str, Any]) -> None:
         )
 
 
+def _with_priority(tensors: Tensors, parameters: Mapping[str, Any]) -> Tensors:
+    """Return the tensors with the priority that `generate` leaves among the parameters, if it does."""
+    given = parameters.get("priority")
+    if given is None or "priority" in tensors:
+        return tensors
+    if not isinstance(given, int):
+        raise InvalidRequest(f"priority is {given!r}, a whole number is expected")
+    return {**tensors, "priority": np.array([given])}
+
+
 def _refuse_unsupported(values: _Values, limits: Limits) -> None:
     for name in sorted(limits.unsupported):
         if name not in values:
@@ -267,6 +280,8 @@ def _sampling(
         log_probs=values.flag("return_log_probs", False),
         top_log_probs=int(values.number("top_logprobs") or 0),
         guide=_guide(values),
+        # Triton's rule: 0 is the default, 1 goes before all others
+        priority=int(values.number("priority") or DEFAULT_PRIORITY),
         deadline=time.monotonic() + seconds,
     )
 

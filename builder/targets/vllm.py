@@ -45,6 +45,8 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "gpu_memory_utilization": float(USABLE),
         "enable_chunked_prefill": True,
         "enable_prefix_caching": True,
+        # a heap instead of a queue: nothing beside a step, and equals keep the order of their coming
+        "scheduling_policy": "priority",
         "tensor_parallel_size": placed.split.tensor,
         "pipeline_parallel_size": placed.split.pipeline,
         # the front tells each request how to sample and where to stop

@@ -293,6 +293,12 @@ def test_a_refusal_is_final_and_harms_nobody(
     assert ids == 60
 
 
+@pytest.mark.parametrize("sent", [{"priority": 101}, {"parameters": {"priority": 101}}])
+def test_the_priority_of_generate_reaches_the_front(client: clients.Client, sent: dict[str, Any]) -> None:
+    answer = client.generate(NAME, {"text_input": "Hello", "max_tokens": 3, **sent})
+    assert "priority is 101, it must be 0 to 100" in str(answer.error)
+
+
 def test_misspelt_inputs_of_generate_are_refused(client: clients.Client) -> None:
     answer = client.generate(NAME, {"text_input": "Hello", "max_token": 3})
     assert "unknown parameter max_token" in str(answer.error)

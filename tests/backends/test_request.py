@@ -32,7 +32,7 @@ LIMITS = Limits(
 )
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("input_ids", "max_tokens", "top_k", "min_tokens", "end_id", "beam_width"), np.int32),
-    **dict.fromkeys(("num_return_sequences", "top_logprobs"), np.int32),
+    **dict.fromkeys(("num_return_sequences", "top_logprobs", "priority"), np.int32),
     **dict.fromkeys(("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty"), np.float32),
     **dict.fromkeys(("frequency_penalty", "length_penalty"), np.float32),
     **dict.fromkeys(("stream", "add_special_tokens", "exclude_input_in_output"), np.bool_),
@@ -112,6 +112,27 @@ def test_of_how_many_likeliest_to_tell(ask: Any) -> None:
     for value in (-1, 21):
         with pytest.raises(InvalidRequest, match=f"top_logprobs is {value}, it must be 0 to 20"):
             ask(limits=every, top_logprobs=value)
+
+
+def test_priority_is_an_input_or_a_parameter(ask: Any) -> None:
+    assert ask().sampling.priority == ask(priority=0).sampling.priority == 50
+    assert ask(priority=1).sampling.priority == ask(parameters={"priority": 1}).sampling.priority == 1
+    assert ask(parameters={"priority": 0}).sampling.priority == 50
+    assert ask(parameters={"priority": 9}, priority=100).sampling.priority == 100
+    for value in (-1, 101):
+        for sent in ({"priority": value}, {"parameters": {"priority": value}}):
+            with pytest.raises(InvalidRequest, match=f"priority is {value}, it must be 0 to 100"):
+                ask(**sent)
+    with pytest.raises(InvalidRequest, match="priority is 'high', a whole number is expected"):
+        ask(parameters={"priority": "high"})
+
+
+def test_an_engine_without_priorities_refuses_both(ask: Any) -> None:
+    first_come = replace(LIMITS, unsupported=frozenset({"priority"}))
+    assert ask(limits=first_come, priority=0).sampling.priority == 50
+    for sent in ({"priority": 3}, {"parameters": {"priority": 3}}):
+        with pytest.raises(InvalidRequest, match="does not support 'priority'"):
+            ask(limits=first_come, **sent)
 
 
 def test_refusals_name_value_and_range(ask: Any) -> None:

@@ -420,6 +420,32 @@ def test_a_round_for_nobody_is_interrupted(make: Callable[..., Scheduler]) -> No
     assert interrupted == [1]
 
 
+def test_who_waits_goes_in_the_order_of_priority_and_of_coming(make: Callable[..., Scheduler]) -> None:
+    gate, started = threading.Event(), []
+    scheduler = make(active=1, waiting=8)
+
+    def starting(name: str) -> Callable[[], Counter]:
+        def start() -> Counter:
+            started.append(name)
+            return Counter(1)
+
+        return start
+
+    async def main() -> None:
+        first = asyncio.create_task(collect(scheduler, Counter(1, gate), priority=100))
+        await until(lambda: scheduler.health().active == 1)
+        others = []
+        for place, priority in enumerate((50, 100, 1, 50, 7, 1)):
+            name = f"{priority} {place}"
+            others.append(asyncio.create_task(collect(scheduler, starting(name), priority=priority)))
+            await until(lambda: scheduler.health().waiting == len(others))
+        gate.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(main())
+    assert started == ["1 2", "1 5", "7 4", "50 0", "50 3", "100 1"]
+
+
 def test_what_was_held_back_comes_before_the_end(make: Callable[..., Scheduler]) -> None:
     """A cancel, and an error, lose nothing that was generated before."""
     scheduler = make(active=12, waiting=0, responses_a_second=1e-3)

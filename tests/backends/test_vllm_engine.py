@@ -6,11 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from backends.engine import vllm
 from backends.engine.protocol import Guide, InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
 from backends.engine.vllm import Vllm, parameters
@@ -26,13 +28,17 @@ class StandIn:
 
     next: list[list[Any]] = field(default_factory=list)
     asked: dict[str, tuple[list[int], SimpleNamespace]] = field(default_factory=dict)
+    priorities: list[int] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     logger_manager: Any = None
 
-    def add_request(self, request_id: str, prompt: dict[str, list[int]], params: SimpleNamespace) -> None:
+    def add_request(
+        self, request_id: str, prompt: dict[str, list[int]], params: SimpleNamespace, *, priority: int = 0
+    ) -> None:
         if params.temperature == 7:
             raise ValueError("temperature is too hot")
         self.asked[request_id] = (prompt["prompt_token_ids"], params)
+        self.priorities.append(priority)
 
     def abort_request(self, request_ids: list[str]) -> None:
         self.aborted += request_ids
@@ -120,6 +126,21 @@ def test_a_score_tells_of_the_prompt_only(engine: StandIn) -> None:
     assert stepper.step() == [Progress(5, (), (-2.0, -3.0), "length")]
     asked = engine.asked["5"][1]
     assert (asked.prompt_logprobs, asked.max_tokens) == (0, 1)
+
+
+def test_priorities_are_vllm_s_own(engine: StandIn) -> None:
+    stepper = Vllm(engine)
+    stepper.add(1, [1], Sampling(max_tokens=9, priority=3))
+    stepper.add(2, [1], Sampling(max_tokens=9))
+    assert engine.priorities == [3, 50]
+
+
+@pytest.mark.parametrize(("told", "refused"), [({"scheduling_policy": "priority"}, False), ({}, True)])
+def test_without_its_policy_priorities_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: dict[str, str], refused: bool
+) -> None:
+    monkeypatch.setattr(vllm, "Hosted", lambda name, unsupported, settings, folder: unsupported)
+    assert ("priority" in vllm.create({"engine_arguments": told}, tmp_path)) == refused
 
 
 def test_aborted_sequences_are_heard_of_no_more(engine: StandIn) -> None:

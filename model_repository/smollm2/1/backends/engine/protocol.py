@@ -24,6 +24,11 @@ class Guide:
     text: str = ""
 
 
+MOST_PRIORITY = 100
+DEFAULT_PRIORITY = 50
+"""Of requests that say nothing, so that others may go before them or let them go first."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How to choose the next token; the defaults are greedy.
@@ -52,6 +57,8 @@ class Sampling:
     top_log_probs: int = 0
     """Of how many of the likeliest tokens to tell at each place."""
     guide: Guide | None = None
+    priority: int = DEFAULT_PRIORITY
+    """1 to MOST_PRIORITY: the smaller goes first where requests wait, equals in the order of their coming."""
     deadline: float | None = None
     """`time.monotonic()` seconds after which the request ends with DeadlineExceeded."""
 

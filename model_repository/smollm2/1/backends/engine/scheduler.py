@@ -7,13 +7,14 @@ all of them; it inherits admission, deadlines, cancellation and counters.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol
 
 from backends.engine.mailbox import Mailbox, deliver, merge
@@ -75,6 +76,7 @@ def _attempt(turn: Callable[[], Step | None]) -> Outcome:
 @dataclass(eq=False)
 class _Job:
     request: str
+    priority: int
     deadline: float | None
     start: Callable[[], Runner]
     loop: asyncio.AbstractEventLoop
@@ -103,7 +105,7 @@ class _Job:
 
 
 class Scheduler:
-    """Runs up to `max_active` sequences, keeps up to `max_waiting` more in line.
+    """Runs up to `max_active` sequences, keeps up to `max_waiting` more in line, the most urgent in front.
 
     Args:
         advance: does a round.
@@ -130,7 +132,7 @@ class Scheduler:
         self._max_active = max_active
         self._max_waiting = max_waiting
         self._lock = threading.Condition()
-        self._waiting: deque[_Job] = deque()
+        self._waiting: list[_Job] = []
         self._active: list[_Job] = []
         self._closing = False
         self._failure: str | None = None
@@ -145,7 +147,8 @@ class Scheduler:
 
         `start` makes the runner, in the worker thread, when a place is free. See Engine.generate.
         """
-        job = _Job(request, sampling.deadline, start, asyncio.get_running_loop(), Mailbox())
+        loop = asyncio.get_running_loop()
+        job = _Job(request, sampling.priority, sampling.deadline, start, loop, Mailbox())
         self._submit(job)
         try:
             async for step in job.mailbox.steps(partial(self._note_read, job)):
@@ -199,7 +202,7 @@ class Scheduler:
                     f"{len(self._active)} requests are running and {len(self._waiting)} waiting, "
                     f"which is all this deployment admits: try again later"
                 )
-            self._waiting.append(job)
+            bisect.insort(self._waiting, job, key=attrgetter("priority"))
             self._lock.notify()
 
     def _work(self) -> None:
@@ -223,7 +226,7 @@ class Scheduler:
             for job in over:
                 (self._active if job in self._active else self._waiting).remove(job)
             while self._waiting and len(self._active) < self._max_active:
-                job = self._waiting.popleft()
+                job = self._waiting.pop(0)
                 job.waited = time.monotonic() - job.entered
                 self._active.append(job)
         for job in over:
