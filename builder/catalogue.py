@@ -10,10 +10,11 @@ from builder.quantization import Quantization
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Return recipes, targets, quantizations, architectures, GPUs and containers as plain rows."""
+    """Return recipes, targets, contracts, quantizations, architectures, GPUs and containers as plain rows."""
     return {
         "recipes": [_recipe(name) for name in recipe.names()],
         "targets": [_target(name) for name in house.plugin_names("targets")],
+        "contracts": [_contract(name) for name in house.plugin_names("contracts")],
         "quantizations": [_quantization(name) for name in house.plugin_names("quantizations")],
         "architectures": [{"name": name} for name in house.plugin_names("architectures")],
         "gpus": [
@@ -41,6 +42,11 @@ def _recipe(name: str) -> dict[str, Any]:
 def _target(name: str) -> dict[str, Any]:
     target = house.plugin("targets", name, option="--target")
     return {"name": name, "title": target.TITLE, "spans_gpus": target.SPANS_GPUS}
+
+
+def _contract(name: str) -> dict[str, Any]:
+    contract = house.plugin("contracts", name, option="--contract")
+    return {"name": name, "title": contract.TITLE, "targets": list(contract.TARGETS)}
 
 
 def _quantization(name: str) -> dict[str, Any]:

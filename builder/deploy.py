@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from builder import files, house
-from builder.deployment import ENVIRONMENT, EXIT_TIMEOUT, MODELS, PORTS, Deployment, tritonserver
+from builder.contract import MODELS
+from builder.deployment import ENVIRONMENT, EXIT_TIMEOUT, PORTS, Deployment, tritonserver
 from builder.errors import RepositoryError
 from builder.probes import Probe
 

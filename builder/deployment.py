@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import layout
+from builder import contract, layout
 from builder.check import check_layout
 from builder.deploying import choices, images, packages
 from builder.errors import RepositoryError
 from builder.exporting import fused_attention
 from builder.planning.versions import Container
 from builder.probes import Probe, probes
-
-MODELS = "/models"
-"""Where a container finds the repository."""
 
 PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
 """Triton's own ports, inside a container."""
@@ -90,7 +87,7 @@ def tritonserver(*, exit_timeout: int, exit_on_error: bool, arguments: Sequence[
     """
     return [
         "tritonserver",
-        f"--model-repository={MODELS}",
+        f"--model-repository={contract.MODELS}",
         "--disable-auto-complete-config",
         f"--exit-on-error={str(exit_on_error).lower()}",
         f"--exit-timeout-secs={exit_timeout}",
@@ -111,7 +108,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
     models = _read(repository)
     facts = [_facts(model) for model in models.models.values()]
     imported = packages.imports(models)
-    image = images.image(models, imported)
+    image = images.of_contracts(facts) or images.image(models, imported)
     container = choices.container(choices.release(options.triton, facts, image.releases[-1]))
     images.require_release(image, container.tag)
     needed = max((_gpus(model) for model in models.models.values()), default=0)

@@ -47,7 +47,7 @@ def message(model: ModelPlan, plan: Plan) -> Any:
             _add_step(config, step, plan.name)
         return config
     config.backend = member.backend
-    if member.backend != "python":
+    if member.backend != "python" and plan.kind != "generation":
         _add_options(config, plan)
     if member.decoupled:
         config.model_transaction_policy.decoupled = True

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import publishing, repository, source, verifying
+from builder import contract, publishing, repository, source, verifying
 from builder.check import Choice, check
 from builder.compiling import compiled
 from builder.convert import convert, require_libraries
@@ -107,6 +107,13 @@ def _counts(published: Published) -> dict[str, int] | None:
 
 
 def _require_a_server(planned: Plan) -> None:
+    image = contract.load(planned.contract, planned.target).IMAGE
+    if image:
+        raise UsageError(
+            f"the server that verifies a build here does not serve contract {planned.contract}",
+            expected=planned.container.sort(image),
+            remedy="publish with --no-verify, and serve it there",
+        )
     if planned.compilation is not None:
         raise UsageError(
             "the server that verifies a build here runs no engines",

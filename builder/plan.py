@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
-from builder import house
+from builder import contract, house
+from builder.contract import Contract
 from builder.ensemble import Facts, Member, Pipeline, Tensor
 from builder.errors import UsageError
 from builder.planning import placement, precision, profile, versions
@@ -59,7 +60,7 @@ class Plan:
     by; `accelerators` are what ONNX Runtime hands parts of the graph to, the first before the others.
     `compilation` makes an engine of the graph, None where it is served as it is. `stored` is what the
     checkpoint says of weights that are quantised already, None for plain ones; `cache_type` what the KV cache
-    is kept in, "" for what is computed in.
+    is kept in, "" for what is computed in; `contract` the file of `contracts/` that says what clients see.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Plan:
     compilation: Compilation | None = None
     stored: Stored | None = None
     cache_type: str = ""
+    contract: str = contract.USUAL
 
     @property
     def front(self) -> ModelPlan:
@@ -106,6 +108,8 @@ class Plan:
         for name in ("compilation", "stored", "cache_type"):
             if not plain[name]:
                 del plain[name]
+        if self.contract == contract.USUAL:
+            del plain["contract"]
         if self.facts.strings:
             del plain["facts"]["strings"]
         if self.kind == "generation":
@@ -158,6 +162,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     wanted = kind.precision(subject, card)
     name = options.target or kind.usual_target(subject, options.quantize or wanted, card, split)
     target = _target(name, subject)
+    promised = contract.load(options.contract or contract.USUAL, name)
     chosen = precision.choose(
         subject,
         options.quantize,
@@ -177,6 +182,7 @@ def plan(subject: Subject, options: Options) -> Plan:
             options=options,
             target=name,
             way=target,
+            contract=promised,
             precision=chosen.name,
             quantization=chosen.quantization,
             card=card,
@@ -185,11 +191,11 @@ def plan(subject: Subject, options: Options) -> Plan:
             cache_type=chosen.cache_type,
         )
     )
-    container = _container(name, target, options.triton)
+    container = _container(name, target, promised, options.triton)
     facts = replace(subject.facts, strings=target.STRINGS)
     models = tuple(
         _model(subject.name, _fitted(member, pipeline.kind, decided), device, split)
-        for member in _pipeline(subject.pipeline, facts).members
+        for member in promised.members(_pipeline(subject.pipeline, facts))
     )
     return Plan(
         name=subject.name,
@@ -220,6 +226,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         compilation=_compilation(models, target, decided, chosen.name, card, container),
         stored=subject.stored,
         cache_type=chosen.cache_type,
+        contract=options.contract or contract.USUAL,
     )
 
 
@@ -232,9 +239,9 @@ def _pipeline(name: str, facts: Facts) -> Pipeline:
     return pipeline
 
 
-def _container(name: str, target: Target, asked: str | None) -> versions.Container:
+def _container(name: str, target: Target, promised: Contract, asked: str | None) -> versions.Container:
     """Return the container that is planned for; engines, and what few containers hold, need NVIDIA's own."""
-    holding: tuple[str, ...] = getattr(target, "CONTAINERS", ())
+    holding: tuple[str, ...] = promised.CONTAINERS or getattr(target, "CONTAINERS", ())
     if asked is None and holding:
         return versions.container(holding[-1])
     if asked is None:

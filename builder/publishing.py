@@ -14,8 +14,8 @@ from builder.plan import ModelPlan, Plan
 _NOT_COMPARED = ("model", "build.json", "tokenizer")
 """What the manifest holds the digests of, and what is no part of a version's identity."""
 
-_ARTIFACTS = (".onnx", ".plan", ".cache")
-"""The digests of a graph are in the manifest; an engine is made of it, and a version may get that later."""
+_ARTIFACTS = (".onnx", ".plan", ".cache", ".safetensors")
+"""The digests of graphs and weights are in the manifest; an engine is made of a graph, and may come later."""
 
 _CONTRACT = ("config.pbtxt", model_config.LABELS)
 """What stands beside the version folders: Triton applies it to all of them."""
@@ -94,10 +94,14 @@ def _latest(repository: Path, model: ModelPlan) -> int:
 
 
 def _texts(model: Path, version: int) -> dict[str, bytes]:
-    """Return the small files of one version by relative name, and config.pbtxt."""
+    """Return the small files of one version by relative name, and config.pbtxt.
+
+    One that names its own folder says the same in every version.
+    """
     folder = model / str(version)
+    own = f"/{model.name}/{version}".encode()
     found = {
-        str(file.relative_to(folder)): file.read_bytes()
+        str(file.relative_to(folder)): file.read_bytes().replace(own, b"/own")
         for file in sorted(folder.rglob("*"))
         if file.is_file()
         and file.relative_to(folder).parts[0] not in _NOT_COMPARED

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from builder import compiling, engine_file, files, house, model_config, modules
+from builder import compiling, contract, engine_file, files, house, model_config, modules
 from builder.convert import Artifact
 from builder.errors import RepositoryError
 from builder.manifest import manifest
@@ -79,6 +79,11 @@ def write(
         if plan.compilation is not None:
             _write_engine(plan.compilation, artifact, stage / plan.graph.name / str(version), engine)
         front = stage / plan.front.name / str(version)
+        told = contract.load(plan.contract, plan.target).files(
+            plan.engine_arguments, f"{contract.MODELS}/{plan.name}/{version}"
+        )
+        for name, content in told.items():
+            files.write_json(front / name, content)
         shutil.copyfile(evidence.golden, front / "golden.json")
         files.write_json(front / "manifest.json", manifest(plan, checkpoint, artifact, evidence))
 
@@ -98,6 +103,8 @@ def _write_version(plan: Plan, model: ModelPlan, artifact: Artifact, folder: Pat
     else:
         for file in sorted(artifact.model.iterdir()):
             files.place(file, folder / file.name)
+        if model.member.tokenizes:
+            files.place(artifact.tokenizer, folder / "tokenizer")
 
 
 def _write_engine(compilation: Compilation, artifact: Artifact, folder: Path, engine: Path | None) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder import contract
 from builder.errors import VerifyError
 
 
@@ -21,6 +23,15 @@ class Repository:
     def version_folder(self, name: str) -> Path:
         """Return the folder of a model's newest version."""
         return self.folder / name / str(self.versions[name])
+
+    def contract(self, name: str) -> str:
+        """Return what a front's manifest says clients see of it: a file of `contracts/`."""
+        try:
+            text = (self.version_folder(name) / "manifest.json").read_text(encoding="utf-8")
+            return str(json.loads(text)["plan"].get("contract", contract.USUAL))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            # whoever reads it whole says what is wrong with it
+            return contract.USUAL
 
     def fronts(self) -> list[str]:
         """Return the models that carry a manifest: those that clients talk to."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from builder import house
+from builder import contract, house
 from builder.errors import UsageError, VerifyError
 from builder.golden import kind, read_golden
 from builder.report import Comparison, Report
@@ -95,6 +95,8 @@ def verify(
     Raises VerifyError when there is nothing to verify or no server, UsageError for unknown names.
     """
     served = read_repository(repository)
+    fronts = _fronts(served, names)
+    _require_known_contracts(served, fronts)
     client = Client(http, grpc, metrics, served.configs, patience=min(30.0, check_seconds / 2))
     for door, address, option in (("http", http, "--url"), ("grpc", grpc, "--grpc-url")):
         if not client.alive(door):
@@ -112,7 +114,7 @@ def verify(
     for check in chosen:
         if check.scope == "repository":
             run.ask(check, "", ground)
-    for name in _fronts(served, names):
+    for name in fronts:
         scope, subject = _subject(served, name, client)
         for check in chosen:
             if check.scope == scope:
@@ -165,6 +167,17 @@ def _fronts(served: Repository, names: Iterable[str] | None) -> list[str]:
             expected=f"one of {', '.join(fronts) or 'none'}",
         )
     return wanted
+
+
+def _require_known_contracts(served: Repository, fronts: Iterable[str]) -> None:
+    other = {name: served.contract(name) for name in fronts if served.contract(name) != contract.USUAL}
+    if other:
+        named = ", ".join(f"{name} ({its})" for name, its in other.items())
+        raise UsageError(
+            f"what is verified is said in contract {contract.USUAL}, and these speak another: {named}",
+            expected=f"models of contract {contract.USUAL}",
+            remedy="name the others with --name; their engine proved these before they were published",
+        )
 
 
 class _Run:

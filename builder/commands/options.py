@@ -102,6 +102,9 @@ def planning(command: Command) -> Command:
             help="Folder, .gguf file or ORG/NAME instead of the recipe's.",
         ),
         click.option("--target", metavar="T", help="How to run it (`builder list`)."),
+        click.option(
+            "--contract", metavar="C", help="What clients and Triton see, by default ours (`builder list`)."
+        ),
         click.option("--quantize", metavar="Q", help="Precision of the weights (`builder list`)."),
         click.option(
             "--gpu",
@@ -175,6 +178,7 @@ def planned(values: dict[str, Any]) -> Any:
         profiles=values["profiles"],
         accelerate=values["accelerate"],
         settings=values["settings"],
+        contract=values["contract"],
         cache_type=values["kv_cache"],
     )
 

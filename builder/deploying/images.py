@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import house
+from builder import contract, house
+from builder.contract import Contract
 from builder.errors import UsageError
 from builder.layout import Layout
 from builder.planning import versions
@@ -55,6 +56,30 @@ def image(repository: Layout, imported: Iterable[str]) -> Image:
             remedy="build them into a repository of their own, and deploy each",
         )
     return one
+
+
+def of_contracts(facts: Sequence[Mapping[str, Any]]) -> Image | None:
+    """Return the image that alone serves what the fronts promise, None where their models' code decides.
+
+    `facts` are the plans of the models, {} of those that are no fronts. Raises UsageError where no single image
+    serves all of them.
+    """
+    promised = [(fact, _contract(fact)) for fact in facts]
+    alone = {(its.IMAGE, its.CONTAINERS): str(fact["name"]) for fact, its in promised if its.IMAGE}
+    if not alone:
+        return None
+    if not all(its.IMAGE for _, its in promised) or len(alone) > 1:
+        raise UsageError(
+            f"{' and '.join(alone.values())} is served by an image of its own, and not all models are",
+            expected="models of one contract in a repository",
+            remedy="build the models into a repository each, and deploy each",
+        )
+    ((flavour, tags),) = alone
+    return Image(flavour, tags)
+
+
+def _contract(fact: Mapping[str, Any]) -> Contract:
+    return contract.load(str(fact.get("contract", contract.USUAL)), str(fact.get("target", "")))
 
 
 def require_release(one: Image, tag: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from builder.contract import Contract
 from builder.ensemble import Facts
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
@@ -29,6 +30,7 @@ class Options:
     profiles: tuple[str, ...] = ()
     """ENGINE=FILE, measurements that replace the shipped ones of these engines."""
     accelerate: str | None = None
+    contract: str | None = None
     settings: tuple[str, ...] = ()
     """engine.NAME=VALUE, what the engine is told instead of what was planned."""
     cache_type: str | None = None
@@ -81,6 +83,7 @@ class Question:
     options: Options
     target: str
     way: Target
+    contract: Contract
     precision: str
     quantization: Quantization
     card: Gpu | None

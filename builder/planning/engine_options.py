@@ -26,7 +26,7 @@ def of(question: Question, memory: Memory, concurrency: int) -> dict[str, Any]:
         concurrency=concurrency,
         split=question.split,
     )
-    planned = question.way.engine_arguments(placed)
+    planned = question.contract.engine_arguments(question.way.engine_arguments(placed))
     asked = dict(_setting(text, question) for text in question.options.settings)
     return {**planned, **asked}
 

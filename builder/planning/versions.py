@@ -33,7 +33,11 @@ class Container:
 
     @property
     def image(self) -> str:
-        return f"nvcr.io/nvidia/tritonserver:{self.tag}-py3"
+        return self.sort("py3")
+
+    def sort(self, name: str) -> str:
+        """Return the image of another sort, such as vllm-python-py3."""
+        return f"nvcr.io/nvidia/tritonserver:{self.tag}-{name}"
 
 
 @cache

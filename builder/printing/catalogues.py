@@ -31,6 +31,14 @@ def show(found: dict[str, list[dict[str, Any]]]) -> None:
         [(row["name"], row["title"], _yes(row["spans_gpus"])) for row in found["targets"]],
     )
     tables.show(
+        "Contracts",
+        ("--contract", "what", "offered by"),
+        [
+            (row["name"], row["title"], ", ".join(row["targets"]) or "every target")
+            for row in found["contracts"]
+        ],
+    )
+    tables.show(
         "Quantizations",
         ("--quantize", "what", "served by"),
         [

@@ -7,7 +7,7 @@ import textwrap
 
 import click
 
-from builder import compiling
+from builder import compiling, contract
 from builder.architecture import Dimensions
 from builder.ensemble import Tensor
 from builder.plan import ModelPlan, Plan
@@ -26,6 +26,9 @@ def show(plan: Plan) -> None:
     if plan.engine_why:
         click.echo(f"  because    {plan.engine}: {plan.engine_why}")
     click.echo(f"  server     Triton {plan.container.triton} ({plan.container.tag}); {_at_once(plan)}")
+    promised = contract.load(plan.contract, plan.target)
+    if promised.IMAGE:
+        click.echo(f"  contract   {plan.contract}: served by {plan.container.sort(promised.IMAGE)} alone")
     if not plan.weights_at_hand:
         click.echo(
             "  checkpoint not here yet: these are its published dimensions; --checkpoint PATH overrides"

@@ -65,9 +65,7 @@ def backend_unknown(model: Model, config: Any, host: Host) -> Iterator[Fault]:
         ("backend",),
         f"unable to find backend library for backend '{name}', try specifying runtime on the model "
         f"configuration: {has}",
-        f"did you mean {meant}?"
-        if meant in known
-        else "put the backend into the model's folder, or where the server looks (--backend-directory)",
+        f"did you mean {meant}?" if meant in known else _remedy(name),
         # a name of its own may be that of somebody's own backend
         severity="warning" if host.backends is None and not meant else None,
     )
@@ -105,6 +103,12 @@ def runtime_escapes(model: Model, config: Any) -> Iterator[Fault]:
             f"backend library name '{config.runtime}' escapes backend directory",
             "write the file's name alone",
         )
+
+
+def _remedy(name: str) -> str:
+    if name in KNOWN:
+        return f"serve it in the container of NVIDIA's that has the {name} backend"
+    return "put the backend into the model's folder, or where the server looks (--backend-directory)"
 
 
 def _brings_its_own(model: Model) -> bool:

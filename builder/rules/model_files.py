@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import engine_file, reading
-from builder.layout import Model
+from builder.layout import Layout, Model
 from builder.rule import Fault, rule
 
 _FILES = {
@@ -18,6 +18,9 @@ _FILES = {
     "tensorrt": ("model.plan",),
     "vllm": ("model.json",),
 }
+
+_CHECKPOINT = {"model": ("config.json",), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
+"""What names a part of a checkpoint in model.json -> a file that is in such a folder."""
 
 
 @rule("TRN651")
@@ -64,6 +67,83 @@ def engine_arguments_unreadable(model: Model) -> Iterator[Fault]:
         problem = _problem(path) if path is not None else ""
         if problem:
             yield Fault((), f"model.json {problem}", "mend it", file=f"{version}/model.json")
+
+
+@rule("TRN653")
+def engine_checkpoint_missing(model: Model, repository: Layout) -> Iterator[Fault]:
+    """What a vLLM model's model.json names in this repository is there, and in its own version.
+
+    A version that was copied still names the one that it was copied from.
+    Bad:
+        backend: "vllm"
+        == m/1/config.json
+        {}
+        == m/2/config.json
+        {}
+        == m/2/model.json
+        {"model": "/models/m/1"}
+    Good:
+        backend: "vllm"
+        == m/2/config.json
+        {}
+        == m/2/model.json
+        {"model": "/models/m/2"}
+    """
+    for version, told in _told(model):
+        for name, needed in _CHECKPOINT.items():
+            folder = repository.find(str(told.get(name, "")))
+            if folder is None:
+                continue
+            own = model.path / str(version)
+            file = f"{version}/model.json"
+            if not any((folder / one).is_file() for one in needed):
+                message = f"{name} {told[name]}: there is no {' or '.join(needed)}"
+                yield Fault((), message, "name the folder that holds the checkpoint", file=file)
+            elif folder.is_relative_to(model.path) and not folder.is_relative_to(own):
+                message = f"{name} {told[name]} is another version's than {version}"
+                yield Fault((), message, f"name what lies in {model.name}/{version}", file=file)
+
+
+@rule("TRN654")
+def engine_gpus(model: Model, config: Any) -> Iterator[Fault]:
+    """A vLLM model on several GPUs is of KIND_MODEL: vLLM takes them by itself.
+
+    Triton: KIND_GPU is currently for single-GPU models, please specify KIND_MODEL in the model's config.pbtxt
+        for multi-GPU models
+    Bad:
+        backend: "vllm"
+        instance_group { kind: KIND_GPU gpus: 0 }
+        == m/1/model.json
+        {"model": "org/name", "tensor_parallel_size": 2}
+    Good:
+        backend: "vllm"
+        instance_group { kind: KIND_MODEL }
+        == m/1/model.json
+        {"model": "org/name", "tensor_parallel_size": 2}
+    """
+    for version, told in _told(model):
+        gpus = _count(told, "tensor_parallel_size") * _count(told, "pipeline_parallel_size")
+        for place, group in enumerate(config.instance_group):
+            if gpus > 1 and group.kind == group.KIND_GPU:
+                yield Fault(
+                    ("instance_group", place, "kind"),
+                    f"KIND_GPU is for one GPU, and version {version} asks for {gpus}",
+                    "write KIND_MODEL and no gpus",
+                )
+
+
+def _told(model: Model) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each served version of a vLLM model with the arguments of its engine, where they can be read."""
+    for version in model.served if model.backend == "vllm" else ():
+        path = model.file(str(version), "model.json")
+        value = reading.json_of(path)[0] if path is not None else None
+        if isinstance(value, dict):
+            yield version, value
+
+
+def _count(told: dict[str, Any], name: str) -> int:
+    value = told.get(name, 1)
+    return value if isinstance(value, int) and 0 < value < 10_000 else 1
 
 
 def _names(model: Model, config: Any) -> tuple[str, ...]:

@@ -126,8 +126,12 @@ def _places(model: Model, repository: Layout, folder: Path, name: str) -> Iterat
             continue  # nor what runs it
         if kind == "model" and owner.backend not in ("python", "ensemble"):
             yield owner, inner
-        elif kind == "tokenizer" and owner.backend == "python" and _tokenizes(owner.reachable(there)):
+        elif kind == "tokenizer" and (owner.backend == "vllm" or _is_told(owner, there)):
             yield owner, name
+
+
+def _is_told(owner: Model, folder: Path) -> bool:
+    return owner.backend == "python" and _tokenizes(owner.reachable(folder))
 
 
 def _tokenizes(folder: Path) -> bool:

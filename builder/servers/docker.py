@@ -9,7 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from builder.deployment import ENVIRONMENT, MODELS, PORTS, tritonserver
+from builder.contract import MODELS
+from builder.deployment import ENVIRONMENT, PORTS, tritonserver
 from builder.errors import ServeError
 from builder.rule import Host
 from builder.server import Options, Server

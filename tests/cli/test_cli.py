@@ -165,7 +165,13 @@ def test_list():
     for word in ("smollm2", "llama-70b", "onnx", "vllm", "int4", "h200", "26.08", "qwen3", "minilm", "iris"):
         assert word in text
     found = json.loads(run("list", "--json").stdout)
-    assert set(found) == {"recipes", "targets", "quantizations", "architectures", "gpus", "containers"}
+    assert set(found) == {
+        "recipes", "targets", "contracts", "quantizations", "architectures", "gpus", "containers",
+    }  # fmt: skip
+    assert {row["name"]: row["targets"] for row in found["contracts"]} == {
+        "builder": [],
+        "vllm_backend": ["vllm"],
+    }
     parameters = {row["name"]: row["parameters"] for row in found["recipes"]}
     assert (parameters["llama-8b"], parameters["minilm"]) == (8_030_261_248, 22_565_376)
     pipelines = {row["name"]: row["pipeline"] for row in found["recipes"]}

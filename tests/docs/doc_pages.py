@@ -21,6 +21,7 @@ ORDER = (
         "tensorrt",
         "vllm",
         "llmapi",
+        "contracts",
         "check",
         "serve",
         "call",

@@ -22,6 +22,7 @@ FIELDS = {
     "--target": ("target", str),
     "--triton": ("triton", str),
     "--accelerate": ("accelerate", str),
+    "--contract": ("contract", str),
     "--kv-cache": ("cache_type", str),
 }
 REPEATED = "--set"

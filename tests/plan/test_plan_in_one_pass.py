@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planning import SINGLE_PASS, options, planned, subject
 
-from builder import house, recipe
+from builder import contract, house, recipe
 from builder.architecture import EncoderDimensions
 from builder.ensemble import Facts, Tensor
 from builder.errors import PlanError, UsageError
@@ -211,7 +211,10 @@ def asked_of(dimensions, card, rows, tokens, quantization=fp32.QUANTIZATION):
     """Return the question that a plan of this size comes to."""
     model = dataclasses.replace(subject("bge-small"), name="long", dimensions=dimensions, max_tokens=None)
     given_options = Options(concurrency=rows, max_context=tokens)
-    return Question(model, given_options, "onnxruntime", onnxruntime, "fp32", quantization, card, Split())
+    front = contract.load(contract.USUAL, "onnxruntime")
+    return Question(
+        model, given_options, "onnxruntime", onnxruntime, front, "fp32", quantization, card, Split()
+    )
 
 
 def test_a_t4_is_refused_what_it_cannot_hold():
