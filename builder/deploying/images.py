@@ -61,8 +61,8 @@ def image(repository: Layout, imported: Iterable[str]) -> Image:
 def of_contracts(facts: Sequence[Mapping[str, Any]]) -> Image | None:
     """Return the image that alone serves what the fronts promise, None where their models' code decides.
 
-    `facts` are the plans of the models, {} of those that are no fronts. Raises UsageError where no single image
-    serves all of them.
+    `facts` are the plans of the models, {} of those that are no fronts. Raises UsageError where no single
+    image serves all of them.
     """
     promised = [(fact, _contract(fact)) for fact in facts]
     alone = {(its.IMAGE, its.CONTAINERS): str(fact["name"]) for fact, its in promised if its.IMAGE}

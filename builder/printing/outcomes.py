@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from builder import contract, engine_file
-from builder.deployment import PORTS
 from builder.pipeline import Built
 from builder.printing import reports, tables
 
@@ -53,7 +52,8 @@ def show(built: Built) -> None:
     if _compiles(built):
         _show_engine(built)
     elif image:
-        click.echo(f"serve it with the repository at {contract.MODELS}:\n{_container(built, image)}")
+        deploy = _command("deploy", "compose", published.repository)
+        click.echo(f"serve it in {built.plan.container.sort(image)}: {deploy}")
     else:
         click.echo(f"serve it: {_command('serve', published.repository)}")
 
@@ -61,15 +61,6 @@ def show(built: Built) -> None:
 def _command(*words: str | Path) -> str:
     """Return a command of this program as a shell takes it."""
     return shlex.join(["builder", *map(str, words)])
-
-
-def _container(built: Built, image: str) -> str:
-    """Return what runs NVIDIA's own container on the repository, ports on loopback."""
-    ports = [word for port in PORTS.values() for word in ("--publish", f"127.0.0.1:{port}:{port}")]
-    mount = f"{built.published.repository.resolve()}:{contract.MODELS}:ro"
-    server = ["tritonserver", f"--model-repository={contract.MODELS}"]
-    run = ["docker", "run", "--rm", "--gpus", "all", "--shm-size", "1g", *ports, "--volume", mount]
-    return shlex.join([*run, built.plan.container.sort(image), *server])
 
 
 def _show_engine(built: Built) -> None:

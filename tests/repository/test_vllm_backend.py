@@ -109,22 +109,28 @@ def run(*words: str) -> tuple[int, str]:
     return result.exit_code, result.stdout + result.stderr
 
 
-def test_commands_say_what_they_cannot_do(built: Workshop, tmp_path: Path) -> None:
-    code, said = run("deploy", "compose", str(built.output), "--output", str(tmp_path / "deployed"))
-    assert code == 2 and "tiny speaks contract vllm_backend" in said
-    assert "vllm-python-py3" in said
+def test_a_deployment_is_of_the_image_that_has_the_backend(built: Workshop, tmp_path: Path) -> None:
+    output = tmp_path / "deployed"
+    words = ["deploy", "compose", str(built.output), "--output", str(output)]
+    assert run(*words)[0] == 0
+    assert "tritonserver:26.08-vllm-python-py3" in (output / "Dockerfile").read_text()
+    assert "target: /models" in (output / "compose.yaml").read_text()
+    assert run(*words, "--triton", "25.12")[0] == 2
+    built.build(served_name="other")
+    code, said = run(*words)
+    assert code == 2 and "tiny is served by an image of its own" in said
+
+
+def test_verify_says_what_it_cannot_ask(built: Workshop) -> None:
     code, said = run("verify", str(built.output), "--url", "http://127.0.0.1:1")
     assert code == 2 and "these speak another: tiny (vllm_backend)" in said
 
 
-def test_a_build_prints_the_command_that_serves_it(built: Workshop) -> None:
-    words = ["--target", "vllm", "--gpu", "h200", "--contract", "vllm_backend", "--no-verify"]
-    limits = ["--concurrency", "2", "--max-context", "64", "--output", str(built.output)]
-    code, said = run("build", "tiny", "--checkpoint", str(built.checkpoint), *words, *limits)
+def test_a_build_says_what_serves_it(built: Workshop) -> None:
+    image = "nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3"
+    words = ["tiny", "--checkpoint", str(built.checkpoint), "--concurrency", "2", "--max-context", "64"]
+    words += ["--target", "vllm", "--gpu", "h200", "--contract", "vllm_backend"]
+    code, said = run("build", *words, "--no-verify", "--output", str(built.output))
     assert code == 0
-    assert f"{built.output.resolve()}:/models:ro" in said
-    assert "nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3 tritonserver --model-repository=/models" in said
-    assert (
-        "served by nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3"
-        in run("plan", "tiny", "--checkpoint", str(built.checkpoint), *words[:-1], *limits[:-2])[1]
-    )
+    assert f"serve it in {image}: builder deploy compose {built.output}" in said
+    assert f"served by {image} alone" in run("plan", *words)[1]
