@@ -24,30 +24,14 @@ _SECONDS_TO_BOOT = 180
 _SECONDS_TO_END = 10
 
 
-class Child(children.Peer):
+class Child(children.Child):
     """A running `python -m encoder.peers ...` in a session of its own; all of it ends with its block."""
 
     def __init__(
         self, python: Path, action: str, name: str, settings: Settings, log: Path, port: int = 0
     ) -> None:
-        self.name = name
-        self._log = log
-        self._hello = None
         command = [str(python), "-m", "encoder.peers", action, name, json.dumps(settings), str(port)]
-        with log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                command,
-                cwd=children.BENCHMARKS,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        super().__init__(name, command, log, session=True)
 
     def require_alive(self) -> None:
         """Raise PeerFailed with its last words when it has ended."""
@@ -64,9 +48,7 @@ class Child(children.Peer):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for member in members:
-            with suppress(ProcessLookupError):
-                os.kill(member, signal.SIGKILL)
+        children.kill(members)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()

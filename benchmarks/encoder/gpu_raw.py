@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -43,27 +42,11 @@ ALONE: tuple[Settings, ...] = tuple(
 _WARM_UP = 3
 
 
-class Raw(children.Peer):
+class Raw(children.Child):
     """The library in a process of its own."""
 
     def __init__(self, settings: dict[str, Any], log: Path) -> None:
-        self.name = "onnxruntime"
-        self._log = log
-        self._hello = None
-        command = [sys.executable, "-m", "encoder.gpu_raw", json.dumps(settings)]
-        with log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                command,
-                cwd=children.BENCHMARKS,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        super().__init__("onnxruntime", [sys.executable, "-m", "encoder.gpu_raw", json.dumps(settings)], log)
 
     def sample(self, settings: Settings, tokens: int, seconds: float) -> Sample:
         """Embed texts of so many tokens for some seconds."""

@@ -32,6 +32,15 @@ def missed(bars: Sequence[Bar], figures: Mapping[str, float]) -> list[str]:
     return lines
 
 
+def held(bars: Sequence[Bar], figures: Mapping[str, float]) -> list[str]:
+    """Return one line for each bar that holds."""
+    return [
+        f"{bar.figure} {bar.comparison} {bar.bound:g}: it is {figures[bar.figure]:.4g}"
+        for bar in bars
+        if not missed([bar], figures)
+    ]
+
+
 def tell(bars: Sequence[Bar], figures: Mapping[str, float]) -> int:
     """Print every missed bar and return the exit code."""
     lines = missed(bars, figures)

@@ -1,4 +1,4 @@
-"""Child processes: one peer each, spoken to in lines of JSON (benchmarks/peers/__main__.py)."""
+"""Child processes, spoken to in lines of JSON: one peer each (benchmarks/peers/__main__.py), or a library."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from workbench import memory
+
 BENCHMARKS = Path(__file__).resolve().parents[1]
-_SECONDS_TO_END = 10
 
 
 def end_like_a_person() -> None:
@@ -24,17 +26,41 @@ def let_tokenizers_use_threads() -> None:
     os.environ.pop("TOKENIZERS_PARALLELISM", None)
 
 
+def kill(pids: Iterable[int]) -> None:
+    """Kill those that still run."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
+
+
 class PeerFailed(RuntimeError):
     """A peer ended or answered nothing; the text ends with its last words."""
 
 
-class Peer:
-    """A running `python -m peers ACTION NAME SETTINGS`; it ends with its block, or when we die."""
+class Child:
+    """A process that reads jobs and writes answers, a line of JSON each; it ends with its block, or with us.
 
-    def __init__(self, python: Path, action: str, name: str, settings: dict[str, Any], log: Path) -> None:
+    Args:
+        log: takes what it writes on stderr.
+        session: whether it gets one of its own, out of reach of Ctrl-C.
+        seconds_to_end: after which it is killed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        session: bool = False,
+        seconds_to_end: float = 10.0,
+    ) -> None:
         self.name = name
         self._log = log
-        command = [str(python), "-m", "peers", action, name, json.dumps(settings)]
+        self._session = session
+        self._seconds_to_end = seconds_to_end
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 command,
@@ -43,8 +69,13 @@ class Peer:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                start_new_session=session,
             )
         self._hello: dict[str, Any] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def hello(self) -> dict[str, Any]:
         """Wait until it is loaded and return its first line."""
@@ -64,14 +95,16 @@ class Peer:
         return self._read()
 
     def close(self) -> None:
-        """End it; killed when it does not end by itself."""
+        """End it; killed when it does not end by itself, and in a session of its own whatever it has left."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        members = memory.family(self.pid) if self._session else []
         try:
             self._process.stdin.close()
-            self._process.wait(_SECONDS_TO_END)
+            self._process.wait(self._seconds_to_end)
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+        kill(members)
         self._process.stdout.close()
 
     def _read(self) -> dict[str, Any]:
@@ -88,3 +121,10 @@ class Peer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Peer(Child):
+    """A running `python -m peers ACTION NAME SETTINGS`."""
+
+    def __init__(self, python: Path, action: str, name: str, settings: dict[str, Any], log: Path) -> None:
+        super().__init__(name, [str(python), "-m", "peers", action, name, json.dumps(settings)], log)

@@ -110,13 +110,13 @@ def first_token(deployment: Deployment, messages: list[dict[str, str]]) -> float
     return first
 
 
-def metrics(deployment: Deployment) -> dict[str, float]:
-    """Return the samples of the metrics endpoint that concern the model, labels left out."""
+def metrics(deployment: Deployment, name: str = NAME) -> dict[str, float]:
+    """Return the samples of the metrics endpoint that concern a model, labels left out."""
     from builder.triton_client import Client
 
     client = Client(deployment.http, deployment.grpc, deployment.metrics, {})
     samples = client.metrics().items()
-    return {family: value for (family, labels), value in samples if f'"{NAME}"' in labels}
+    return {family: value for (family, labels), value in samples if f'"{name}"' in labels}
 
 
 def measure(*arguments: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,17 +27,19 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Habits:
-    """How the clients behave; one seed gives the same chats, lengths, pauses and departures."""
+    """How the clients behave; one seed gives the same chats, lengths, pauses and departures.
+
+    `http_share` come over generate_stream, where who leaves hangs up; `left_behind` is how many more tokens
+    one that leaves had asked for: so many are not made before it is noticed.
+    """
 
     chats: int
     concurrency: int
     cancel_share: float
     tokens: int
     seed: int
-
-
-TOKENS_LEFT_BEHIND = 32
-"""How many more tokens one that leaves had asked for: so many are not made before it is noticed."""
+    http_share: float = 0.0
+    left_behind: int = 32
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Visit:
     tokens: int
     leaves_after: int
     pause: float
+    over_http: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,10 @@ def visits(habits: Habits) -> list[Visit]:
         leaves = dice.random() < habits.cancel_share
         leaves_after = dice.randint(1, tokens) if leaves else 0
         pause = dice.uniform(0, MOST_SECONDS_TO_THINK)
-        asked = leaves_after + TOKENS_LEFT_BEHIND if leaves else tokens
-        made.append(Visit(dice.choice(texts), asked, leaves_after, pause))
+        asked = leaves_after + habits.left_behind if leaves else tokens
+        text = dice.choice(texts)
+        over_http = habits.http_share > 0 and dice.random() < habits.http_share
+        made.append(Visit(text, asked, leaves_after, pause, over_http))
     return made
 
 
@@ -98,12 +104,15 @@ async def soak(served: Deployment, habits: Habits) -> Outcome:
 
     outcome = Outcome()
     waiting = iter(visits(habits))
-    async with InferenceServerClient(served.grpc) as client:
+    async with InferenceServerClient(served.grpc) as client, _session() as session:
+
+        def counts(visit: Visit) -> AsyncIterator[tuple[int, bool]]:
+            return _over_http(session, served, visit) if visit.over_http else _over_grpc(client, visit)
 
         async def come() -> None:
             for visit in waiting:
                 await asyncio.sleep(visit.pause)
-                await _visit(client, visit, outcome)
+                await _visit(counts(visit), visit, outcome)
 
         sampling = asyncio.create_task(_sample(served, outcome))
         await asyncio.gather(*(come() for _ in range(habits.concurrency)))
@@ -135,26 +144,65 @@ def figures_of(outcome: Outcome, seconds: float) -> dict[str, float]:
     }
 
 
-async def _visit(client: Any, visit: Visit, outcome: Outcome) -> None:
+def _session() -> Any:
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(sock_read=PATIENCE)
+    )
+
+
+async def _visit(counts: AsyncIterator[tuple[int, bool]], visit: Visit, outcome: Outcome) -> None:
     received = 0
     try:
-        answers = client.stream_infer(_request(visit), stream_timeout=PATIENCE)
-        async for result, error in answers:
-            if error is not None:
-                raise RuntimeError(str(error))
-            ids = result.as_numpy("output_ids")
-            received += 0 if ids is None else int(ids.size)
-            if visit.leaves_after and received >= visit.leaves_after:
-                answers.cancel()
-                outcome.cancelled += 1
-                break
-            if _final(result):
-                outcome.wrong_lengths += received != visit.tokens
-                break
+        async with aclosing(counts):  # type: ignore[type-var]
+            async for count, final in counts:
+                received += count
+                if visit.leaves_after and received >= visit.leaves_after:
+                    outcome.cancelled += 1
+                    break
+                if final:
+                    outcome.wrong_lengths += received != visit.tokens
+                    break
     except Exception as failure:
         outcome.errors[f"{type(failure).__name__}: {failure}"[:300]] += 1
     outcome.done += 1
     outcome.tokens += received
+
+
+async def _over_grpc(client: Any, visit: Visit) -> AsyncIterator[tuple[int, bool]]:
+    """Yield the tokens of each response and whether it was the last; who leaves cancels the call."""
+    answers = client.stream_infer(_request(visit), stream_timeout=PATIENCE)
+    try:
+        async for result, error in answers:
+            if error is not None:
+                raise RuntimeError(str(error))
+            ids = result.as_numpy("output_ids")
+            yield (0 if ids is None else int(ids.size)), _final(result)
+    finally:
+        answers.cancel()
+
+
+async def _over_http(session: Any, served: Deployment, visit: Visit) -> AsyncIterator[tuple[int, bool]]:
+    """Yield the tokens of each event, and at the end that it was the last; who leaves hangs up."""
+    limits = {"max_tokens": visit.tokens, "min_tokens": visit.tokens, "stream": True}
+    url = f"http://{served.http}/v2/models/{deployment.NAME}/generate_stream"
+    async with session.post(url, json={"messages": visit.messages, **limits}) as response:
+        if response.status != 200:
+            raise RuntimeError(f"HTTP {response.status}: {await response.text()}")
+        try:
+            before = 0
+            async for line in response.content:
+                if not line.startswith(b"data:"):
+                    continue
+                event = json.loads(line[5:])
+                if "error" in event:
+                    raise RuntimeError(event["error"])
+                count, before = int(event["num_output_tokens"]) - before, int(event["num_output_tokens"])
+                yield count, False
+            yield 0, True
+        finally:
+            response.close()
 
 
 def _final(result: Any) -> bool:

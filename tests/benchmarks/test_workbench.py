@@ -373,7 +373,7 @@ def test_visits_repeat_with_their_seed() -> None:
     assert 0.1 < len(leaving) / len(found) < 0.3
     assert all(1 <= visit.leaves_after <= 32 for visit in leaving)
     # so that nobody leaves an answer that is over
-    assert {visit.tokens - visit.leaves_after for visit in leaving} == {soaking.TOKENS_LEFT_BEHIND}
+    assert {visit.tokens - visit.leaves_after for visit in leaving} == {habits.left_behind}
 
 
 def holding(seconds: float, pss: float) -> Holding:

@@ -1,0 +1,1 @@
+"""The rooms of benchmarks/llm_gpu.py."""

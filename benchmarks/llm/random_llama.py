@@ -1,0 +1,81 @@
+"""A Llama of random weights and SmolLM2's tokenizer: `python -m llm.random_llama TOLD`.
+
+Every token that it can choose is text by itself: rows of the last matrix that belong to special tokens and to
+pieces of characters are 0, below the best of 49,000 others. So each makes a server say something at once.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+SEED = 0
+_COMMON = {"vocab_size": 49152, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "max_position_embeddings": 8192}
+
+SHAPES: dict[str, dict[str, int]] = {
+    # https://huggingface.co/meta-llama/Llama-3.1-8B/blob/main/config.json, but for the vocabulary
+    "8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
+    "tiny": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    },
+}
+
+
+def silent(tokenizer: Path, vocabulary: int) -> list[int]:
+    """Return the ids that are no text by themselves."""
+    from tokenizers import Tokenizer
+
+    known = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    texts = known.decode_batch([[token] for token in range(vocabulary)], skip_special_tokens=True)
+    return [token for token, text in enumerate(texts) if not text or "\ufffd" in text]
+
+
+def make(folder: Path, tokenizer: Path, shape: str, device: str) -> None:
+    """Write the checkpoint in bfloat16; the same seed on the same device gives the same weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        **_COMMON,
+        **SHAPES[shape],
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        dtype="bfloat16",
+    )
+    torch.manual_seed(SEED)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device(device):
+        model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.lm_head.weight[silent(tokenizer, _COMMON["vocab_size"])] = 0  # type: ignore[arg-type]
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    for file in tokenizer.iterdir():
+        shutil.copyfile(file, partial / file.name)
+    partial.rename(folder)
+
+
+def main(told: dict[str, Any]) -> None:
+    folder = Path(told["folder"])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    make(folder, Path(told["tokenizer"]), told["shape"], told["device"])
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
