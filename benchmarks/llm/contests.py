@@ -127,8 +127,9 @@ def _for(stage: Stage, trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
 
 def _keeping(keep: Keep, built: Built) -> Callable[[list[Row]], None]:
     def kept(rows: list[Row]) -> None:
+        held = {pid: gpu_memory.megabytes(pid) for pid in {row.contender.pid for row in rows}}
         for row in rows:
-            row.gpu_mb = gpu_memory.megabytes(row.contender.pid)
+            row.gpu_mb = held[row.contender.pid]
         keep({"rows": [row.to_json(built.model.name) for row in rows], "engine_arguments": built.arguments})
 
     return kept

@@ -70,4 +70,9 @@ def read(folder: Path) -> list[dict[str, Any]]:
         found.append(document)
     if not found:
         raise SystemExit(f"{folder} holds no partial records: run parts first (--parts lists them)")
+    targets = sorted({document["target"] for document in found})
+    if len(targets) > 1:
+        raise SystemExit(
+            f"{folder} holds records of {' and '.join(targets)}: a rehearsal is no part of a run"
+        )
     return found

@@ -101,10 +101,13 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name.replace("_", " "), justify="right")
     for name in ("tokens a response", "GPU, GB"):
         table.add_column(name, justify="right")
+    table.add_column("cores")
     for row in rows:
         kind = row["shape"] if row["prompts"] == "chats" else row["prompts"]
         cells = ["" if row.get(name) is None else f"{row[name]:.1f}" for name in columns]
         held = row.get("gpu_mb")
-        more = [f"{row.get('tokens_per_response', 0):.1f}", "" if held is None else f"{held / 1000:.1f}"]
-        table.add_row(row["part"], row["row"], kind, str(row["concurrency"]), *cells, *more)
-    Console(width=150).print(table)
+        size = row.get("tokens_per_response")
+        more = ["" if size is None else f"{size:.1f}", "" if held is None else f"{held / 1000:.1f}"]
+        cores = ", ".join(f"{kind} {share:.1f}" for kind, share in row["cores"].items() if share >= 0.1)
+        table.add_row(row["part"], row["row"], kind, str(row["concurrency"]), *cells, *more, cores)
+    Console(width=190).print(table)

@@ -14,7 +14,6 @@ from workbench.children import BENCHMARKS
 
 from llm.stage import LONGEST, MOST_AT_ONCE, SHARE_OF_GPU, Stage
 
-
 OTHERS_AT_ONCE = 32
 """Requests that other engines than vLLM are planned for: onnxruntime-genai is not raced, only verified."""
 

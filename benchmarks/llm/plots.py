@@ -40,7 +40,7 @@ def main(written: Path) -> None:
     from matplotlib import pyplot
 
     rows = json.loads(written.read_text(encoding="utf-8"))["rows"]
-    models = [model for model in TITLES if any(row["model"] == model for row in rows)]
+    models = [model for model in TITLES if series(rows, model, "tokens_per_second")]
     if not models:
         return
     for name, wanted in (("throughput", {"tokens_per_second": "tokens/s"}), ("latency", LATENCIES)):
