@@ -50,9 +50,10 @@ def main() -> int:
 def _stage(arguments: argparse.Namespace) -> Stage:
     deadline = time.monotonic() + 60 * arguments.minutes
     work = arguments.work.resolve()
+    tokenizer = arguments.tokenizer and arguments.tokenizer.resolve()
     if arguments.rehearse:
-        return Stage(work, "onnx", None, deadline)
-    return Stage(work, "vllm", arguments.gpu, deadline)
+        return Stage(work, "onnx", None, deadline, tokenizer)
+    return Stage(work, "vllm", arguments.gpu, deadline, tokenizer)
 
 
 def _known_part(text: str) -> str:
@@ -70,6 +71,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--merge", action="store_true", help="make one record of those in FOLDER")
     parser.add_argument("--minutes", type=float, default=9.0, help="after which a call should have ended")
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="FOLDER", help="SmolLM2's, where build-smollm2 was not run"
+    )
     parser.add_argument("--gpu", default="h200", help="what to build for, as `builder plan` knows it")
     parser.add_argument(
         "--rehearse", action="store_true", help="small loads on the CPU, target onnx: does it run?"

@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from encoder import gpu_memory
@@ -26,6 +27,9 @@ CHATS = Habits(
     chats=10_000, concurrency=32, cancel_share=0.2, tokens=64, seed=0, http_share=0.3, left_behind=800
 )
 SECONDS_TO_SETTLE = 20.0
+LONG_ANSWER = 1000
+"""Tokens of one answer, a second or more: engines look at their cache four times in it."""
+
 CACHE_USED = "builder_engine_cache_used_ratio"
 
 
@@ -124,6 +128,7 @@ def soak(stage: Stage, model: Model, keep: Keep) -> None:
         outcome = asyncio.run(soaking.soak(served, habits))
         seconds = time.monotonic() - started
         after = settled(served)
+        held = held_by_one(stage, served, built)
         gpu_after = gpu_memory.megabytes(served.pid)
     figures = soaking.figures_of(outcome, seconds) | {
         "active_at_end": after[soaking.ACTIVE],
@@ -132,11 +137,29 @@ def soak(stage: Stage, model: Model, keep: Keep) -> None:
             0.0, outcome.cancelled - after[soaking.CANCELLED] + before[soaking.CANCELLED]
         ),
         "cache_used_at_end": after.get(CACHE_USED, 0.0),
+        "cache_used_by_one": held,
     }
     if gpu_before is not None and gpu_after is not None:
         figures["gpu_growth_mb"] = gpu_after - gpu_before
     samples = [one.to_json() for one in outcome.samples]
     keep({"soak": figures, "habits": vars(habits), "errors": dict(outcome.errors), "samples": samples})
+
+
+def held_by_one(stage: Stage, served: Deployment, built: Built) -> float:
+    """Return the largest share of the KV cache that is in use while one request runs alone.
+
+    An idle engine says 0 whatever it holds; beside one that runs, blocks that nobody freed would show.
+    """
+    (prompt,) = Encoding(built.tokenizer).marked(1, "soak", "alone")
+    tokens = 32 if stage.rehearses else LONG_ANSWER
+    seen = [0.0]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(answers.greedy, served, built.model.name, [prompt], tokens, 1)
+        while not answer.done():
+            seen.append(deployment.metrics(served, built.model.name).get(CACHE_USED, 0.0))
+            time.sleep(0.05)
+        answer.result()
+    return max(seen)
 
 
 def settled(served: Deployment) -> dict[str, float]:

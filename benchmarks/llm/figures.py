@@ -43,6 +43,8 @@ BARS = (
     Bar("soak_active_at_end", "==", 0),
     Bar("soak_waiting_at_end", "==", 0),
     Bar("soak_cache_used_at_end", "==", 0, "share of the KV cache"),
+    # one request of 1,280 tokens holds 1 of 256 parts
+    Bar("soak_cache_used_by_one", "<=", 1 / 256, "beside one request others still hold cache"),
     Bar("soak_cancelled_uncounted", "==", 0),
     Bar("soak_memory_growth_mb", "<=", 16),
     Bar("soak_memory_growth_share", "<=", 0.02),

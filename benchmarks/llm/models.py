@@ -109,7 +109,7 @@ def make_checkpoint(stage: Stage, model: Model) -> Path:
     if not folder.is_dir():
         told = {
             "folder": str(folder),
-            "tokenizer": str(built(stage, SMOLLM2).tokenizer),
+            "tokenizer": str(stage.tokenizer or built(stage, SMOLLM2).tokenizer),
             "shape": "tiny" if stage.rehearses else model.shape,
             "device": "cpu" if stage.rehearses else "cuda",
         }

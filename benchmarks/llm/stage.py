@@ -30,12 +30,14 @@ class Stage:
         target: as `builder build` knows it.
         gpu: likewise; None rehearses on the CPU, with whatever engine the target has there.
         deadline: the `time.monotonic()` moment at which a call should have ended.
+        tokenizer: SmolLM2's files for random weights; None takes them from its repository.
     """
 
     work: Path
     target: str = "vllm"
     gpu: str | None = "h200"
     deadline: float = math.inf
+    tokenizer: Path | None = None
 
     @property
     def rehearses(self) -> bool:

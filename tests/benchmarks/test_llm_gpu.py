@@ -443,7 +443,13 @@ SOAKED = {
     f"soak_{name}"
     for name in (
         *("chats", "errors", "wrong_lengths", "active_at_end", "waiting_at_end", "cache_used_at_end"),
-        *("cancelled_uncounted", "memory_growth_mb", "memory_growth_share", "shared_memory_growth_mb"),
+        *(
+            "cache_used_by_one",
+            "cancelled_uncounted",
+            "memory_growth_mb",
+            "memory_growth_share",
+            "shared_memory_growth_mb",
+        ),
     )
 }
 
