@@ -31,10 +31,11 @@ def tools(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def identity(plan: Plan, digests: dict[str, str]) -> dict[str, Any]:
+def identity(plan: Plan, digests: dict[str, str], draft: dict[str, str] | None = None) -> dict[str, Any]:
     """Return all that decides the artifact of a plan; `digests` are those of the checkpoint's files."""
     return {
         "source": digests,
+        **({"draft": draft} if draft else {}),
         "target": plan.target,
         "quantize": plan.quantize,
         "device": plan.device,

@@ -7,11 +7,22 @@ import json
 import shutil
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import architecture, artifact_key, child, files, house, modules, settings, source
+from builder import (
+    architecture,
+    artifact_key,
+    child,
+    files,
+    house,
+    modules,
+    settings,
+    source,
+    source_folder,
+    speculation,
+)
 from builder.errors import ConversionError
 from builder.plan import Plan
 from builder.source import Checkpoint
@@ -19,6 +30,7 @@ from builder.target import Job
 
 Progress = Callable[[str, float], None]
 
+_PARTS = ("model", "tokenizer", speculation.FOLDER)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
@@ -28,7 +40,7 @@ class Artifact:
 
     `key` is the sha256 of checkpoint digests, converter, arguments and tool versions; `settings` are what
     the deployment's Python models are told, `config` is the checkpoint's. Models without text have an empty
-    `tokenizer`.
+    `tokenizer`. `draft` is the model that guesses ahead, `draft_digests` are those of its checkpoint.
     """
 
     key: str
@@ -40,6 +52,8 @@ class Artifact:
     tools: dict[str, str]
     settings: dict[str, Any]
     config: dict[str, Any]
+    draft: Path | None = None
+    draft_digests: dict[str, str] = field(default_factory=dict)
 
 
 def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
@@ -51,19 +65,14 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
     """
     require_libraries(plan)
     with files.translated(ConversionError, "writing the artifact"):
-        checkpoint = source.fetch(
-            checkpoint, lambda done, total: progress("fetching the checkpoint", done / max(1, total))
-        )
-        digests = source.digest(
-            checkpoint, lambda done, total: progress("hashing the checkpoint", done / max(1, total))
-        )
-        folder = _hugging_face_folder(checkpoint, digests, progress)
-        identity = artifact_key.identity(plan, digests)
+        folder, digests = source_folder.of_checkpoint(checkpoint, "the checkpoint", progress)
+        draft, draft_digests = source_folder.of_draft(plan, folder, progress)
+        identity = artifact_key.identity(plan, digests, draft_digests)
         key = artifact_key.key(identity)
         home = house.cache_folder() / "artifacts" / key
         if not _intact(home):
             shutil.rmtree(home, ignore_errors=True)
-            _build(plan, folder, home, identity, progress)
+            _build(plan, folder, draft, home, identity, progress)
         record = json.loads((home / "artifact.json").read_text(encoding="utf-8"))
     return Artifact(
         key=key,
@@ -75,6 +84,8 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
         tools=record["identity"]["tools"],
         settings=settings.read(plan, folder),
         config=dict(checkpoint.config),
+        draft=home / speculation.FOLDER if draft else None,
+        draft_digests=draft_digests,
     )
 
 
@@ -108,24 +119,6 @@ def _extras(model_type: str) -> dict[str, str]:
     return {name: f"builder[{extra}]" for name, extra in extras.items() if name in names}
 
 
-def _hugging_face_folder(checkpoint: Checkpoint, digests: dict[str, str], progress: Progress) -> Path:
-    """Return the checkpoint as its exporter reads it: as it is, or written out in float32."""
-    module = house.plugin("sources", checkpoint.format, option="source")
-    if not hasattr(module, "materialise"):
-        return checkpoint.path
-    versions = artifact_key.tools(("gguf", "tokenizers"))
-    final = house.cache_folder() / "sources" / artifact_key.key({"source": digests, "tools": versions})
-    if not final.is_dir():
-        with files.staged(final) as folder:
-            module.materialise(
-                checkpoint,
-                architecture.load(checkpoint.model_type),
-                folder,
-                lambda done, total: progress("reading the weights", done / max(1, total)),
-            )
-    return final
-
-
 def _intact(home: Path) -> bool:
     """Say whether the artifact is there and no file of it was touched since: repositories link to them."""
     if not (home / "artifact.json").is_file():
@@ -136,56 +129,57 @@ def _intact(home: Path) -> bool:
 
 def _stamps(home: Path) -> dict[str, list[int]]:
     """Return relative name -> size and modification time of every file that the engine or tokenizer reads."""
-    found = [file for part in ("model", "tokenizer") for file in sorted((home / part).rglob("*"))]
+    found = [file for part in _PARTS for file in sorted((home / part).rglob("*"))]
     status = {str(file.relative_to(home)): file.stat() for file in found if file.is_file()}
     return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
 
 
-def _require_something(stage: Path, log: Path) -> None:
-    if not any((stage / "model").iterdir()):
+def _build(
+    plan: Plan, folder: Path, draft: Path | None, home: Path, identity: dict[str, Any], progress: Progress
+) -> None:
+    doing = f"converting to {plan.target} {plan.quantize}"
+    progress(doing, 0.0)
+    with files.staged(home) as stage:
+        log = house.cache_folder() / "logs" / f"convert-{home.name[:16]}.log"
+        _convert(plan, folder, stage / "model", log, lambda share: progress(doing, share))
+        if draft:
+            log = log.with_suffix(".draft.log")
+            _convert(plan, draft, stage / speculation.FOLDER, log, lambda share: progress(doing, share))
+        (stage / "tokenizer").mkdir()
+        if any(model.member.tokenizes for model in plan.models):
+            _move_tokenizer(folder, stage)
+        written = {
+            f"{part}/{name}": digest
+            for part in _PARTS
+            if (stage / part).is_dir()
+            for name, digest in files.digests(stage / part).items()
+        }
+        record = {"identity": identity, "files": written, "stamps": _stamps(stage)}
+        files.write_json(stage / "artifact.json", record)
+    progress(doing, 1.0)
+
+
+def _convert(plan: Plan, folder: Path, out: Path, log: Path, share: Callable[[float], None]) -> None:
+    """Run the target's converter on a folder; raise ConversionError where it wrote nothing."""
+    target = house.plugin("targets", plan.target, option="--target")
+    child.run(
+        target.convert(_job(plan, folder, settings.read(plan, folder), out)),
+        log,
+        ConversionError,
+        watch=lambda text: share(target.progress(text, plan.dimensions)),
+        environment={
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            # a converter that lies inside somebody's git clone would write that commit into the artifact
+            "GIT_DIR": str(out.parent / "no-git"),
+        },
+    )
+    if not any(out.iterdir()):
         raise ConversionError(
             "the converter ended well and wrote nothing",
             expected="the artifact's files",
             remedy=f"read its log at {log}",
         )
-
-
-def _build(plan: Plan, folder: Path, home: Path, identity: dict[str, Any], progress: Progress) -> None:
-    target = house.plugin("targets", plan.target, option="--target")
-    log = house.cache_folder() / "logs" / f"convert-{home.name[:16]}.log"
-    doing = f"converting to {plan.target} {plan.quantize}"
-    told = settings.read(plan, folder)
-    progress(doing, 0.0)
-    with files.staged(home) as stage:
-        command = target.convert(_job(plan, folder, told, stage / "model"))
-        child.run(
-            command,
-            log,
-            ConversionError,
-            watch=lambda text: progress(doing, target.progress(text, plan.dimensions)),
-            environment={
-                "HF_HUB_OFFLINE": "1",
-                "TOKENIZERS_PARALLELISM": "false",
-                # a converter that lies inside somebody's git clone would write that commit into the artifact
-                "GIT_DIR": str(stage / "no-git"),
-            },
-        )
-        _require_something(stage, log)
-        (stage / "tokenizer").mkdir()
-        if any(model.member.tokenizes for model in plan.models):
-            _move_tokenizer(folder, stage)
-        record = {
-            "identity": identity,
-            "files": {
-                **{f"model/{name}": digest for name, digest in files.digests(stage / "model").items()},
-                **{
-                    f"tokenizer/{name}": digest for name, digest in files.digests(stage / "tokenizer").items()
-                },
-            },
-            "stamps": _stamps(stage),
-        }
-        files.write_json(stage / "artifact.json", record)
-    progress(doing, 1.0)
 
 
 def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path) -> Job:

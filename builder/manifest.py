@@ -16,11 +16,12 @@ FORMAT = 1
 
 def manifest(plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: Evidence) -> dict[str, Any]:
     """Return the manifest of one version; nothing in it names a machine, a user or a time."""
-    # a folder of this machine says nothing elsewhere: the digests say what was in it
-    here = Path(plan.origin)
-    origin = here.resolve().name if here.exists() else plan.origin
+    origin = _origin(plan.origin)
     # why an engine was chosen is for people: other figures, the same deployment
     planned = {name: value for name, value in plan.to_json().items() if name != "engine_why"}
+    if artifact.draft is not None:
+        draft = planned["speculation"]["draft"]
+        draft["origin"] = _origin(draft["origin"])
     return {
         "format": FORMAT,
         "name": plan.name,
@@ -31,8 +32,15 @@ def manifest(plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: E
             "format": checkpoint.format,
             "sha256": artifact.source_digests,
         },
+        **({"draft": {"sha256": artifact.draft_digests}} if artifact.draft else {}),
         "plan": {**planned, "origin": origin},
         "tools": artifact.tools,
         "artifact": {"key": artifact.key, "sha256": artifact.digests},
         "evidence": evidence.to_json(),
     }
+
+
+def _origin(named: str) -> str:
+    """Return what was named; a folder of this machine says nothing elsewhere, digests say what was in it."""
+    here = Path(named)
+    return here.resolve().name if here.exists() else named

@@ -55,7 +55,7 @@ def build(
 ) -> Built:
     """Build, prove, stage, check, boot, verify; publish only what passed all of it."""
     started = time.time()
-    subject, found = read(name, checkpoint, served_name)
+    subject, found = read(name, checkpoint, served_name, options.draft)
     planned = plan(subject, options)
     require_libraries(planned)
     if verifying:

@@ -14,10 +14,11 @@ from builder import contract, house
 from builder.contract import Contract
 from builder.ensemble import Facts, Member, Pipeline, Tensor
 from builder.errors import UsageError
-from builder.planning import placement, precision, profile, versions
+from builder.planning import placement, precision, profile, speculating, versions
 from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
+from builder.speculation import Speculation
 from builder.target import Compilation, Target
 from builder.weight_format import Stored
 
@@ -60,7 +61,8 @@ class Plan:
     by; `accelerators` are what ONNX Runtime hands parts of the graph to, the first before the others.
     `compilation` makes an engine of the graph, None where it is served as it is. `stored` is what the
     checkpoint says of weights that are quantised already, None for plain ones; `cache_type` what the KV cache
-    is kept in, "" for what is computed in; `contract` the file of `contracts/` that says what clients see.
+    is kept in, "" for what is computed in; `contract` the file of `contracts/` that says what clients see;
+    `speculation` what is guessed ahead, None for nothing.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Plan:
     stored: Stored | None = None
     cache_type: str = ""
     contract: str = contract.USUAL
+    speculation: Speculation | None = None
 
     @property
     def front(self) -> ModelPlan:
@@ -105,7 +108,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON would hold it, deterministic."""
         plain = asdict(self)
-        for name in ("compilation", "stored", "cache_type"):
+        for name in ("compilation", "stored", "cache_type", "speculation"):
             if not plain[name]:
                 del plain[name]
         if self.contract == contract.USUAL:
@@ -175,6 +178,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     precision.require_divisible(subject, split)
     if card and chosen.computed_in == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
+    speculation = speculating.decide(subject, options, (name, target), card, split)
     profile.require_choice(options.profiles, target.ENGINES[device])
     decided = kind.decide(
         Question(
@@ -189,6 +193,8 @@ def plan(subject: Subject, options: Options) -> Plan:
             split=split,
             computed_in=chosen.computed_in,
             cache_type=chosen.cache_type,
+            speculation=speculation,
+            beside=speculating.beside(speculation, chosen),
         )
     )
     container = _container(name, target, promised, options.triton)
@@ -227,6 +233,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         stored=subject.stored,
         cache_type=chosen.cache_type,
         contract=options.contract or contract.USUAL,
+        speculation=speculation,
     )
 
 

@@ -84,6 +84,8 @@ def write(
         )
         for name, content in told.items():
             files.write_json(front / name, content)
+        if artifact.draft is not None:
+            files.place(artifact.draft, front / artifact.draft.name)
         shutil.copyfile(evidence.golden, front / "golden.json")
         files.write_json(front / "manifest.json", manifest(plan, checkpoint, artifact, evidence))
 

@@ -17,6 +17,8 @@ from builder.triton_client import Answer, Client, TritonError
 
 LOAD = ("builder_engine_active_requests", "builder_engine_waiting_requests")
 GENERATED = "builder_engine_generated_tokens_total"
+NOT_BESIDE_GUESSES = frozenset({"min_p", "logit_bias"})
+"""What vLLM refuses by name where it guesses tokens ahead."""
 REST = 3
 """How many looks, 40 ms apart, must see the same; the front publishes every 50 ms."""
 
@@ -118,7 +120,14 @@ class Subject:
 
     def ask(self, inputs: Mapping[str, Any], **options: Any) -> Answer:
         """Ask the front over a gRPC stream; an error is a Mismatch."""
+        self._require_taken(inputs)
         return self.good(self.client.stream(self.name, inputs, **options))
+
+    def _require_taken(self, inputs: Mapping[str, Any]) -> None:
+        """Skip the check where its inputs cannot be asked of an engine that guesses tokens ahead."""
+        if self.settings.get("engine_arguments", {}).get("speculative_config"):
+            for name in NOT_BESIDE_GUESSES.intersection(inputs):
+                raise Skipped(f"the engine guesses tokens ahead, and takes no {name} then")
 
     @staticmethod
     def good(answer: Answer) -> Answer:

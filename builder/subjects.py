@@ -5,20 +5,39 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from builder import architecture, encoder, facts, house, recipe, source, weight_format
+from builder import architecture, encoder, facts, house, recipe, source, speculation, weight_format
+from builder.architecture import Dimensions
 from builder.errors import SourceError
 from builder.plan import Subject
 from builder.source import Checkpoint
 from builder.weight_format import Stored
 
 
-def read(name: str, checkpoint: str | None, served_name: str | None) -> tuple[Subject, Checkpoint | None]:
+def read(
+    name: str, checkpoint: str | None, served_name: str | None, draft: str | None = None
+) -> tuple[Subject, Checkpoint | None]:
     """Find out what NAME is: its checkpoint where that is at hand, else its recipe's published numbers.
 
     Raises:
         UsageError: NAME is no recipe and no checkpoint was given.
-        SourceError: the checkpoint that was given cannot be read, or contradicts its recipe.
+        SourceError: the checkpoint that was given cannot be read, or contradicts its recipe; a draft that
+            guesses other tokens.
     """
+    subject, found = _read(name, checkpoint, served_name)
+    return (_with_draft(subject, found, draft) if draft else subject), found
+
+
+def _with_draft(subject: Subject, found: Checkpoint | None, reference: str) -> Subject:
+    draft, guesses = speculation.read_draft(reference)
+    if isinstance(subject.dimensions, Dimensions):
+        speculation.require_same_size(draft, subject.name, subject.dimensions.vocabulary_size)
+    files = [one.tokenizer_files.get("tokenizer.json") for one in (guesses, found) if one]
+    if len(files) == 2 and files[0] and files[1]:
+        speculation.require_same_tokens(reference, subject.name, (files[0], files[1]))
+    return replace(subject, draft=draft)
+
+
+def _read(name: str, checkpoint: str | None, served_name: str | None) -> tuple[Subject, Checkpoint | None]:
     known = name in recipe.names() or name.endswith(".toml")
     if not known and not checkpoint:
         recipe.load(name)

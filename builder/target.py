@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from builder.planning.memory import Memory
 from builder.planning.placement import Split
+from builder.speculation import Speculation
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Placed:
     """A model where it will run: what its engine is told follows from this.
 
     `precision` is what is computed in, a value of --quantize; `concurrency` counts requests that run at once;
-    `cache_type` is what the KV cache is kept in, "" for the precision.
+    `cache_type` is what the KV cache is kept in, "" for the precision; `speculation` what is guessed ahead.
     """
 
     device: str
@@ -52,6 +53,7 @@ class Placed:
     concurrency: int
     split: Split
     cache_type: str = ""
+    speculation: Speculation | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Target(Protocol):
     `compilation(graph: Member, memory: Memory, precision: str, card: Gpu, container: Container)`, which
     returns its Compilation, or raises UsageError. One that few containers can run has also `CONTAINERS`, the
     tags of these: the last is planned for. One whose KV cache may be kept in another data type has
-    `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name.
+    `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name. One that guesses tokens
+    ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and --draft decide.
     """
 
     TITLE: str

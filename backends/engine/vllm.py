@@ -15,6 +15,8 @@ from backends.engine.protocol import Guide, InvalidRequest, Sampling, Top
 from backends.engine.stepper import Gauges, Progress
 
 UNSUPPORTED = frozenset({"beam_width", "length_penalty"})
+NOT_BESIDE_GUESSES = frozenset({"min_p", "logit_bias"})
+"""What vLLM does not take where it guesses tokens ahead (0.22, SamplingParams._validate_spec_decode)."""
 
 _GUIDES = {"json_schema": "json", "regex": "regex", "ebnf_grammar": "grammar"}
 """Kind of a Guide -> the field of vllm's StructuredOutputsParams that takes its text."""
@@ -24,9 +26,15 @@ _REASONS = {"stop": "stop", "length": "length", "abort": "cancelled"}
 
 def create(settings: Mapping[str, Any], folder: Path) -> Hosted:
     """Start vLLM in a process of its own, told engine_arguments."""
+    return Hosted("vllm", unsupported(settings["engine_arguments"]), settings, folder)
+
+
+def unsupported(arguments: Mapping[str, Any]) -> frozenset[str]:
+    """Return the inputs that an engine cannot honour that is told these engine_arguments."""
+    guesses = any(arguments.get(name) for name in ("speculative_config", "spec_method", "spec_model"))
+    found = UNSUPPORTED | (NOT_BESIDE_GUESSES if guesses else frozenset())
     # told to serve whoever came first it would ignore priorities
-    orders = settings["engine_arguments"].get("scheduling_policy") == "priority"
-    return Hosted("vllm", UNSUPPORTED if orders else UNSUPPORTED | {"priority"}, settings, folder)
+    return found if arguments.get("scheduling_policy") == "priority" else found | {"priority"}
 
 
 def stepper(settings: Mapping[str, Any], folder: Path) -> Vllm:
@@ -34,7 +42,8 @@ def stepper(settings: Mapping[str, Any], folder: Path) -> Vllm:
     from vllm import EngineArgs, LLMEngine
 
     model = str(folder / settings["model"])
-    arguments = EngineArgs(model=model, tokenizer=str(folder / "tokenizer"), **settings["engine_arguments"])
+    told = located(settings["engine_arguments"], folder)
+    arguments = EngineArgs(model=model, tokenizer=str(folder / "tokenizer"), **told)
     return Vllm(LLMEngine.from_engine_args(arguments))
 
 
@@ -143,6 +152,15 @@ class Vllm:
         if made.finish_reason == "stop" and ids and ids[-1] in running.asked.end_ids:
             ids, found, tops = ids[:-1], found[:-1], tops[:-1]
         return Progress(key, ids, found, _REASONS[made.finish_reason], waited=waited, tops=tops)
+
+
+def located(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the arguments with a draft that lies in the version's folder by its whole path."""
+    told = arguments.get("speculative_config") or {}
+    draft = folder / str(told.get("model", ""))
+    if "model" not in told or not draft.is_dir():
+        return dict(arguments)
+    return {**arguments, "speculative_config": {**told, "model": str(draft)}}
 
 
 def parameters(sampling: Sampling) -> dict[str, Any]:

@@ -141,6 +141,24 @@ def planning(command: Command) -> Command:
             help="What the KV cache is kept in: bf16, fp16 or fp8; as the checkpoint says, else as computed.",
         ),
         click.option(
+            "--speculate",
+            type=int,
+            metavar="N",
+            help="Guess N tokens ahead in each step, by passages of the request's own text or by --draft.",
+        ),
+        click.option(
+            "--ngram",
+            callback=not_empty,
+            metavar="MIN-MAX",
+            help="How many tokens such a passage has, such as 2-4.",
+        ),
+        click.option(
+            "--draft",
+            callback=not_empty,
+            metavar="PATH",
+            help="Smaller model that guesses: folder, .gguf file or ORG/NAME.",
+        ),
+        click.option(
             "--set",
             "settings",
             multiple=True,
@@ -180,6 +198,9 @@ def planned(values: dict[str, Any]) -> Any:
         settings=values["settings"],
         contract=values["contract"],
         cache_type=values["kv_cache"],
+        speculate=values["speculate"],
+        ngram=values["ngram"],
+        draft=values["draft"],
     )
 
 

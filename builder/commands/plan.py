@@ -21,8 +21,9 @@ def command(name: str, as_json: bool, checkpoint: str | None, served_name: str |
     from builder.plan import plan as decide
     from builder.subjects import read
 
-    subject, _ = read(name, checkpoint, served_name)
-    planned = decide(subject, options.planned(values))
+    asked = options.planned(values)
+    subject, _ = read(name, checkpoint, served_name, asked.draft)
+    planned = decide(subject, asked)
     if as_json:
         options.print_json(planned.to_json())
     else:

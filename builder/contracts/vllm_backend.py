@@ -11,6 +11,7 @@ from typing import Any
 
 from builder.ensemble import Member, Pipeline, Tensor
 from builder.planning import versions
+from builder.speculation import FOLDER
 
 TITLE = "NVIDIA's vllm backend: config.pbtxt and model.json"
 TARGETS = ("vllm",)
@@ -59,4 +60,7 @@ def engine_arguments(planned: Mapping[str, Any]) -> dict[str, Any]:
 
 def files(told: Mapping[str, Any], home: str) -> dict[str, Any]:
     """Return model.json: the arguments of vLLM, which finds the checkpoint in the version folder itself."""
+    guesses = dict(told.get("speculative_config") or {})
+    if guesses.get("model") == FOLDER:
+        told = {**told, "speculative_config": {**guesses, "model": f"{home}/{FOLDER}"}}
     return {"model.json": {"model": home, "tokenizer": f"{home}/tokenizer", **told}}

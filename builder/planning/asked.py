@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from builder.contract import Contract
 from builder.ensemble import Facts
 from builder.planning.memory import Memory
-from builder.planning.placement import Gpu, Split
+from builder.planning.placement import Gpu, Model, Split
 from builder.quantization import Quantization
+from builder.speculation import Draft, Speculation
 from builder.target import Target
 from builder.weight_format import Stored
 
@@ -34,7 +35,13 @@ class Options:
     settings: tuple[str, ...] = ()
     """engine.NAME=VALUE, what the engine is told instead of what was planned."""
     cache_type: str | None = None
-    """A row of planning/cache_type.py: what the KV cache is kept in."""
+    """What the KV cache is kept in."""
+    speculate: int | None = None
+    """How many tokens are guessed in each step."""
+    ngram: str | None = None
+    """MIN-MAX, how long the passages are by which they are guessed."""
+    draft: str | None = None
+    """The checkpoint of the model that guesses them."""
 
 
 class Sizes(Protocol):
@@ -53,7 +60,7 @@ class Subject:
 
     `quantize` is what its recipe wants on a CPU, None leaves it to the plan. `max_tokens` is how long a
     text it was made for, None where only its dimensions say; longer ones are cut where it `truncates`.
-    `stored` is what it says of weights that are quantised already.
+    `stored` is what it says of weights that are quantised already, `draft` the model that guesses ahead.
     """
 
     name: str
@@ -69,6 +76,7 @@ class Subject:
     max_tokens: int | None = None
     truncates: bool = False
     stored: Stored | None = None
+    draft: Draft | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class Question:
 
     `precision` is the value of --quantize, `computed_in` the data type of activations: the same but for
     weights that are quantised already. `cache_type` is what the KV cache is kept in, "" for `computed_in`.
+    `beside` is the draft of `speculation`, as large as it will be.
     """
 
     subject: Subject
@@ -90,6 +99,8 @@ class Question:
     split: Split
     computed_in: str = ""
     cache_type: str = ""
+    speculation: Speculation | None = None
+    beside: Model | None = None
 
     @property
     def device(self) -> str:

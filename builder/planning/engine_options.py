@@ -22,6 +22,7 @@ def of(question: Question, memory: Memory, concurrency: int) -> dict[str, Any]:
         dimensions=question.subject.dimensions,
         precision=question.computed_in or question.precision,
         cache_type=question.cache_type,
+        speculation=question.speculation,
         memory=memory,
         concurrency=concurrency,
         split=question.split,

@@ -114,7 +114,8 @@ def _place(question: Question, dimensions: Dimensions, context: int) -> Memory:
     free = options.target is None and GPU_TARGET in quantization.targets
     most = placement.MOST_GPUS if question.way.SPANS_GPUS or free else 1
     wanted = options.concurrency or 1
-    choices = placement.alternatives(dimensions, quantization, split, card, context, wanted, most)
+    beside = question.beside
+    choices = placement.alternatives(dimensions, quantization, split, card, context, wanted, most, beside)
     remedy = "use " + ", or ".join(f"`{choice}`" for choice in choices) if choices else _no_choice(subject)
     obstacle = placement.obstacle(dimensions, split)
     if obstacle:
@@ -125,7 +126,7 @@ def _place(question: Question, dimensions: Dimensions, context: int) -> Memory:
             f"--tp {split.tensor} --pp {split.pipeline} asks for {split.gpus}",
             remedy=remedy,
         )
-    filled = placement.fill(dimensions, quantization, split, card, context, options.concurrency)
+    filled = placement.fill(dimensions, quantization, split, card, context, options.concurrency, beside)
     if filled.sequences < wanted:
         raise PlanError(_shortage(question, card, filled, wanted), remedy=remedy)
     return filled

@@ -13,6 +13,8 @@ from builder.errors import UsageError
 from builder.planning.memory import GIB, Memory, cache_bytes_per_token, on_gpu, weight_bytes
 from builder.quantization import Quantization
 
+Model = tuple[Dimensions, Quantization]
+
 # One host of NVIDIA's HGX line; more GPUs than this is a cluster, which one Triton does not span.
 MOST_GPUS = 8
 
@@ -82,11 +84,17 @@ def fill(
     card: Gpu,
     context: int,
     concurrency: int | None,
+    beside: Model | None = None,
 ) -> Memory:
-    """Return what each GPU of the split holds; the embedding is counted on every pipeline stage's share."""
-    weights = ceil(weight_bytes(dimensions, quantization) / split.gpus)
-    per_token = ceil(
-        cache_bytes_per_token(dimensions, quantization.cache_bytes, split.tensor) / split.pipeline
+    """Return what each GPU of the split holds, `beside` included: a model that reads the same tokens.
+
+    The embedding is counted on every pipeline stage's share.
+    """
+    held = [(dimensions, quantization), *([beside] if beside else [])]
+    weights = sum(ceil(weight_bytes(*model) / split.gpus) for model in held)
+    per_token = sum(
+        ceil(cache_bytes_per_token(sizes, kept.cache_bytes, split.tensor) / split.pipeline)
+        for sizes, kept in held
     )
     return on_gpu(card.memory, weights, per_token, context, concurrency)
 
@@ -99,14 +107,16 @@ def alternatives(
     context: int,
     concurrency: int,
     most: int,
+    beside: Model | None = None,
 ) -> list[str]:
     """Return options that work when added to what was asked, nearest first; `most` GPUs at the most."""
 
     def room(split: Split, on: Gpu) -> int:
-        return fill(dimensions, quantization, split, on, context, None).sequences
+        return fill(dimensions, quantization, split, on, context, None, beside).sequences
 
     def works(split: Split, on: Gpu) -> bool:
-        return obstacle(dimensions, split) is None and room(split, on) >= concurrency
+        sizes = [dimensions, *([beside[0]] if beside else [])]
+        return not any(obstacle(one, split) for one in sizes) and room(split, on) >= concurrency
 
     def choice(on: Gpu, tensor: int, more: str = "") -> str:
         return f"--gpu {on.name} --tp {tensor}{' --pp 1' if asked.pipeline > 1 else ''}{more}"
@@ -118,7 +128,7 @@ def alternatives(
     if asked.tensor > most or obstacle(dimensions, whole):
         whole = Split()
     found += [choice(row, whole.tensor) for row in larger if works(whole, row)][:1]
-    shorter = _longest_context(dimensions, quantization, whole, card, concurrency)
+    shorter = _longest_context(dimensions, quantization, whole, card, concurrency, beside)
     if 0 < shorter < context:
         found.append(choice(card, whole.tensor, f" --max-context {shorter}"))
     fewer = room(whole, card)
@@ -128,8 +138,13 @@ def alternatives(
 
 
 def _longest_context(
-    dimensions: Dimensions, quantization: Quantization, split: Split, card: Gpu, sequences: int
+    dimensions: Dimensions,
+    quantization: Quantization,
+    split: Split,
+    card: Gpu,
+    sequences: int,
+    beside: Model | None,
 ) -> int:
     """Return the longest context of which `sequences` fit, rounded down to a multiple of 256 tokens."""
-    tokens = fill(dimensions, quantization, split, card, 1, None).tokens // sequences
+    tokens = fill(dimensions, quantization, split, card, 1, None, beside).tokens // sequences
     return min(tokens, dimensions.context_length) // 256 * 256

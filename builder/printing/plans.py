@@ -12,6 +12,7 @@ from builder.architecture import Dimensions
 from builder.ensemble import Tensor
 from builder.plan import ModelPlan, Plan
 from builder.printing import tables
+from builder.speculation import Speculation
 from builder.target import Compilation
 from builder.weight_format import Stored
 
@@ -23,6 +24,8 @@ def show(plan: Plan) -> None:
     click.echo(f"  runs on    {where}, target {plan.target}, {plan.quantize}, engine {plan.engine}")
     if plan.stored:
         click.echo(f"  weights    {plan.stored.scheme}")
+    if plan.speculation:
+        click.echo(f"  guesses    {_guesses(plan.speculation)}")
     if plan.engine_why:
         click.echo(f"  because    {plan.engine}: {plan.engine_why}")
     click.echo(f"  server     Triton {plan.container.triton} ({plan.container.tag}); {_at_once(plan)}")
@@ -81,6 +84,8 @@ def _at_once(plan: Plan) -> str:
 def _memory(plan: Plan) -> list[tuple[str, str, str]]:
     memory = plan.memory
     weights = f"{_lying(plan.stored) if plan.stored else plan.quantize}, {plan.split.gpus} part(s)"
+    drafted = plan.speculation is not None and plan.speculation.draft is not None
+    weights += ", the draft's too" if drafted else ""
     rows = [("weights", tables.size(memory.weights), weights)]
     if isinstance(plan.dimensions, Dimensions):
         rows += _cache(plan, plan.dimensions)
@@ -93,6 +98,14 @@ def _memory(plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(("runtime", tables.size(memory.runtime), "CUDA context, kernels, workspaces"))
     total = f"of {tables.size(memory.total)}" if memory.total else "when every sequence is at its longest"
     return [*rows, ("all", tables.size(memory.used), total)]
+
+
+def _guesses(asked: Speculation) -> str:
+    if asked.draft is None:
+        shortest, longest = asked.ngram or (0, 0)
+        return f"{asked.tokens} tokens a step, by passages of {shortest} to {longest} tokens of its own text"
+    sizes = f"{asked.draft.model_type}, {asked.draft.dimensions.parameters:,} parameters"
+    return f"{asked.tokens} tokens a step, by {asked.draft.origin} ({sizes})"
 
 
 def _lying(stored: Stored) -> str:
@@ -110,6 +123,8 @@ def _cache(plan: Plan, dimensions: Dimensions) -> list[tuple[str, str, str]]:
     formula = f"2 x {dimensions.layers} layers x {heads} x {dimensions.head_size} x {element}"
     if plan.split.gpus > 1:
         formula += f", over {plan.split.gpus} GPUs"
+    if plan.speculation and plan.speculation.draft:
+        formula += ", and the draft's"
     return [
         ("KV cache per token", f"{memory.cache_per_token:,} B", formula),
         (

@@ -9,6 +9,7 @@ from typing import Any
 from builder import house
 from builder.architecture import Dimensions
 from builder.planning.memory import USABLE
+from builder.speculation import FOLDER, Speculation
 from builder.target import Job, Placed
 
 TITLE = "vLLM"
@@ -29,6 +30,8 @@ MOST_TOKENS_A_STEP = 8192
 CACHE_TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "fp8_e4m3"}
 """Those of CacheDType (vLLM 0.22, config/cache.py) that keep a float of a known size."""
 
+SPECULATION = ("speculative_config", "spec_method", "spec_model", "spec_tokens")
+
 _TYPES = {"bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -39,9 +42,10 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "dtype": _TYPES[placed.precision],
         "max_model_len": placed.memory.context,
         "max_num_seqs": placed.concurrency,
-        "max_num_batched_tokens": max(MOST_TOKENS_A_STEP, placed.concurrency),
+        "max_num_batched_tokens": max(MOST_TOKENS_A_STEP, placed.concurrency) + _slots(placed),
         "kv_cache_memory_bytes": placed.memory.cache,
         **cache,
+        **({"speculative_config": _speculative(placed.speculation)} if placed.speculation else {}),
         "gpu_memory_utilization": float(USABLE),
         "enable_chunked_prefill": True,
         "enable_prefix_caching": True,
@@ -51,6 +55,27 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "pipeline_parallel_size": placed.split.pipeline,
         # the front tells each request how to sample and where to stop
         "generation_config": "vllm",
+    }
+
+
+def _slots(placed: Placed) -> int:
+    """Return how many tokens of a step a draft takes: one of each sequence (0.22, config/vllm.py)."""
+    return placed.concurrency if placed.speculation and placed.speculation.draft else 0
+
+
+def _speculative(asked: Speculation) -> dict[str, Any]:
+    """Return fields of SpeculativeConfig (0.22, config/speculative.py).
+
+    The draft's folder is relative: the engine finds it in its version.
+    """
+    if asked.ngram is None:
+        return {"method": "draft_model", "model": FOLDER, "num_speculative_tokens": asked.tokens}
+    shortest, longest = asked.ngram
+    return {
+        "method": "ngram",
+        "num_speculative_tokens": asked.tokens,
+        "prompt_lookup_min": shortest,
+        "prompt_lookup_max": longest,
     }
 
 

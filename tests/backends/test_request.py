@@ -232,6 +232,16 @@ def test_unsupported_is_refused_unless_it_asks_for_nothing(
         ask(**{name: asks})
 
 
+@pytest.mark.parametrize(("name", "harmless", "asks"), [("min_p", 0.0, 0.1), ("logit_bias", "", '{"1": 1}')])
+def test_what_only_some_deployments_take_may_be_sent_where_it_asks_for_nothing(
+    ask: Any, name: str, harmless: Any, asks: Any
+) -> None:
+    limits = replace(LIMITS, unsupported=frozenset({name}))
+    ask(limits=limits, **{name: harmless})
+    with pytest.raises(InvalidRequest, match=f"does not support '{name}'"):
+        ask(limits=limits, **{name: asks})
+
+
 @pytest.mark.parametrize("name", ["text_input", "messages", "stop_words", "bad_words", "logit_bias"])
 def test_invalid_utf8_is_refused_by_name(ask: Any, name: str) -> None:
     with pytest.raises(InvalidRequest, match=f"{name} is not valid UTF-8"):

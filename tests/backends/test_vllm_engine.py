@@ -15,7 +15,7 @@ import pytest
 from backends.engine import vllm
 from backends.engine.protocol import Guide, InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
-from backends.engine.vllm import Vllm, parameters
+from backends.engine.vllm import Vllm, parameters, stepper, unsupported
 
 
 class Kind(Enum):
@@ -221,3 +221,31 @@ def test_every_sampling_parameter_has_its_name_in_vllm() -> None:
         None,
         None,
     )
+
+
+@pytest.mark.parametrize("model", ["draft", "elsewhere/draft", None])
+def test_a_draft_of_the_version_s_folder_is_found_there(
+    model: str | None, engine: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EngineArgs and LLMEngine.from_engine_args are the library's; only what they are given is looked at."""
+    told: dict[str, object] = {}
+    library = sys.modules["vllm"]
+    monkeypatch.setattr(library, "EngineArgs", lambda **given: given, raising=False)
+    starting = SimpleNamespace(from_engine_args=lambda given: told.update(given) or engine)
+    monkeypatch.setattr(library, "LLMEngine", starting, raising=False)
+    (tmp_path / "draft").mkdir()
+    asked = {"num_speculative_tokens": 3, **({"model": model} if model else {"method": "ngram"})}
+    stepper({"model": "model", "engine_arguments": {"speculative_config": asked, "seed": 1}}, tmp_path)
+    found = str(tmp_path / "draft") if model == "draft" else model
+    assert told["speculative_config"] == {**asked, **({"model": found} if model else {})}
+    assert (told["model"], told["tokenizer"], told["seed"]) == (
+        str(tmp_path / "model"),
+        str(tmp_path / "tokenizer"),
+        1,
+    )
+
+
+def test_what_vllm_takes_not_beside_guesses_is_named() -> None:
+    assert "min_p" not in unsupported({"speculative_config": None, "seed": 1})
+    for arguments in ({"speculative_config": {"method": "ngram"}}, {"spec_method": "ngram"}):
+        assert unsupported(arguments) - unsupported({}) == {"min_p", "logit_bias"}

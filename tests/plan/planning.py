@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from functools import cache
+from pathlib import Path
 
 from builder import recipe
 from builder.plan import Options, Plan, Subject, plan
@@ -24,6 +25,9 @@ FIELDS = {
     "--accelerate": ("accelerate", str),
     "--contract": ("contract", str),
     "--kv-cache": ("cache_type", str),
+    "--speculate": ("speculate", int),
+    "--ngram": ("ngram", str),
+    "--draft": ("draft", str),
 }
 REPEATED = "--set"
 
@@ -45,3 +49,9 @@ def options(line: str, before: Options | None = None) -> Options:
 
 def planned(name: str, line: str = "") -> Plan:
     return plan(subject(name), options(line))
+
+
+def planned_from(folder: Path, line: str = "") -> Plan:
+    """Return the plan of a checkpoint of one's own."""
+    asked = options(line)
+    return plan(read("tiny", str(folder), None, asked.draft)[0], asked)

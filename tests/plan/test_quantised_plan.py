@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import tiny_quantised
 from click.testing import CliRunner, Result
-from planning import options, planned
+from planning import planned, planned_from
 from safetensors import safe_open
 
 from builder import weight_format
 from builder.cli import main
 from builder.errors import BuilderError, SourceError
-from builder.plan import Plan, plan
+from builder.plan import Plan
 from builder.planning import memory, precision
 from builder.source import open_checkpoint, read_json
 from builder.subjects import read
@@ -23,8 +23,7 @@ VLLM = "--gpu h200 --target vllm --max-context 64"
 
 
 def plan_of(folder: Path, line: str = VLLM) -> Plan:
-    subject, _ = read("tiny", str(folder), None)
-    return plan(subject, options(line))
+    return planned_from(folder, line)
 
 
 def command(folder: Path, line: str) -> Result:

@@ -87,6 +87,8 @@ _HARMLESS: dict[str, Any] = {
     "priority": 0,
     "guided_decoding_guide_type": "",
     "guided_decoding_guide": "",
+    "min_p": 0.0,
+    "logit_bias": "",
 }
 
 
