@@ -36,6 +36,9 @@ CONTAINERS = images.releases("tensorrt_llm")
 MOST_TOKENS_A_STEP = 8192
 """Of prompts and answers together: longer prompts are read in several steps."""
 
+CACHE_TYPES = {"fp8": "fp8"}
+"""KvCacheConfig.dtype; what is computed in is kept where nothing is said."""
+
 _TYPES = {"bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -53,7 +56,7 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
             # of what is free once the weights are there; the smaller of both counts
             "free_gpu_memory_fraction": float(USABLE),
             "enable_block_reuse": True,
-            "dtype": "auto",
+            "dtype": CACHE_TYPES.get(placed.cache_type, "auto"),
         },
         "cuda_graph_config": {"max_batch_size": placed.concurrency, "enable_padding": True},
         "enable_chunked_prefill": True,

@@ -21,6 +21,8 @@ KERNELS = {
     "NVFP4": Kernel("modelopt_fp4", "7.5"),
 }
 """get_min_capability of ModelOptFp8Config and ModelOptNvFp4Config, by `quant_algo`."""
+LLM_API = {"FP8": Kernel("FP8", "8.9"), "NVFP4": Kernel("NVFP4", "10.0")}
+"""What TensorRT-LLM reads in hf_quant_config.json (its docs/source/features/quantization.md)."""
 SHARED = {
     "FP8": "float8_e4m3 weights and activations, a scale for each tensor",
     "FP8_PER_CHANNEL_PER_TOKEN": "float8_e4m3 weights and activations, a scale for each output and token",
@@ -40,12 +42,17 @@ def read(told: Mapping[str, Any]) -> Stored:
         name="modelopt",
         scheme=f"ModelOpt {algorithm}: {SHARED[algorithm]}" if known else f"ModelOpt {algorithm}",
         bits=4 + 8 / 16 if algorithm == "NVFP4" else 8,
-        kernels={"vllm": KERNELS[algorithm]} if known else {},
+        kernels=_kernels(algorithm),
         rounds_activations=True,
         cache=_cache(inner),
         group={"NVFP4": 16, "FP8_PB_WO": BLOCK}.get(algorithm, 0),
         refused=refused,
     )
+
+
+def _kernels(algorithm: str) -> dict[str, Kernel]:
+    offered = {"vllm": KERNELS.get(algorithm), "llmapi": LLM_API.get(algorithm)}
+    return {target: kernel for target, kernel in offered.items() if kernel is not None}
 
 
 def _cache(inner: Mapping[str, Any]) -> str:

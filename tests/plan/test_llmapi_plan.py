@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
-from planning import planned
+from planning import options, planned, subject
 
 from builder.errors import ConversionError, UsageError
+from builder.plan import plan
 from builder.planning import versions
 from builder.targets import llmapi
+from builder.weight_formats import modelopt
 
 GPU = "--gpu h200 --target llmapi"
 
@@ -89,6 +93,33 @@ def test_a_build_without_the_library_says_what_brings_it() -> None:
         require_libraries(planned("llama-8b", GPU))
     assert "target llmapi needs builder[llmapi]" in refused.value.found
     assert refused.value.remedy == "pip install 'builder[llmapi]'"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "card", "refused"),
+    [
+        ("FP8", "h200", None),
+        ("NVFP4", "b200", None),
+        ("NVFP4", "h200", "compute capability 9.0"),
+        ("FP8_PB_WO", "h200", "--target vllm"),
+    ],
+)
+def test_modelopt_s_weights_are_served_as_they_lie(algorithm: str, card: str, refused: str | None) -> None:
+    told = {"quant_method": "modelopt", "quant_algo": algorithm, "kv_cache_quant_algo": "FP8"}
+    model = dataclasses.replace(subject("llama-8b"), stored=modelopt.read(told))
+    line = options(f"--gpu {card} --target llmapi --max-context 4096")
+    if refused is not None:
+        with pytest.raises(UsageError, match=refused):
+            plan(model, line)
+        return
+    told = dict(plan(model, line).engine_arguments)
+    assert (told["dtype"], told["kv_cache_config"]["dtype"]) == ("bfloat16", "fp8")
+
+
+def test_the_cache_is_kept_as_asked() -> None:
+    assert planned("llama-8b", f"{GPU} --kv-cache fp8").engine_arguments["kv_cache_config"]["dtype"] == "fp8"
+    with pytest.raises(UsageError, match="--kv-cache fp16"):
+        planned("llama-8b", f"{GPU} --kv-cache fp16")
 
 
 def test_it_runs_on_gpus_alone() -> None:
