@@ -20,10 +20,14 @@ KEYS = ("quantization_config", "compression_config")
 
 @dataclass(frozen=True)
 class Kernel:
-    """How a target runs the weights: its own name of the method, the least compute capability of a GPU."""
+    """How a target runs the weights: its own name of the method, the least compute capability of a GPU.
+
+    `below` is the first capability that it is no longer for, "" where there is none.
+    """
 
     method: str
     compute: str
+    below: str = ""
 
 
 @dataclass(frozen=True)

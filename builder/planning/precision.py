@@ -146,12 +146,14 @@ def require_taken(subject: Subject, stored: Stored, target: str, card: Gpu | Non
         raise UsageError(
             f"{found}, which target {target} does not run on a CPU", remedy="name a GPU with --gpu"
         )
-    least = stored.kernels[target].compute
-    if _number(card.compute) < _number(least):
+    kernel = stored.kernels[target]
+    too_new = bool(kernel.below) and _number(card.compute) >= _number(kernel.below)
+    if too_new or _number(card.compute) < _number(kernel.compute):
+        limits = f"at least {kernel.compute}{f' and below {kernel.below}' if kernel.below else ''}"
         raise UsageError(
             f"{found}; {card.title} has compute capability {card.compute}",
-            expected=f"at least {least}, by {target}'s own {stored.kernels[target].method}",
-            remedy="name a newer GPU, or a checkpoint with plain weights",
+            expected=f"{limits}, by {target}'s own {kernel.method}",
+            remedy="name another GPU, or pass a checkpoint with plain weights",
         )
 
 

@@ -32,7 +32,7 @@ def load(folder: Path) -> Any:
     if told is None:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     else:
-        model = _filled(folder, dict(tensors(folder, weight_format.load(told), told)))
+        model = _filled(folder, tensors(folder, weight_format.load(told), told))
     return model.eval()
 
 
@@ -62,7 +62,8 @@ def tensors(folder: Path, form: WeightFormat, told: Any) -> Iterator[tuple[str, 
                 yield name, file.get_tensor(name).float()
 
 
-def _filled(folder: Path, weights: dict[str, Any]) -> Any:
+def _filled(folder: Path, weights: Iterator[tuple[str, Any]]) -> Any:
+    """Return the model with these weights, taken one by one: a second copy of them all might not fit."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -71,15 +72,16 @@ def _filled(folder: Path, weights: dict[str, Any]) -> Any:
         if hasattr(config, key):
             delattr(config, key)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    places = model.state_dict()
-    unknown = [name for name in weights if name not in places and not name.endswith(CACHE_SCALES)]
-    absent = [name for name, _ in model.named_parameters() if name not in weights]
+    places, found = model.state_dict(), set()
+    for name, tensor in weights:
+        found.add(name)
+        if name in places:
+            places[name].copy_(tensor)
+    unknown = sorted(name for name in found - places.keys() if not name.endswith(CACHE_SCALES))
+    absent = [name for name, _ in model.named_parameters() if name not in found]
     if unknown or absent:
         raise ValueError(
             f"{folder}: the model has no tensor {', '.join(unknown[:3]) or '-'} and misses "
             f"{', '.join(absent[:3]) or '-'}"
         )
-    for name, place in places.items():
-        if name in weights:
-            place.copy_(weights[name])
     return model

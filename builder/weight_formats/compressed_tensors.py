@@ -27,6 +27,10 @@ COMPUTE = "7.5"
 W4A4Fp4 (vLLM 0.22, quantization/compressed_tensors/schemes/)."""
 
 
+BELOW_OF_INT8 = "10.0"
+"""vLLM's kernel of int8 weights and activations ends there (csrc, w8a8/cutlass/c3x/scaled_mm_helper.hpp)."""
+
+
 def read(told: Mapping[str, Any]) -> Stored:
     """Read `format`, the weights of `config_groups`, and `kv_cache_scheme`."""
     layout = field_of(told, "format", kind=str)
@@ -47,12 +51,16 @@ def read(told: Mapping[str, Any]) -> Stored:
         + _shared(weights)
         + (f", {activations.get('num_bits')}-bit activations" if activations else ""),
         bits=bits + (16 / size if size > 0 else 0),
-        kernels={} if refused else {"vllm": Kernel(METHOD, COMPUTE)},
+        kernels={} if refused else {"vllm": Kernel(METHOD, COMPUTE, _below(weights, activations))},
         rounds_activations=bool(activations),
         cache=_cache(told.get("kv_cache_scheme")),
         group=max(0, size),
         refused=refused,
     )
+
+
+def _below(weights: Mapping[str, Any], activations: Any) -> str:
+    return BELOW_OF_INT8 if activations and weights.get("type", "int") == "int" else ""
 
 
 def _refused(layout: str, groups: list[Mapping[str, Any]]) -> dict[str, str]:

@@ -80,7 +80,8 @@ def test_the_plan_prints_and_keeps_what_the_checkpoint_says(awq: Path) -> None:
     assert "weights    AWQ: 4-bit weights in groups of 32 with zero points" in printed
     assert "as they lie in the checkpoint, 1 part(s)" in printed
     stored = plan_of(awq).to_json()["stored"]
-    assert (stored["name"], stored["kernels"]) == ("awq", {"vllm": {"method": "awq", "compute": "7.5"}})
+    kernel = {"method": "awq", "compute": "7.5", "below": ""}
+    assert (stored["name"], stored["kernels"]) == ("awq", {"vllm": kernel})
 
 
 def test_plain_plans_say_nothing_of_it() -> None:
@@ -106,6 +107,8 @@ def test_a_target_that_takes_them_is_chosen_where_none_is_named(awq: Path) -> No
         ("gptq", {"sym": False}, "--gpu h200 --target vllm", ["not 4 bits, asymmetric"]),
         ("gptq", {"bits": 3}, "--gpu h200 --target vllm", ["not 3 bits, symmetric"]),
         ("modelopt-fp8", {}, "--gpu a100-40", ["compute capability 8.0", "at least 8.9", "modelopt"]),
+        ("compressed-int8", {}, "--gpu b200", ["compute capability 10.0", "at least 7.5 and below 10.0"]),
+        ("awq", {}, "--target llmapi --gpu h200", ["which target llmapi does not take"]),
         ("modelopt-fp8", {"quant_algo": "W4A8_AWQ"}, "--gpu h200 --target vllm", ["not W4A8_AWQ"]),
         ("compressed-int4", {"format": "marlin-24"}, "--gpu h200 --target vllm", ["not marlin-24"]),
         ("bitsandbytes-nf4", {}, "--gpu h200 --tp 2", ["cannot be shared by --tp 2", "--pp 2"]),

@@ -97,6 +97,7 @@ def test_the_plan_prints_and_keeps_it(model: Path, draft: Path) -> None:
     [
         ("--speculate 4 --target onnx --gpu h200", ["target onnx guesses no tokens ahead", "--target vllm"]),
         ("--ngram 2-4", ["target onnx guesses no tokens ahead"]),
+        ("--speculate 4 --target llmapi --gpu h200", ["target llmapi guesses no tokens ahead"]),
         (f"{VLLM} --speculate 0", ["--speculate 0", "at least 1"]),
         (f"{VLLM} --ngram 4-2", ["--ngram 4-2", "such as 2-4"]),
         (f"{VLLM} --ngram four", ["--ngram four"]),
