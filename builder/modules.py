@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from builder import syntax
+
 PACKAGE = "backends"
 
 
@@ -30,7 +32,7 @@ def _packages(folder: Path, file: Path) -> list[Path]:
 
 def imports(file: Path) -> Iterator[str]:
     """Yield every module that a file imports, in functions too; a name taken from one counts as one."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
+    for node in ast.walk(syntax.parse(file.read_text(encoding="utf-8"), str(file))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

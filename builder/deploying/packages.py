@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder import house
+from builder import house, syntax
 from builder.deploying import images
 from builder.errors import RepositoryError, UsageError
 from builder.layout import Layout
@@ -86,7 +86,7 @@ def imports(repository: Layout) -> dict[str, str]:
 def imported(file: Path) -> Iterator[str]:
     """Yield the top-level module of every import in a file, functions included; it is not run."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        tree = syntax.parse(file.read_text(encoding="utf-8"), str(file))
     except (SyntaxError, UnicodeDecodeError) as error:
         raise RepositoryError(f"{file} cannot be read as Python: {error}", remedy="builder check") from error
     for node in ast.walk(tree):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from builder import reading
+from builder import reading, syntax
 from builder.finding import Severity
 from builder.layout import Model
 from builder.planning import versions
@@ -265,7 +265,7 @@ def _files(model: Model) -> Iterator[Path]:
 def _parsed(path: Path) -> ast.Module:
     """Raise SyntaxError or ValueError for what is not Python."""
     try:
-        return ast.parse(reading.content(path), path.name)
+        return syntax.parse(reading.content(path), path.name)
     except (RecursionError, MemoryError):
         raise ValueError("it nests deeper than Python reads") from None
 
