@@ -1,7 +1,7 @@
 """Python's own parser, one text at a time.
 
-CPython 3.11 counts how deep it is for all threads together (github.com/python/cpython/issues/106905): one that
-parses beside another may end in "SystemError: AST constructor recursion depth mismatch".
+CPython 3.11 counts how deep it is for all threads together (python/cpython, issue 106905): where two parse at
+once, one may end in "SystemError: AST constructor recursion depth mismatch".
 """
 
 from __future__ import annotations
