@@ -1,4 +1,4 @@
-"""Decoders as ONNX, built by onnxruntime-genai; run by ONNX Runtime on a CPU, by onnxruntime-genai on a GPU.
+"""Decoders as ONNX, built by onnxruntime-genai; run by ONNX Runtime.
 
 Its model builder writes the graph straight from the weights, without tracing; it runs in a child
 process so that its memory returns and its prints go to a log.
@@ -14,7 +14,7 @@ from builder.target import Job, Placed
 
 TITLE = "ONNX by onnxruntime-genai"
 PIPELINES = ("text_generation",)
-ENGINES = {"cpu": ("onnxruntime", "onnxruntime_genai"), "gpu": ("onnxruntime_genai",)}
+ENGINES = {"cpu": ("onnxruntime", "onnxruntime_genai"), "gpu": ("onnxruntime",)}
 ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "onnxruntime_genai"
 STRINGS = True

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from backends.engine import onnxruntime, onnxruntime_genai
-from backends.engine.decoder_rows import DecoderRows, Interrupted
+from backends.engine.decoder_graph import Interrupted
+from backends.engine.decoder_rows import DecoderRows
+from backends.engine.device_rows import DeviceRows
 from backends.engine.protocol import Engine, EngineError, InvalidRequest, Sampling, Step
 
 PROMPT = list(np.random.default_rng(1).integers(20, 49000, 600))
@@ -23,14 +25,32 @@ PROMPT = list(np.random.default_rng(1).integers(20, 49000, 600))
 PIECE = {onnxruntime: "PROMPT_TOKENS_ALONE", onnxruntime_genai: "PROMPT_TOKENS_A_TURN"}
 
 
-@pytest.fixture(scope="module", params=[onnxruntime, onnxruntime_genai], ids=["onnxruntime", "genai"])
-def module(request: pytest.FixtureRequest) -> Any:
+class OnCpu(DeviceRows):
+    """Rows that are bound by their address, in the memory of the host."""
+
+    def __init__(self, folder: Path, *, rows: int, capacity: int, threads: int) -> None:
+        super().__init__(folder, rows=rows, capacity=capacity, threads=threads, device="cpu")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(onnxruntime, DecoderRows), (onnxruntime, OnCpu), (onnxruntime_genai, None)],
+    ids=["onnxruntime", "onnxruntime-on-a-device", "genai"],
+)
+def module_and_rows(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def engine(module: Any, artifact: Path, settings: dict[str, Any]) -> Iterator[Engine]:
+def module(module_and_rows: Any) -> Any:
+    return module_and_rows[0]
+
+
+@pytest.fixture(scope="module")
+def engine(module_and_rows: Any, artifact: Path, settings: dict[str, Any]) -> Iterator[Engine]:
+    module, rows = module_and_rows
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "DecoderRows", rows, raising=False)
         # each step by itself, so that any of them can be the last that is waited for
         patch.setattr(module, "RESPONSES_A_SECOND_PER_THREAD", math.inf, raising=False)
         made = module.create(settings, artifact.parent)
@@ -216,6 +236,33 @@ def test_one_that_outgrows_the_cache_disturbs_nobody(artifact: Path, settings: d
         time.sleep(0.01)
     assert rows.capacity == 256
     engine.close()
+
+
+def test_rows_that_never_move_answer_like_those_that_do(artifact: Path) -> None:
+    moving = DecoderRows(artifact, rows=4, capacity=40, threads=1)
+    fixed = OnCpu(artifact, rows=4, capacity=40, threads=1)
+    both = (moving, fixed)
+
+    def same(made: list[np.ndarray]) -> None:
+        assert np.allclose(*made, atol=1e-4)
+
+    for row in range(4):
+        same([np.array(rows.read(row, PROMPT[row * 7 : row * 7 + 3 + row])) for rows in both])
+    same([np.array(rows.step([5, 6])) for rows in both])
+    for rows in both:
+        rows.clear(0)
+        rows.move(3, 0, exchanging=False)
+    # the third was computed on by the steps of the others, and knows nothing of it
+    same([np.array(rows.step([7, 8, 9])) for rows in both])
+    same([np.array(rows.read(3, PROMPT[:39])) for rows in both])
+    for rows in both:
+        rows.move(3, 1, exchanging=True)
+    same([np.array(rows.step([1, 2, 3, 4])) for rows in both])
+    # the full one is left alone while the first goes on
+    same([np.array(rows.step([11])) for rows in both])
+    with pytest.raises(ValueError, match="a row of 40 tokens cannot hold 41"):
+        fixed.step([1, 2])
+    fixed.close()
 
 
 def test_rows_hold_no_more_than_they_were_made_for(artifact: Path) -> None:

@@ -89,6 +89,10 @@ class TritonPythonModel:
             answer = _Answer(sender, names, f"{next(self._numbers)}", arrived)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
+    def is_ready(self) -> bool:
+        """Say whether the engine can be asked; Triton asks that from 26.03 on."""
+        return self._engine.health().failure is None
+
     def finalize(self) -> None:
         """Let requests in flight finish, then free the engine."""
         self._engine.close()

@@ -1,11 +1,13 @@
-"""Plain ONNX Runtime on a CPU: one step advances every running sequence at once.
+"""Plain ONNX Runtime, on a CPU or a GPU: one step advances every running sequence at once.
 
 Serves the folder that onnxruntime-genai's model builder wrote. That library's own batches start and end
-together and its paged engine is CUDA only; here sequences come and go between steps.
+together, and its paged engine tells neither probabilities nor takes what changes logits; here sequences come
+and go between steps, and tokens are chosen from the logits.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from backends.engine.decoder_rows import DecoderRows, Interrupted, Logits
+from backends.engine.decoder_graph import Interrupted
+from backends.engine.decoder_rows import DecoderRows, Logits, Rows
+from backends.engine.device_rows import DeviceRows
 from backends.engine.processors import usable_cores
 from backends.engine.protocol import Sampling, Step
 from backends.engine.sampling import Sampler, log_probability
@@ -32,24 +36,28 @@ the processors that this engine needs, all of them."""
 
 
 def create(settings: Mapping[str, Any], folder: Path) -> Onnxruntime:
-    """Load the artifact at `folder`/settings["model"]; 0 threads are one per core."""
+    """Load the artifact at `folder`/settings["model"] on its provider; 0 threads are one per core."""
+    arguments = settings["engine_arguments"]
     # given no number the library ties its threads to cores, where they wait for whoever else runs there
-    threads = int(settings["engine_arguments"]["threads"]) or usable_cores()
-    rows = DecoderRows(
+    threads = int(arguments["threads"]) or usable_cores()
+    on_cpu = arguments["provider"] == "cpu"
+    rows: Rows = (DecoderRows if on_cpu else DeviceRows)(
         folder / settings["model"],
         rows=int(settings["max_active"]),
         capacity=int(settings["context_length"]),
         threads=threads,
     )
-    return Onnxruntime(rows, settings, responses_a_second=threads * RESPONSES_A_SECOND_PER_THREAD)
+    # a GPU that computes leaves the processors to those who carry the tokens away
+    rate = threads * RESPONSES_A_SECOND_PER_THREAD if on_cpu else math.inf
+    return Onnxruntime(rows, settings, responses_a_second=rate)
 
 
 class Onnxruntime(Scheduled):
-    """The engine of `--target onnx` on a CPU; see Engine."""
+    """The engine of `--target onnx`; see Engine."""
 
     name = "onnxruntime"
 
-    def __init__(self, rows: DecoderRows, settings: Mapping[str, Any], *, responses_a_second: float) -> None:
+    def __init__(self, rows: Rows, settings: Mapping[str, Any], *, responses_a_second: float) -> None:
         self._rounds = _Rounds(rows)
         scheduler = Scheduler(
             settings["max_active"],
@@ -125,7 +133,7 @@ class _Score(_Sequence):
 class _Rounds:
     """Who sits in which row of the model: those that generate in the first rows, readers behind them."""
 
-    def __init__(self, rows: DecoderRows) -> None:
+    def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._seats: list[_Sequence | None] = [None] * rows.count
         self._generating = 0
