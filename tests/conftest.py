@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from builder import serve
 from builder.server import Server
@@ -20,6 +21,9 @@ def pytest_configure() -> None:
     # script ignores Ctrl-C, and so would the programs whose Ctrl-C is tested
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
+    # no test is about its own speed, which is that of whatever else runs on the machine
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
