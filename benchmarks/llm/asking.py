@@ -24,6 +24,10 @@ WHATEVER = {"end_id": -1, "min_tokens": None}
 """What makes our front go on to max_tokens, without a rule that holds the end back."""
 
 
+class Failed(Exception):
+    """A sample that is none; the text says why."""
+
+
 def ours(served: Deployment, name: str, door: str, tokens: int) -> Asking:
     """Return how our front is asked, by "grpc" or "http" (generate_stream)."""
     found = place.triton(
@@ -72,7 +76,7 @@ class Clients:
         self._run(load, f"warm-up {name}")
 
     def sample(self, trial: Trial, name: str) -> dict[str, Any]:
-        """Run a trial and return its figures; raise SystemExit when a request fails."""
+        """Run a trial and return its figures; raise Failed when a request fails."""
         kept_up = trial.shape == CLOSED and trial.prompts == "chats"
         load = Load("closed", concurrency=trial.level, requests=trial.requests, kept_up=kept_up)
         return sample_of(joined(self._run(load, name), trial.shape), trial)
@@ -96,15 +100,15 @@ def joined(parts: Sequence[Told], shape: str) -> Told:
 
 
 def sample_of(heard: Told, trial: Trial) -> dict[str, Any]:
-    """Return the figures of a run, times in ms; raise SystemExit for an answer that failed or was short."""
+    """Return the figures of a run, times in ms; raise Failed for an answer that failed or was short."""
     found = statistics.describe(heard)
     if not found["seconds"]:
-        raise SystemExit(f"{trial.name}: no moment at which all generators asked; more requests are needed")
+        raise Failed(f"{trial.name}: no moment at which all generators asked; more requests are needed")
     if found["errors"] or heard.gave_up:
-        raise SystemExit(f"{trial.name}: {found['errors']} errors: {found['error_messages']}")
+        raise Failed(f"{trial.name}: {found['errors']} errors: {found['error_messages']}")
     made = found["output_tokens"]["mean"]
     if abs(made - trial.tokens) > 1:
-        raise SystemExit(f"{trial.name}: {made} tokens an answer, {trial.tokens} were asked for")
+        raise Failed(f"{trial.name}: {made} tokens an answer, {trial.tokens} were asked for")
     responses = [count for asked in heard.requests if asked.measured for count in asked.answer.tokens]
     moments = [at for asked in heard.requests for at in asked.answer.seconds]
     arrived = sum(heard.started <= at <= heard.ended for at in moments)

@@ -86,8 +86,11 @@ def middle(row: Mapping[str, Any], what: str, statistic: str = "") -> float | No
 
 
 def keyed(part: Record) -> Rows:
+    """Return the rows of a part that have a sample."""
     return {
-        (row["row"], row["shape"], row["concurrency"], row["prompts"]): row for row in part.get("rows", [])
+        (row["row"], row["shape"], row["concurrency"], row["prompts"]): row
+        for row in part.get("rows", [])
+        if row["samples"]
     }
 
 
@@ -100,9 +103,8 @@ def _against_raw(model: str, part: Record) -> dict[str, float]:
     found: dict[str, float] = {}
     for level in LEVELS:
         for door, figure in (("grpc", "served"), ("http", "http")):
-            ratios = [
-                numbers.paired_ratio(_rates(ours), _rates(raw)) for ours, raw in _pairs(rows, door, level)
-            ]
+            pairs = [(_rates(ours), _rates(raw)) for ours, raw in _pairs(rows, door, level)]
+            ratios = [numbers.paired_ratio(ours, raw) for ours, raw in pairs if ours.keys() & raw.keys()]
             if ratios:
                 # the strictest: whichever way the raw engine is faster
                 found[f"{figure}_over_raw_{model}_c{level}"] = min(ratios)
@@ -143,7 +145,9 @@ def _against_serve(model: str, parts: Sequence[Record]) -> dict[str, float]:
             for rows in map(keyed, parts):
                 grpc = rows.get(("grpc", "closed", level, "chats"))
                 for (row, shape, at_once, _), theirs in rows.items():
-                    if grpc and row.startswith("vllm_serve") and (shape, at_once) == ("closed", level):
+                    if not grpc or not row.startswith("vllm_serve") or (shape, at_once) != ("closed", level):
+                        continue
+                    if what(grpc).keys() & what(theirs).keys():
                         ratios[row] = numbers.paired_ratio(what(grpc), what(theirs))
             found.update({f"{name}_over_{row}_{model}_c{level}": value for row, value in ratios.items()})
             held = [value for row, value in ratios.items() if row in DOCUMENTED]
@@ -158,13 +162,14 @@ def _against_serve(model: str, parts: Sequence[Record]) -> dict[str, float]:
 
 def _prefixes(model: str, part: Record) -> dict[str, float]:
     found: dict[str, float] = {}
-    for row in dict.fromkeys(row["row"] for row in part.get("rows", [])):
-        same = {one["prompts"]: one for one in part["rows"] if one["row"] == row}
+    rows = keyed(part)
+    for row in dict.fromkeys(name for name, *_ in rows):
+        same = {kind: one for (name, _, _, kind), one in rows.items() if name == row}
         if {"shared", "distinct"} <= same.keys():
             name = f"prefix_speedup_{model}" if row == "grpc" else f"prefix_speedup_{row}_{model}"
             found[name] = numbers.paired_ratio(_rates(same["shared"]), _rates(same["distinct"]))
-        if row == "grpc" and (share := middle(same["shared"], "prefix_hit_share")) is not None:
-            found[f"prefix_hit_share_{model}"] = share
+            if (share := middle(same["shared"], "prefix_hit_share")) is not None:
+                found[f"prefix_hit_share_{model}"] = share
     return found
 
 

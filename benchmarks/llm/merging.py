@@ -53,6 +53,9 @@ def merge(parts: Sequence[Record], arguments: argparse.Namespace) -> int:
     written = arguments.output or record.FOLDER / "llm_gpu.json"
     draw(written)
     record.print_figures(told)
+    for row in rows:
+        if row.get("failure"):
+            print(f"FAILED {row['part']}, {row['row']}, {row['concurrency']} at once: {row['failure']}")
     for line in verdicts["held"]:
         print(f"HOLDS {line}")
     code = bars.tell(BARS, told)
@@ -62,7 +65,7 @@ def merge(parts: Sequence[Record], arguments: argparse.Namespace) -> int:
 
 def merged(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row with the medians of its samples, and of each sample only its rate."""
-    found = {name: value for name, value in row.items() if name != "samples"}
+    found = {name: value for name, value in row.items() if name != "samples" and value != ""}
     for what, statistic in _TOLD:
         value = middle(row, what, statistic)
         if value is not None:

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.children import PeerFailed
+
+from builder.errors import BuilderError
+from llm.asking import Failed
 from llm.contenders import Contender
 from llm.stage import Stage
 from llm.trials import Trial
@@ -25,6 +29,7 @@ class Row:
     contender: Contender
     trial: Trial
     samples: list[dict[str, Any]] = field(default_factory=list)
+    failure: str = ""
     gpu_mb: float | None = None
 
     def to_json(self, model: str) -> dict[str, Any]:
@@ -38,6 +43,7 @@ class Row:
             "tokens": trial.tokens,
             "prompts": trial.prompts,
             "gpu_mb": self.gpu_mb,
+            "failure": self.failure,
             "samples": self.samples,
         }
 
@@ -50,20 +56,33 @@ def race(
 ) -> list[Row]:
     """Run rounds until the time is up, at least one; `keep` is called after each with all rows.
 
+    A row that fails plays no more, and keeps the samples it has; one that is interrupted likewise.
     `around` is called before each sample and gives what is asked after it for more of its figures.
     """
     rows = ordered(players)
     for repeat in range(1 if stage.rehearses else MOST_ROUNDS):
         began = time.monotonic()
         # every other time the other way round: whoever runs after whom must not matter
-        for row in rows if repeat % 2 == 0 else rows[::-1]:
-            row.samples.append({"repeat": repeat, **_sampled(row, repeat, around)})
-        keep(rows)
+        try:
+            for row in rows if repeat % 2 == 0 else rows[::-1]:
+                _play(row, repeat, around)
+        finally:
+            keep(rows)
         took = time.monotonic() - began
         _say(f"round {repeat + 1} took {took:.0f} s, {stage.left():.0f} s are left")
         if not fits(took, stage.left()):
             break
     return rows
+
+
+def _play(row: Row, repeat: int, around: Callable[[Row], Callable[[], Mapping[str, Any]]] | None) -> None:
+    if row.failure:
+        return
+    try:
+        row.samples.append({"repeat": repeat, **_sampled(row, repeat, around)})
+    except (Failed, BuilderError, PeerFailed) as failure:
+        row.failure = str(failure)
+        _say(f"FAILED {row.contender.name}, {row.trial.name}: {failure}")
 
 
 def fits(round_seconds: float, left: float) -> bool:

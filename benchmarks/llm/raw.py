@@ -18,7 +18,7 @@ from workbench import children
 
 from builder.measuring import told
 from llm import looping
-from llm.asking import sample_of
+from llm.asking import Failed, sample_of
 from llm.libraries import Library
 from llm.models import Built
 from llm.prompts import Encoding
@@ -70,7 +70,7 @@ class Raw(children.Child):
         found = self.ask({"do": "generate", "prompts": batches, "tokens": trial.tokens})
         made = sum(map(len, found["ids"]))
         if made != trial.requests * trial.tokens:
-            raise SystemExit(f"{trial.name}: the raw engine made {made} tokens in all")
+            raise Failed(f"{trial.name}: the raw engine made {made} tokens in all")
         seconds = sum(found["seconds"])
         sample = {"tokens_per_second": made / seconds, "seconds": seconds}
         if trial.level == 1:

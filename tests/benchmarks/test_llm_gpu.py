@@ -212,7 +212,7 @@ def test_a_sample_by_hand() -> None:
     assert found["responses_per_second"] == 2.5
     assert found["tokens_per_response"] == 2
     assert found["ttft_ms"]["p50"] == 500 and found["generator_cpu_share"] == 0.25
-    with pytest.raises(SystemExit, match="256 were asked for"):
+    with pytest.raises(asking.Failed, match="256 were asked for"):
         asking.sample_of(heard_of_all, Trial(2, CLOSED, 2))
 
 
@@ -296,6 +296,38 @@ def test_rounds_go_on_while_there_is_time_every_other_one_backwards() -> None:
     assert asked[:8] == ["a 1 0", "b 1 0", "a 8 0", "b 8 0", "b 8 1", "a 8 1", "b 1 1", "a 1 1"]
     assert [sample["repeat"] for sample in rows[0].samples] == list(range(racing.MOST_ROUNDS))
     assert calls[:2] == ["warm a", "a 1 0"]
+
+
+class Failing(Player):
+    """Fails in its second round, and is interrupted in a third if it gets there."""
+
+    def sample(self, trial: Trial, repeat: int) -> dict[str, Any]:
+        if repeat == 1:
+            raise asking.Failed("it stopped answering")
+        assert repeat == 0, "it was asked again"
+        return super().sample(trial, repeat)
+
+
+def test_who_fails_keeps_its_samples_and_the_others_go_on() -> None:
+    some = (Trial(1, CLOSED, 1),)
+    players = [(Failing("a", []), some), (Player("b", []), some)]
+    failing, other = racing.race(Stage(Path()), players, lambda rows: None)
+    assert failing.failure == "it stopped answering" and len(failing.samples) == 1
+    assert not other.failure and len(other.samples) == racing.MOST_ROUNDS
+    assert failing.to_json("8b")["failure"] == "it stopped answering"
+
+
+def test_what_was_found_before_an_interruption_is_kept() -> None:
+    class Interrupted(Player):
+        def sample(self, trial: Trial, repeat: int) -> dict[str, Any]:
+            raise SystemExit(143)
+
+    some = (Trial(1, CLOSED, 1),)
+    kept: list[int] = []
+    players = [(Player("a", []), some), (Interrupted("b", []), some)]
+    with pytest.raises(SystemExit):
+        racing.race(Stage(Path()), players, lambda rows: kept.append(len(rows[0].samples)))
+    assert kept == [1]
 
 
 def test_a_round_begins_only_if_it_fits() -> None:
@@ -540,6 +572,19 @@ def test_what_was_not_run_has_no_figures() -> None:
         "tokens_per_response_p50_c1": 1.0,
         "generator_cpu_share": 0.2,
     }
+
+
+def test_rows_that_failed_have_no_figures() -> None:
+    rows = [
+        row("grpc", 32, [10]),
+        row("raw", 32, []),
+        row("vllm_serve", 32, []),
+        row("grpc", 64, [], kind="shared"),
+    ]
+    parts = [record_of(f"8b-{name}", rows) for name in ("raw", "serve", "prefix")]
+    assert "generator_cpu_share" in figures.of(parts)
+    assert not [name for name in figures.of(parts) if "over" in name or "prefix" in name]
+    assert merging.merged(rows[1] | {"failure": "it died"})["failure"] == "it died"
 
 
 def test_bars_that_hold_are_told_too() -> None:
