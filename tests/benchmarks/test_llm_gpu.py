@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
+import importlib.util
 import json
 import math
 import time
@@ -127,6 +129,21 @@ def test_vllm_serve_is_told_what_the_repository_tells_its_engine(repository: Bui
     ):
         assert wanted in text
     assert "--api-server-count" not in vllm_serve.command(repository, 1, vllm_serve.VARIANTS["vllm_serve"])
+
+
+def test_a_server_that_does_not_start_says_why(repository: Built, tmp_path: Path) -> None:
+    if importlib.util.find_spec("vllm"):
+        pytest.skip("vLLM is installed here, and would start")
+    with vllm_serve.Server(Stage(tmp_path), repository, vllm_serve.VARIANTS["vllm_serve"]) as server:
+        with pytest.raises(SystemExit, match=r"vllm_serve did not start:\n(.|\n)*No module named 'vllm'"):
+            server.wait()
+
+
+def test_vllm_serve_is_asked_for_as_many_tokens_as_ours() -> None:
+    asked = asking.openai("http://127.0.0.1:8123", "8b", 256)
+    assert asked.address == "http://127.0.0.1:8123/v1/chat/completions" and asked.model == "8b"
+    assert asked.fields["max_tokens"] == 256 and asked.fields["ignore_eos"] is True
+    assert asked.fields["temperature"] == 0
 
 
 # -- loads ----------------------------------------------------------------------------------------
@@ -380,8 +397,6 @@ def test_the_share_of_a_prefix_cache() -> None:
 
 @pytest.mark.parametrize("door", ["grpc", "http"])
 def test_the_ceiling_speaks_as_our_front_does(door: str) -> None:
-    import importlib
-
     asked = Asking(door, "127.0.0.1:1", "m", {}, {"messages": "BYTES"}, ceiling._OUTPUTS, batched=True)
 
     async def read() -> Answer:
