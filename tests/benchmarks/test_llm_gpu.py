@@ -134,9 +134,9 @@ def test_vllm_serve_is_told_what_the_repository_tells_its_engine(repository: Bui
 def test_a_server_that_does_not_start_says_why(repository: Built, tmp_path: Path) -> None:
     if importlib.util.find_spec("vllm"):
         pytest.skip("vLLM is installed here, and would start")
-    with vllm_serve.Server(Stage(tmp_path), repository, vllm_serve.VARIANTS["vllm_serve"]) as server:
-        with pytest.raises(SystemExit, match=r"vllm_serve did not start:\n(.|\n)*No module named 'vllm'"):
-            server.wait()
+    said = pytest.raises(SystemExit, match=r"vllm_serve did not start:\n(.|\n)*No module named 'vllm'")
+    with vllm_serve.Server(Stage(tmp_path), repository, vllm_serve.VARIANTS["vllm_serve"]) as server, said:
+        server.wait()
 
 
 def test_vllm_serve_is_asked_for_as_many_tokens_as_ours() -> None:
