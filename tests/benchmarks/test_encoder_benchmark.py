@@ -19,7 +19,7 @@ import pytest
 from encoder import children, contest, doors, entrants, figures, lineup, load, ours, stage, texts
 from encoder.contest import Row, Sample
 from encoder.peers import onnxruntime as raw
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import until
 from workbench import bars, memory
@@ -95,6 +95,7 @@ class Clocked:
         self.is_open = False
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 12))
 def test_every_text_is_asked_for_once_after_the_warm_up(number: int, level: int, warm_up: int) -> None:
     door = Clocked()
