@@ -14,6 +14,9 @@ from workbench.children import BENCHMARKS
 
 from llm.stage import LONGEST, MOST_AT_ONCE, SHARE_OF_GPU, Stage
 
+ONLY_OURS = ("scheduling_policy",)
+"""Engine arguments that would slow the raw engine and peers, if anything."""
+
 OTHERS_AT_ONCE = 32
 """Requests that other engines than vLLM are planned for: onnxruntime-genai is not raced, only verified."""
 
@@ -52,10 +55,15 @@ class Built:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Return what the repository tells its engine: raw and peers are told the same."""
+        """Return what the repository tells its engine."""
         settings = json.loads((self.folder / "settings.json").read_text(encoding="utf-8"))
         arguments: dict[str, Any] = settings["engine_arguments"]
         return arguments
+
+    @property
+    def peers_arguments(self) -> dict[str, Any]:
+        """Return what the raw engine and peers are told: the same, less what only we make use of."""
+        return {name: value for name, value in self.arguments.items() if name not in ONLY_OURS}
 
 
 def where(stage: Stage, model: Model, target: str | None = None) -> Built:

@@ -35,7 +35,7 @@ class Raw(children.Child):
 
     def __init__(self, stage: Stage, built: Built) -> None:
         library = "vllm" if stage.target == "vllm" else "repository"
-        settings = {"folder": str(built.folder), "arguments": built.arguments}
+        settings = {"folder": str(built.folder), "arguments": built.peers_arguments}
         command = [sys.executable, "-m", "llm.raw", library, json.dumps(settings)]
         log = stage.log(f"raw-{built.model.name}")
         super().__init__("raw", command, log, session=True, seconds_to_end=SECONDS_TO_END)

@@ -52,7 +52,7 @@ def command(built: Built, port: int, variant: Variant) -> list[str]:
         *("--tokenizer", str(built.tokenizer), "--served-model-name", built.model.name),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--disable-uvicorn-access-log", "--disable-log-stats", "--no-enable-log-requests"),
-        *options(built.arguments),
+        *options(built.peers_arguments),
         *variant.options,
     ]
 

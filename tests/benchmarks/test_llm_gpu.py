@@ -106,7 +106,12 @@ def test_without_vllm_a_part_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def repository(tmp_path: Path) -> Built:
     built = Built(SMOLLM2, tmp_path / "repository")
     built.folder.mkdir(parents=True)
-    arguments = {"max_num_seqs": 256, "enable_prefix_caching": True, "enforce_eager": False}
+    arguments = {
+        "scheduling_policy": "priority",
+        "max_num_seqs": 256,
+        "enable_prefix_caching": True,
+        "enforce_eager": False,
+    }
     settings = {"engine": "vllm", "engine_arguments": {**arguments, "compilation_config": {"mode": 3}}}
     (built.folder / "settings.json").write_text(json.dumps(settings))
     return built
@@ -128,6 +133,7 @@ def test_vllm_serve_is_told_what_the_repository_tells_its_engine(repository: Bui
         "--api-server-count 4",
     ):
         assert wanted in text
+    assert "--scheduling-policy" not in text
     assert "--api-server-count" not in vllm_serve.command(repository, 1, vllm_serve.VARIANTS["vllm_serve"])
 
 
