@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,17 @@ from builder.source import Checkpoint
 FORMAT = 1
 
 
-def manifest(plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: Evidence) -> dict[str, Any]:
-    """Return the manifest of one version; nothing in it names a machine, a user or a time."""
+def manifest(
+    plan: Plan,
+    checkpoint: Checkpoint,
+    artifact: Artifact,
+    evidence: Evidence,
+    adapters: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the manifest of one version; nothing in it names a machine, a user or a time.
+
+    `adapters` are the digests of the files of LoRA adapters, by their names in the version folder.
+    """
     origin = _origin(plan.origin)
     # why an engine was chosen is for people: other figures, the same deployment
     planned = {name: value for name, value in plan.to_json().items() if name != "engine_why"}
@@ -35,7 +45,7 @@ def manifest(plan: Plan, checkpoint: Checkpoint, artifact: Artifact, evidence: E
         **({"draft": {"sha256": artifact.draft_digests}} if artifact.draft else {}),
         "plan": {**planned, "origin": origin},
         "tools": artifact.tools,
-        "artifact": {"key": artifact.key, "sha256": artifact.digests},
+        "artifact": {"key": artifact.key, "sha256": {**artifact.digests, **adapters}},
         "evidence": evidence.to_json(),
     }
 

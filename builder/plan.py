@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from builder import contract, house
+from builder.adapter import Adapter
 from builder.contract import Contract
 from builder.ensemble import Facts, Member, Pipeline, Tensor
 from builder.errors import UsageError
@@ -62,7 +63,7 @@ class Plan:
     `compilation` makes an engine of the graph, None where it is served as it is. `stored` is what the
     checkpoint says of weights that are quantised already, None for plain ones; `cache_type` what the KV cache
     is kept in, "" for what is computed in; `contract` the file of `contracts/` that says what clients see;
-    `speculation` what is guessed ahead, None for nothing.
+    `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Plan:
     cache_type: str = ""
     contract: str = contract.USUAL
     speculation: Speculation | None = None
+    adapters: tuple[Adapter, ...] = ()
 
     @property
     def front(self) -> ModelPlan:
@@ -108,9 +110,12 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON would hold it, deterministic."""
         plain = asdict(self)
-        for name in ("compilation", "stored", "cache_type", "speculation"):
+        plain["adapters"] = [one.to_json() for one in self.adapters]
+        for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
             if not plain[name]:
                 del plain[name]
+        if not self.adapters:
+            del plain["memory"]["adapters"]
         if self.contract == contract.USUAL:
             del plain["contract"]
         if self.facts.strings:
@@ -165,6 +170,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     wanted = kind.precision(subject, card)
     name = options.target or kind.usual_target(subject, options.quantize or wanted, card, split)
     target = _target(name, subject)
+    _require_adapters(options, name)
     promised = contract.load(options.contract or contract.USUAL, name)
     chosen = precision.choose(
         subject,
@@ -234,7 +240,26 @@ def plan(subject: Subject, options: Options) -> Plan:
         cache_type=chosen.cache_type,
         contract=options.contract or contract.USUAL,
         speculation=speculation,
+        adapters=decided.adapters,
     )
+
+
+def _require_adapters(options: Options, name: str) -> None:
+    """Raise UsageError for adapters that the target, or the contract, has no way to serve."""
+    if not options.adapters:
+        return
+    given, able = f"--lora {options.adapters[0]}", []
+    for other in house.plugin_names("targets"):
+        if getattr(house.plugin("targets", other, option="--target"), "ADAPTERS", False):
+            able.append(other)
+    if name not in able:
+        raise UsageError(
+            f"{given}: target {name} serves no adapters", expected=f"--target {' or '.join(able)} --gpu GPU"
+        )
+    if options.contract not in (None, contract.USUAL):
+        raise UsageError(
+            f"{given}: contract {options.contract} has no adapters", expected=f"--contract {contract.USUAL}"
+        )
 
 
 def _pipeline(name: str, facts: Facts) -> Pipeline:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from builder import compiling, contract, engine_file, files, house, model_config, modules
+from builder import adapter, compiling, contract, engine_file, files, house, model_config, modules
 from builder.convert import Artifact
 from builder.errors import RepositoryError
 from builder.manifest import manifest
@@ -87,7 +87,8 @@ def write(
         if artifact.draft is not None:
             files.place(artifact.draft, front / artifact.draft.name)
         shutil.copyfile(evidence.golden, front / "golden.json")
-        files.write_json(front / "manifest.json", manifest(plan, checkpoint, artifact, evidence))
+        copied = adapter.copy(plan.adapters, front)
+        files.write_json(front / "manifest.json", manifest(plan, checkpoint, artifact, evidence, copied))
 
 
 def _write_labels(plan: Plan, model: ModelPlan, home: Path) -> None:
@@ -144,8 +145,10 @@ def _settings(plan: Plan, model: ModelPlan, artifact: Artifact) -> dict[str, Any
         return {name: told[name] for name in model.member.settings}
     if model is not plan.front:
         return told
+    adapters = {one.name: f"{adapter.FOLDER}/{one.name}" for one in plan.adapters}
     return {
         **told,
+        **({"adapters": adapters} if adapters else {}),
         "engine": plan.engine,
         "engine_arguments": dict(plan.engine_arguments),
         "model": "model",

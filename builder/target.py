@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from builder.adapter import Adapter
 from builder.planning.memory import Memory
 from builder.planning.placement import Split
 from builder.speculation import Speculation
@@ -54,6 +55,7 @@ class Placed:
     split: Split
     cache_type: str = ""
     speculation: Speculation | None = None
+    adapters: tuple[Adapter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Target(Protocol):
     returns its Compilation, or raises UsageError. One that few containers can run has also `CONTAINERS`, the
     tags of these: the last is planned for. One whose KV cache may be kept in another data type has
     `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name. One that guesses tokens
-    ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and --draft decide.
+    ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and --draft decide. One
+    that serves LoRA adapters says so by `ADAPTERS = True`.
     """
 
     TITLE: str

@@ -59,6 +59,7 @@ FRONT = Member(
         Tensor("guided_decoding_guide_type", "STRING", optional=True),
         Tensor("guided_decoding_guide", "STRING", optional=True),
         Tensor("priority", "INT32", optional=True),
+        Tensor("lora_name", "STRING", optional=True),
     ),
     outputs=(
         Tensor("text_output", "STRING"),

@@ -130,7 +130,7 @@ class Workshop:
         """Run the whole line but the boot; options of the plan and of `pipeline.build` by name."""
         known = {
             *("max_context", "quantize", "concurrency", "accelerate", "target", "gpu", "triton"),
-            *("cache_type", "contract", "speculate", "ngram", "draft"),
+            *("cache_type", "contract", "speculate", "ngram", "draft", "adapters"),
         }
         options = Options(**{name: arguments.pop(name) for name in known & arguments.keys()})
         arguments = {"checkpoint": str(self.checkpoint), "verifying": False, **arguments}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from backends.engine.hosted import Hosted
@@ -44,7 +45,8 @@ def stepper(settings: Mapping[str, Any], folder: Path) -> Vllm:
     model = str(folder / settings["model"])
     told = located(settings["engine_arguments"], folder)
     arguments = EngineArgs(model=model, tokenizer=str(folder / "tokenizer"), **told)
-    return Vllm(LLMEngine.from_engine_args(arguments))
+    adapters = {name: folder / path for name, path in settings.get("adapters", {}).items()}
+    return Vllm(LLMEngine.from_engine_args(arguments), adapters)
 
 
 class Statistics:
@@ -83,8 +85,10 @@ class _Running:
 class Vllm:
     """The Stepper of vLLM; see Stepper."""
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, adapters: Mapping[str, Path] = MappingProxyType({})) -> None:
+        """Load the adapters, by their names, so that one that cannot be served ends the start."""
         self._engine = engine
+        self._adapters = _loaded(engine, adapters)
         self._statistics = engine.logger_manager = Statistics()
         self._running: dict[str, _Running] = {}
 
@@ -131,7 +135,13 @@ class Vllm:
                 told["structured_outputs"] = StructuredOutputsParams(**told["structured_outputs"])
             asked = SamplingParams(**told)
             prompt = {"prompt_token_ids": list(ids)}
-            self._engine.add_request(str(key), prompt, asked, priority=sampling.priority)
+            self._engine.add_request(
+                str(key),
+                prompt,
+                asked,
+                lora_request=self._adapters.get(sampling.adapter),
+                priority=sampling.priority,
+            )
         except (ValueError, TypeError) as error:
             raise InvalidRequest(f"engine vllm does not take this: {error}") from error
         self._running[str(key)] = _Running(sampling)
@@ -161,6 +171,19 @@ def located(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if "model" not in told or not draft.is_dir():
         return dict(arguments)
     return {**arguments, "speculative_config": {**told, "model": str(draft)}}
+
+
+def _loaded(engine: Any, adapters: Mapping[str, Path]) -> dict[str, Any]:
+    """Return name -> the LoRARequest that vLLM knows an adapter by, once it has read it."""
+    if not adapters:
+        return {}
+    from vllm.lora.request import LoRARequest
+
+    found = {}
+    for number, (name, folder) in enumerate(adapters.items(), 1):
+        found[name] = LoRARequest(lora_name=name, lora_int_id=number, lora_path=str(folder))
+        engine.add_lora(found[name])
+    return found
 
 
 def parameters(sampling: Sampling) -> dict[str, Any]:

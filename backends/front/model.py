@@ -65,6 +65,7 @@ class TritonPythonModel:
             deadline_seconds=settings["default_deadline_seconds"],
             engine=self._engine.name,
             unsupported=self._engine.unsupported,
+            adapters=tuple(settings.get("adapters", ())),
         )
         self._numbers = itertools.count()
         self._timings = Timings()

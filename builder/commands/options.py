@@ -159,6 +159,13 @@ def planning(command: Command) -> Command:
             help="Smaller model that guesses: folder, .gguf file or ORG/NAME.",
         ),
         click.option(
+            "--lora",
+            "adapters",
+            multiple=True,
+            metavar="NAME=FOLDER",
+            help="A LoRA adapter (PEFT's folder) that requests may name (repeatable).",
+        ),
+        click.option(
             "--set",
             "settings",
             multiple=True,
@@ -201,6 +208,7 @@ def planned(values: dict[str, Any]) -> Any:
         speculate=values["speculate"],
         ngram=values["ngram"],
         draft=values["draft"],
+        adapters=values["adapters"],
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from builder.adapter import Adapter
 from builder.contract import Contract
 from builder.ensemble import Facts
 from builder.planning.memory import Memory
@@ -42,6 +43,8 @@ class Options:
     """MIN-MAX, how long the passages are by which they are guessed."""
     draft: str | None = None
     """The checkpoint of the model that guesses them."""
+    adapters: tuple[str, ...] = ()
+    """NAME=FOLDER, LoRA adapters that requests may name."""
 
 
 class Sizes(Protocol):
@@ -116,6 +119,7 @@ class Decision:
     engine: str
     engine_why: str
     engine_arguments: Mapping[str, Any]
+    adapters: tuple[Adapter, ...] = ()
 
 
 class Kind(Protocol):

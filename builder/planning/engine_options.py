@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from builder.adapter import Adapter
 from builder.errors import UsageError
 from builder.planning.asked import Question
 from builder.planning.memory import Memory
@@ -15,7 +16,9 @@ from builder.target import Placed
 _PREFIX = "engine."
 
 
-def of(question: Question, memory: Memory, concurrency: int) -> dict[str, Any]:
+def of(
+    question: Question, memory: Memory, concurrency: int, adapters: tuple[Adapter, ...] = ()
+) -> dict[str, Any]:
     """Return the arguments by name; raise UsageError for a setting that the target does not know."""
     placed = Placed(
         device=question.device,
@@ -26,6 +29,7 @@ def of(question: Question, memory: Memory, concurrency: int) -> dict[str, Any]:
         memory=memory,
         concurrency=concurrency,
         split=question.split,
+        adapters=adapters,
     )
     planned = question.contract.engine_arguments(question.way.engine_arguments(placed))
     asked = dict(_setting(text, question) for text in question.options.settings)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
-from builder import house
+from builder import adapter, house
 from builder.architecture import Dimensions
 from builder.errors import PlanError, UsageError
-from builder.planning import engine_options, memory, placement, profile
+from builder.planning import adapters, engine_options, memory, placement, profile
 from builder.planning.asked import Decision, Options, Question, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
@@ -53,7 +54,8 @@ def decide(question: Question) -> Decision:
     context = _context(dimensions, options.max_context)
     if options.concurrency is not None and options.concurrency < 1:
         raise UsageError(f"--concurrency {options.concurrency}", expected="at least 1")
-    filled = _place(question, dimensions, context)
+    found = adapter.read(options.adapters, question.subject.model_type, dimensions)
+    filled = _place(question, dimensions, context, partial(adapters.bytes_on_gpu, found, dimensions))
     concurrency = options.concurrency or _at_once(question, filled)
     engine = profile.choose(question.way.ENGINES[question.device], concurrency, _measured(options))
     return Decision(
@@ -61,7 +63,8 @@ def decide(question: Question) -> Decision:
         concurrency=concurrency,
         engine=engine.engine,
         engine_why=engine.why,
-        engine_arguments=engine_options.of(question, filled, concurrency),
+        engine_arguments=engine_options.of(question, filled, concurrency, found),
+        adapters=found,
     )
 
 
@@ -99,7 +102,7 @@ def _context(dimensions: Dimensions, asked: int | None) -> int:
     return asked
 
 
-def _place(question: Question, dimensions: Dimensions, context: int) -> Memory:
+def _place(question: Question, dimensions: Dimensions, context: int, room: placement.Room) -> Memory:
     subject, options, split = question.subject, question.options, question.split
     quantization, card = question.quantization, question.card
     if card is None:
@@ -115,7 +118,9 @@ def _place(question: Question, dimensions: Dimensions, context: int) -> Memory:
     most = placement.MOST_GPUS if question.way.SPANS_GPUS or free else 1
     wanted = options.concurrency or 1
     beside = question.beside
-    choices = placement.alternatives(dimensions, quantization, split, card, context, wanted, most, beside)
+    choices = placement.alternatives(
+        dimensions, quantization, split, card, context, wanted, most, beside, room
+    )
     remedy = "use " + ", or ".join(f"`{choice}`" for choice in choices) if choices else _no_choice(subject)
     obstacle = placement.obstacle(dimensions, split)
     if obstacle:
@@ -126,7 +131,7 @@ def _place(question: Question, dimensions: Dimensions, context: int) -> Memory:
             f"--tp {split.tensor} --pp {split.pipeline} asks for {split.gpus}",
             remedy=remedy,
         )
-    filled = placement.fill(dimensions, quantization, split, card, context, options.concurrency, beside)
+    filled = placement.fill(dimensions, quantization, split, card, context, options.concurrency, beside, room)
     if filled.sequences < wanted:
         raise PlanError(_shortage(question, card, filled, wanted), remedy=remedy)
     return filled

@@ -23,7 +23,7 @@ class Memory:
 
     `total` is None on a CPU, where the plan states needs and sets no limit. `tokens` is the KV
     cache's capacity, `sequences` how many of `context` tokens each fit into it. `activations` is what one
-    batch of a model without a cache takes while it is computed.
+    batch of a model without a cache takes while it is computed, `adapters` what LoRA adapters do.
     """
 
     total: int | None
@@ -35,10 +35,11 @@ class Memory:
     tokens: int
     sequences: int
     activations: int = 0
+    adapters: int = 0
 
     @property
     def used(self) -> int:
-        return self.weights + self.cache + self.runtime + self.activations
+        return self.weights + self.cache + self.runtime + self.activations + self.adapters
 
 
 def weight_bytes(dimensions: Dimensions, quantization: Quantization) -> int:
@@ -63,13 +64,15 @@ def cache_bytes_per_token(dimensions: Dimensions, cache_bytes: int, tensor_paral
     return 2 * dimensions.layers * heads * dimensions.head_size * cache_bytes
 
 
-def on_gpu(total: int, weights: int, cache_per_token: int, context: int, concurrency: int | None) -> Memory:
+def on_gpu(
+    total: int, weights: int, cache_per_token: int, context: int, concurrency: int | None, adapters: int = 0
+) -> Memory:
     """Fill a GPU of `total` bytes: weights, runtime, and KV cache with all that is left.
 
     With `concurrency` the cache stops at what that many sequences of `context` tokens need.
     `sequences` is 0 when not even one fits.
     """
-    room = max(0, int(total * USABLE) - weights - RUNTIME_BYTES)
+    room = max(0, int(total * USABLE) - weights - adapters - RUNTIME_BYTES)
     tokens = room // cache_per_token
     if concurrency is not None:
         tokens = min(tokens, concurrency * context)
@@ -82,6 +85,7 @@ def on_gpu(total: int, weights: int, cache_per_token: int, context: int, concurr
         context=context,
         tokens=tokens,
         sequences=tokens // context,
+        adapters=adapters,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
@@ -60,6 +61,14 @@ def gpu(name: str) -> Gpu:
     return table[name]
 
 
+Room = Callable[[Split], int]
+"""Bytes on each GPU of a split besides weights and cache."""
+
+
+def nothing(split: Split) -> int:
+    return 0
+
+
 def obstacle(dimensions: Dimensions, split: Split) -> str | None:
     """Say why the model cannot be divided so, or None.
 
@@ -85,10 +94,12 @@ def fill(
     context: int,
     concurrency: int | None,
     beside: Model | None = None,
+    adapters: Room = nothing,
 ) -> Memory:
     """Return what each GPU of the split holds, `beside` included: a model that reads the same tokens.
 
-    The embedding is counted on every pipeline stage's share.
+    `adapters` tells how many bytes LoRA adapters take there. The embedding is counted on every pipeline
+    stage's share.
     """
     held = [(dimensions, quantization), *([beside] if beside else [])]
     weights = sum(ceil(weight_bytes(*model) / split.gpus) for model in held)
@@ -96,7 +107,7 @@ def fill(
         ceil(cache_bytes_per_token(sizes, kept.cache_bytes, split.tensor) / split.pipeline)
         for sizes, kept in held
     )
-    return on_gpu(card.memory, weights, per_token, context, concurrency)
+    return on_gpu(card.memory, weights, per_token, context, concurrency, adapters(split))
 
 
 def alternatives(
@@ -108,11 +119,12 @@ def alternatives(
     concurrency: int,
     most: int,
     beside: Model | None = None,
+    adapters: Room = nothing,
 ) -> list[str]:
     """Return options that work when added to what was asked, nearest first; `most` GPUs at the most."""
 
     def room(split: Split, on: Gpu) -> int:
-        return fill(dimensions, quantization, split, on, context, None, beside).sequences
+        return fill(dimensions, quantization, split, on, context, None, beside, adapters).sequences
 
     def works(split: Split, on: Gpu) -> bool:
         sizes = [dimensions, *([beside[0]] if beside else [])]
@@ -128,7 +140,7 @@ def alternatives(
     if asked.tensor > most or obstacle(dimensions, whole):
         whole = Split()
     found += [choice(row, whole.tensor) for row in larger if works(whole, row)][:1]
-    shorter = _longest_context(dimensions, quantization, whole, card, concurrency, beside)
+    shorter = _longest_context(dimensions, quantization, whole, card, concurrency, beside, adapters)
     if 0 < shorter < context:
         found.append(choice(card, whole.tensor, f" --max-context {shorter}"))
     fewer = room(whole, card)
@@ -144,7 +156,8 @@ def _longest_context(
     card: Gpu,
     sequences: int,
     beside: Model | None,
+    adapters: Room,
 ) -> int:
     """Return the longest context of which `sequences` fit, rounded down to a multiple of 256 tokens."""
-    tokens = fill(dimensions, quantization, split, card, 1, None, beside).tokens // sequences
+    tokens = fill(dimensions, quantization, split, card, 1, None, beside, adapters).tokens // sequences
     return min(tokens, dimensions.context_length) // 256 * 256

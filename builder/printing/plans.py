@@ -94,6 +94,9 @@ def _memory(plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(
             ("activations", tables.size(memory.activations), f"a batch of {memory.sequences} rows{longest}")
         )
+    if memory.adapters:
+        names = ", ".join(f"{one.name} (rank {one.rank})" for one in plan.adapters)
+        rows.append(("adapters", tables.size(memory.adapters), names))
     if memory.runtime:
         rows.append(("runtime", tables.size(memory.runtime), "CUDA context, kernels, workspaces"))
     total = f"of {tables.size(memory.total)}" if memory.total else "when every sequence is at its longest"

@@ -150,6 +150,11 @@ def _sharded(folder: Path, index: Path) -> tuple[list[Path], dict[str, TensorInf
     return [folder / shard for shard in shards], tensors, headers
 
 
+def read_tensors(path: Path) -> dict[str, TensorInfo]:
+    """Return the tensors of one file by its header; raise SourceError for one that is damaged."""
+    return _read_file(path)[0]
+
+
 def _read_file(path: Path) -> tuple[dict[str, TensorInfo], bytes]:
     size = path.stat().st_size
     with path.open("rb") as file:

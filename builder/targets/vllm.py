@@ -8,6 +8,7 @@ from typing import Any
 
 from builder import house
 from builder.architecture import Dimensions
+from builder.planning import adapters
 from builder.planning.memory import USABLE
 from builder.speculation import FOLDER, Speculation
 from builder.target import Job, Placed
@@ -19,6 +20,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "vllm"
 STRINGS = True
 SPANS_GPUS = True
+ADAPTERS = True
 PAGED_CACHE = True
 SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))
 TOOLS = ("vllm", "transformers", "torch", "tokenizers")
@@ -55,6 +57,7 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "pipeline_parallel_size": placed.split.pipeline,
         # the front tells each request how to sample and where to stop
         "generation_config": "vllm",
+        **adapters.engine_arguments(placed.adapters),
     }
 
 

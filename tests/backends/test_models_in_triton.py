@@ -275,6 +275,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": "{"}, "not valid JSON"),
     ({"max_tokens": 3}, "none was sent"),
     ({"text_input": "a", "beam_width": 2}, "does not support 'beam_width'"),
+    ({"text_input": "a", "lora_name": "law"}, "lora_name is 'law': this deployment has none"),
 ]
 
 

@@ -135,6 +135,18 @@ def test_an_engine_without_priorities_refuses_both(ask: Any) -> None:
             ask(limits=first_come, **sent)
 
 
+def test_adapters_are_known_by_name(ask: Any) -> None:
+    both = replace(LIMITS, adapters=("law", "support"))
+    assert ask().sampling.adapter == ask(limits=both, lora_name="").sampling.adapter == ""
+    assert ask(limits=both, lora_name="law").sampling.adapter == "law"
+    with pytest.raises(InvalidRequest, match="lora_name is 'lore': it is one of law, support"):
+        ask(limits=both, lora_name="lore")
+    with pytest.raises(InvalidRequest, match="lora_name is 'law': this deployment has none"):
+        ask(lora_name="law")
+    with pytest.raises(InvalidRequest, match="prompt_logprobs tells of the model alone"):
+        ask(limits=both, lora_name="law", prompt_logprobs=True)
+
+
 def test_refusals_name_value_and_range(ask: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"top_p is 1\.5, it must be 0 to 1"):
         ask(top_p=1.5)

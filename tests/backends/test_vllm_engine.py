@@ -29,16 +29,31 @@ class StandIn:
     next: list[list[Any]] = field(default_factory=list)
     asked: dict[str, tuple[list[int], SimpleNamespace]] = field(default_factory=dict)
     priorities: list[int] = field(default_factory=list)
+    adapters: list[Any] = field(default_factory=list)
+    loaded: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     logger_manager: Any = None
 
     def add_request(
-        self, request_id: str, prompt: dict[str, list[int]], params: SimpleNamespace, *, priority: int = 0
+        self,
+        request_id: str,
+        prompt: dict[str, list[int]],
+        params: SimpleNamespace,
+        *,
+        lora_request: Any = None,
+        priority: int = 0,
     ) -> None:
         if params.temperature == 7:
             raise ValueError("temperature is too hot")
         self.asked[request_id] = (prompt["prompt_token_ids"], params)
         self.priorities.append(priority)
+        self.adapters.append(lora_request)
+
+    def add_lora(self, lora_request: Any) -> bool:
+        if "broken" in lora_request.lora_path:
+            raise ValueError("no adapter there")
+        self.loaded.append(lora_request)
+        return True
 
     def abort_request(self, request_ids: list[str]) -> None:
         self.aborted += request_ids
@@ -59,7 +74,11 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     library.SamplingParams = lambda **given: SimpleNamespace(**{"temperature": 1.0, **given})  # type: ignore[attr-defined]
     inner.RequestOutputKind = Kind  # type: ignore[attr-defined]
     inner.StructuredOutputsParams = SimpleNamespace  # type: ignore[attr-defined]
+    requests = ModuleType("vllm.lora.request")
+    requests.LoRARequest = SimpleNamespace  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", library)
+    monkeypatch.setitem(sys.modules, "vllm.lora", ModuleType("vllm.lora"))
+    monkeypatch.setitem(sys.modules, "vllm.lora.request", requests)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", inner)
     return StandIn()
 
@@ -141,6 +160,22 @@ def test_without_its_policy_priorities_are_refused(
 ) -> None:
     monkeypatch.setattr(vllm, "Hosted", lambda name, unsupported, settings, folder: unsupported)
     assert ("priority" in vllm.create({"engine_arguments": told}, tmp_path)) == refused
+
+
+def test_adapters_are_read_at_the_start_and_asked_for_by_name(engine: StandIn, tmp_path: Path) -> None:
+    stepper = Vllm(engine, {"law": tmp_path / "law", "support": tmp_path / "support"})
+    law, support = engine.loaded
+    assert (law.lora_name, law.lora_int_id, law.lora_path) == ("law", 1, str(tmp_path / "law"))
+    assert (support.lora_name, support.lora_int_id) == ("support", 2)
+    stepper.add(1, [1], Sampling(max_tokens=9, adapter="support"))
+    stepper.add(2, [1], Sampling(max_tokens=9))
+    stepper.score(3, [1, 2])
+    assert engine.adapters == [support, None, None]
+
+
+def test_an_adapter_that_vllm_does_not_take_ends_the_start(engine: StandIn, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no adapter there"):
+        Vllm(engine, {"law": tmp_path / "broken"})
 
 
 def test_aborted_sequences_are_heard_of_no_more(engine: StandIn) -> None:

@@ -29,7 +29,7 @@ FIELDS = {
     "--ngram": ("ngram", str),
     "--draft": ("draft", str),
 }
-REPEATED = "--set"
+REPEATED = {"--set": "settings", "--lora": "adapters"}
 
 
 @cache
@@ -41,9 +41,10 @@ def options(line: str, before: Options | None = None) -> Options:
     """Read options as the command line does, the last of a kind wins."""
     words = shlex.split(line)
     pairs = list(zip(words[::2], words[1::2], strict=True))
-    values = {FIELDS[flag][0]: FIELDS[flag][1](value) for flag, value in pairs if flag != REPEATED}
-    if settings := tuple(value for flag, value in pairs if flag == REPEATED):
-        values["settings"] = settings
+    values = {FIELDS[flag][0]: FIELDS[flag][1](value) for flag, value in pairs if flag not in REPEATED}
+    for flag, name in REPEATED.items():
+        if given := tuple(value for one, value in pairs if one == flag):
+            values[name] = given
     return dataclasses.replace(before or Options(), **values)
 
 

@@ -59,6 +59,8 @@ class Sampling:
     guide: Guide | None = None
     priority: int = DEFAULT_PRIORITY
     """1 to MOST_PRIORITY: the smaller goes first where requests wait, equals in the order of their coming."""
+    adapter: str = ""
+    """The name of a LoRA adapter of the deployment, "" for the model alone."""
     deadline: float | None = None
     """`time.monotonic()` seconds after which the request ends with DeadlineExceeded."""
 

@@ -53,7 +53,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the deployment allows; `unsupported` are inputs that `engine` cannot honour."""
+    """What the deployment allows; `unsupported` are inputs that `engine` cannot honour.
+
+    `adapters` are the names that `lora_name` may have.
+    """
 
     context: int
     vocabulary: int
@@ -61,6 +64,7 @@ class Limits:
     deadline_seconds: float
     engine: str
     unsupported: frozenset[str] = field(default_factory=frozenset)
+    adapters: tuple[str, ...] = ()
 
 
 # name -> (lowest, highest), both allowed
@@ -284,8 +288,23 @@ def _sampling(
         guide=_guide(values),
         # Triton's rule: 0 is the default, 1 goes before all others
         priority=int(values.number("priority") or DEFAULT_PRIORITY),
+        adapter=_adapter(values, limits),
         deadline=time.monotonic() + seconds,
     )
+
+
+def _adapter(values: _Values, limits: Limits) -> str:
+    name = values.text("lora_name") or ""
+    if not name:
+        return ""
+    if name not in limits.adapters:
+        known = (
+            f"it is one of {', '.join(limits.adapters)}" if limits.adapters else "this deployment has none"
+        )
+        raise InvalidRequest(f"lora_name is {name!r}: {known}")
+    if values.flag("prompt_logprobs", False):
+        raise InvalidRequest("prompt_logprobs tells of the model alone: leave out one of it and lora_name")
+    return name
 
 
 def _guide(values: _Values) -> Guide | None:

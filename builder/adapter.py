@@ -1,0 +1,177 @@
+"""Adapter: a LoRA that a request may name, in Hugging Face PEFT's folder: its facts, read from headers alone.
+
+What PEFT writes (https://huggingface.co/docs/peft, LoraConfig) and vLLM 0.22 takes (lora/peft_helper.py): two
+matrices A [rank, in] and B [out, rank] for some of the linear layers, added as (alpha / rank) B A.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from builder import architecture, files
+from builder.architecture import Decoder, Dimensions
+from builder.errors import SourceError, UsageError
+from builder.source import TensorInfo, read_json
+from builder.sources import safetensors
+
+FOLDER = "adapters"
+"""Where they lie in the front's version folder, each under its name."""
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+MOST_RANK = 512
+"""The largest of vLLM's (vllm/config/lora.py, MaxLoRARanks)."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB])\.weight")
+_PLAIN: Mapping[str, tuple[Any, ...]] = {
+    "bias": (None, "none"),
+    "use_dora": (None, False),
+    "modules_to_save": (None, []),
+    # vLLM scales every layer by the same alpha / rank
+    "rank_pattern": (None, {}),
+    "alpha_pattern": (None, {}),
+    "layer_replication": (None, []),
+}
+"""Field of the config -> the values that ask for nothing beyond A and B."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter by its name; `modules` are the linear layers it changes, as `q_proj`."""
+
+    name: str
+    rank: int
+    modules: tuple[str, ...]
+    folder: Path = field(compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a manifest says of it: nothing of this machine."""
+        return {"name": self.name, "rank": self.rank, "modules": list(self.modules)}
+
+
+def layers(dimensions: Dimensions) -> dict[str, tuple[int, int]]:
+    """Return role -> (out, in) of the linear layers of a decoder that an adapter may change."""
+    hidden, middle = dimensions.hidden_size, dimensions.intermediate_size
+    query = dimensions.heads * dimensions.head_size
+    shared = dimensions.key_value_heads * dimensions.head_size
+    return {
+        "query": (query, hidden),
+        "key": (shared, hidden),
+        "value": (shared, hidden),
+        "attention_output": (hidden, query),
+        "gate": (middle, hidden),
+        "up": (middle, hidden),
+        "down": (hidden, middle),
+    }
+
+
+def read(given: Sequence[str], model_type: str, dimensions: Dimensions) -> tuple[Adapter, ...]:
+    """Return the adapters of `--lora NAME=FOLDER`, in the order of their names.
+
+    Raises:
+        UsageError: not of that form, a name twice, no folder.
+        SourceError: no LoRA of PEFT, one that vLLM does not serve, or one of another model.
+    """
+    found: dict[str, Adapter] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or not path or not _NAME.fullmatch(name):
+            raise UsageError(f"--lora {text!r}", expected="NAME=FOLDER, such as support=./support-lora")
+        if name in found:
+            raise UsageError(f"--lora {name} is given twice", remedy="give each adapter a name of its own")
+        found[name] = _read(name, Path(path), _shapes(model_type, dimensions))
+    return tuple(found[name] for name in sorted(found))
+
+
+def copy(adapters: Sequence[Adapter], home: Path) -> dict[str, str]:
+    """Copy the adapters under a front's version folder; return name there -> SHA-256 of each file.
+
+    Copies, no links: the next training writes over its own files.
+    """
+    digests: dict[str, str] = {}
+    for adapter in adapters:
+        folder = home / FOLDER / adapter.name
+        folder.mkdir(parents=True)
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(adapter.folder / name, folder / name)
+        digests |= {f"{FOLDER}/{adapter.name}/{name}": one for name, one in files.digests(folder).items()}
+    return digests
+
+
+def _shapes(model_type: str, dimensions: Dimensions) -> dict[str, tuple[int, int]]:
+    """Return module -> (out, in) of every layer of the model, by Hugging Face's names."""
+    named = cast(Decoder, architecture.load(model_type)).HUGGING_FACE
+    changed = layers(dimensions)
+    return {
+        name.removesuffix(".weight"): changed[role]
+        for role, _, name in architecture.tensor_names(named, dimensions)
+        if role in changed
+    }
+
+
+def _read(name: str, folder: Path, shapes: Mapping[str, tuple[int, int]]) -> Adapter:
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).is_file():
+            raise UsageError(
+                f"--lora {name}: {folder} holds no {file}",
+                expected=f"a folder as PEFT's save_pretrained writes it: {CONFIG} and {WEIGHTS}",
+            )
+    rank = _rank(folder / CONFIG)
+    tensors = safetensors.read_tensors(folder / WEIGHTS)
+    modules = sorted({module for module, _ in _parts(folder / WEIGHTS, tensors, shapes, rank)})
+    if not modules:
+        raise _unserved(folder / WEIGHTS, "it holds no tensors", "matrices lora_A and lora_B")
+    for module in modules:
+        for part in "AB":
+            if f"base_model.model.{module}.lora_{part}.weight" not in tensors:
+                raise _unserved(folder / WEIGHTS, f"{module} has no lora_{part}", "both lora_A and lora_B")
+    return Adapter(name, rank, tuple(sorted({module.rpartition(".")[2] for module in modules})), folder)
+
+
+def _rank(path: Path) -> int:
+    config = read_json(path)
+    if config.get("peft_type") != "LORA":
+        raise _unserved(path, f"peft_type is {config.get('peft_type')!r}", "LORA")
+    for key, plain in _PLAIN.items():
+        if config.get(key) not in plain:
+            raise _unserved(path, f"{key} is {config[key]!r}", "an adapter without it")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if type(rank) is not int or not 1 <= rank <= MOST_RANK:
+        raise _unserved(path, f"r is {rank!r}", f"a rank of 1 to {MOST_RANK}")
+    if type(alpha) not in (int, float):
+        raise _unserved(path, f"lora_alpha is {alpha!r}", "a number")
+    if not isinstance(config.get("target_modules"), list | str):
+        raise _unserved(path, f"target_modules is {config.get('target_modules')!r}", "names of layers")
+    return rank
+
+
+def _parts(
+    path: Path, tensors: Mapping[str, TensorInfo], shapes: Mapping[str, tuple[int, int]], rank: int
+) -> Iterator[tuple[str, str]]:
+    """Yield (module, A or B) of every tensor; raise SourceError for one that does not fit the model."""
+    for name, tensor in tensors.items():
+        read = _TENSOR.fullmatch(name)
+        if read is None:
+            raise _unserved(path, f"it holds {name}", "lora_A and lora_B of linear layers alone")
+        module, part = read["module"], read["part"]
+        if module not in shapes:
+            near = sorted({known.rpartition(".")[2] for known in shapes})
+            raise _unserved(path, f"it changes {module}", f"a layer of this model: {', '.join(near)}")
+        out, into = shapes[module]
+        wanted = (rank, into) if part == "A" else (out, rank)
+        if tensor.shape != wanted:
+            raise _unserved(
+                path, f"{name} is {list(tensor.shape)}", f"{list(wanted)}, by rank {rank} and this model"
+            )
+        yield module, part
+
+
+def _unserved(path: Path, found: str, expected: str) -> SourceError:
+    return SourceError(
+        f"{path}: {found}", expected=expected, remedy="pass a LoRA that was trained on this very model"
+    )

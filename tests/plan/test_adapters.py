@@ -1,0 +1,155 @@
+"""LoRA adapters: what is read of them, what is refused, what room they take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_adapter
+from planning import options, planned, subject
+
+from builder.errors import SourceError, UsageError
+from builder.plan import plan
+
+GPU = "--gpu h200"
+DIMENSIONS = subject("smollm2").dimensions
+
+
+def line(**folders: Path) -> str:
+    return " ".join([GPU, *(f"--lora {name}={folder}" for name, folder in folders.items())])
+
+
+def test_what_vllm_is_told_of_adapters(tmp_path: Path) -> None:
+    small = tiny_adapter.write(tmp_path / "small", DIMENSIONS, 4)
+    large = tiny_adapter.write(tmp_path / "large", DIMENSIONS, 20, ("down_proj",))
+    found = planned("smollm2", line(support=small, law=large))
+    told = {name: value for name, value in found.engine_arguments.items() if "lora" in name}
+    assert told == {
+        "enable_lora": True, "max_loras": 2, "max_cpu_loras": 2, "max_lora_rank": 32,
+        "lora_target_modules": ["down_proj", "q_proj", "v_proj"],
+    }  # fmt: skip
+    assert found.to_json()["adapters"] == [
+        {"name": "law", "rank": 20, "modules": ["down_proj"]},
+        {"name": "support", "rank": 4, "modules": ["q_proj", "v_proj"]},
+    ]
+
+
+def test_without_adapters_nothing_is_said(tmp_path: Path) -> None:
+    found = planned("smollm2", GPU)
+    assert not any("lora" in name for name in found.engine_arguments)
+    assert "adapters" not in found.to_json() and "adapters" not in found.to_json()["memory"]
+
+
+@pytest.mark.parametrize(
+    ("modules", "split", "each"),
+    [
+        # SmolLM2: hidden 576, 9 heads of 64, 3 KV heads, middle 1536; q, k and v are one layer to vLLM
+        (("q_proj",), "", (576 + 576) + 2 * (192 + 576)),
+        (("q_proj", "k_proj", "v_proj"), "", (576 + 576) + 2 * (192 + 576)),
+        (("down_proj",), "", 576 + 1536),
+        (("up_proj", "o_proj"), "", 2 * (1536 + 576) + (576 + 576)),
+        # A of what reads a part is divided, else B
+        (("q_proj", "down_proj"), "--tp 3", (192 + 576) + 2 * (64 + 576) + (512 + 576)),
+    ],
+)
+def test_the_room_of_adapters_is_taken_from_the_cache(
+    tmp_path: Path, modules: tuple[str, ...], split: str, each: int
+) -> None:
+    folders = {name: tiny_adapter.write(tmp_path / name, DIMENSIONS, 8, modules) for name in ("a", "b", "c")}
+    plain, found = planned("smollm2", f"{GPU} {split}"), planned("smollm2", f"{line(**folders)} {split}")
+    assert found.memory.adapters == 3 * 8 * each * DIMENSIONS.layers * 2
+    assert 0 <= plain.memory.used - found.memory.used < plain.memory.cache_per_token
+    assert found.memory.tokens < plain.memory.tokens
+
+
+def test_more_adapters_than_a_step_may_use_wait_in_the_host_s_memory(tmp_path: Path) -> None:
+    folders = {f"a{n}": tiny_adapter.write(tmp_path / f"{n}", DIMENSIONS) for n in range(10)}
+    told = planned("smollm2", line(**folders)).engine_arguments
+    assert (told["max_loras"], told["max_cpu_loras"]) == (8, 10)
+
+
+WRONG = [
+    ({"peft_type": "IA3"}, "peft_type is 'IA3'", "LORA"),
+    ({"use_dora": True}, "use_dora is True", "without it"),
+    ({"modules_to_save": ["lm_head"]}, r"modules_to_save is \['lm_head'\]", "without it"),
+    ({"bias": "all"}, "bias is 'all'", "without it"),
+    ({"rank_pattern": {"q_proj": 2}}, "rank_pattern is", "without it"),
+    ({"r": 513}, "r is 513", "1 to 512"),
+    ({"r": "4"}, "r is '4'", "1 to 512"),
+    ({"lora_alpha": None}, "lora_alpha is None", "a number"),
+    ({"target_modules": None}, "target_modules is None", "names of layers"),
+    # the matrices have rank 4
+    ({"r": 8}, r"lora_A.weight is \[4, 576\]", r"\[8, 576\]"),
+]
+
+
+@pytest.mark.parametrize(("config", "seen", "wanted"), WRONG)
+def test_adapters_that_would_not_be_served_as_trained_are_refused(
+    tmp_path: Path, config: dict[str, Any], seen: str, wanted: str
+) -> None:
+    folder = tiny_adapter.write(tmp_path / "wrong", DIMENSIONS, **config)
+    with pytest.raises(SourceError, match=f"(?s){seen}.*{wanted}"):
+        planned("smollm2", line(wrong=folder))
+
+
+MATRIX = np.zeros((4, 576), dtype=np.float16)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("base_model.model.lm_head.lora_A.weight", "it changes lm_head"),
+        (
+            "base_model.model.model.layers.30.mlp.up_proj.lora_A.weight",
+            "it changes model.layers.30.mlp.up_proj",
+        ),
+        ("base_model.model.model.embed_tokens.lora_embedding_A", "it holds base_model.model.model.embed"),
+        ("base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", "up_proj has no lora_B"),
+    ],
+)
+def test_tensors_that_fit_no_layer_are_refused(tmp_path: Path, name: str, seen: str) -> None:
+    folder = tiny_adapter.write(tmp_path / "wrong", DIMENSIONS, more={name: MATRIX})
+    with pytest.raises(SourceError, match=seen):
+        planned("smollm2", line(wrong=folder))
+
+
+def test_an_adapter_of_another_model_says_both_shapes(tmp_path: Path) -> None:
+    other = replace(DIMENSIONS, hidden_size=640)
+    folder = tiny_adapter.write(tmp_path / "other", other)
+    with pytest.raises(SourceError, match=r"(?s)is \[4, 640\].*\[4, 576\], by rank 4 and this model"):
+        planned("smollm2", line(other=folder))
+
+
+@pytest.mark.parametrize("given", ["support", "=x", "a/b=x", "support="])
+def test_what_is_no_name_and_folder_is_refused(given: str) -> None:
+    with pytest.raises(UsageError, match="NAME=FOLDER"):
+        planned("smollm2", f"{GPU} --lora {given}")
+
+
+def test_a_folder_without_an_adapter_and_a_name_twice_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no adapter_config\.json"):
+        planned("smollm2", line(empty=tmp_path))
+    folder = tiny_adapter.write(tmp_path / "one", DIMENSIONS)
+    with pytest.raises(UsageError, match="--lora a is given twice"):
+        planned("smollm2", f"{line(a=folder)} --lora a={folder}")
+
+
+@pytest.mark.parametrize("other", ["", "--gpu h200 --target onnx", "--gpu h200 --target llmapi"])
+def test_targets_without_adapters_refuse_them_by_name(tmp_path: Path, other: str) -> None:
+    folder = tiny_adapter.write(tmp_path / "one", DIMENSIONS)
+    with pytest.raises(UsageError, match=r"(?s)target .* serves no adapters.*--target vllm"):
+        planned("smollm2", f"{other} --lora a={folder}")
+
+
+def test_a_contract_without_adapters_refuses_them(tmp_path: Path) -> None:
+    folder = tiny_adapter.write(tmp_path / "one", DIMENSIONS)
+    with pytest.raises(UsageError, match="contract vllm_backend has no adapters"):
+        plan(subject("smollm2"), replace(options(line(a=folder)), contract="vllm_backend"))
+
+
+def test_what_adapters_decide_is_not_set_by_hand() -> None:
+    with pytest.raises(UsageError, match="use --lora"):
+        planned("smollm2", f"{GPU} --set engine.max_loras=3")
