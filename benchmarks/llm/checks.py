@@ -44,7 +44,7 @@ def right(stage: Stage, model: Model, keep: Keep) -> None:
         keep(found)
         device = "cpu" if stage.rehearses else "cuda"
         # what the raw engine held is free again: the float32 of 8B takes 32 GB
-        found["scores"] = score(served, built, prompts[: 4 if stage.rehearses else ALONE], device)
+        found["scores"] = score(stage, served, built, prompts[: 4 if stage.rehearses else ALONE], device)
         keep(found)
         found["verify"] = verified(served, model.name)
         found["gpu_mb"] = gpu_memory.megabytes(served.pid)
@@ -80,15 +80,19 @@ def ids(
     }
 
 
-def score(served: Deployment, built: Built, prompts: list[list[int]], device: str) -> dict[str, Any]:
+def score(
+    stage: Stage, served: Deployment, built: Built, prompts: list[list[int]], device: str
+) -> dict[str, Any]:
     """Return how far prompt_log_probs are from transformers', and its precisions from one another.
 
-    Nothing where the artifact is no checkpoint that transformers reads.
+    Nothing where there is no checkpoint that transformers reads.
     """
     ours = answers.scores(served, built.model.name, prompts)
-    if not any(built.artifact.glob("*.safetensors")):
+    sources = (built.artifact, models.checkpoint(stage, built.model))
+    source = next((folder for folder in sources if any(folder.glob("*.safetensors"))), None)
+    if source is None:
         return {}
-    theirs = {one: scoring.of(built.artifact, prompts, one, device) for one in scoring.PRECISIONS}
+    theirs = {one: scoring.of(source, prompts, one, device) for one in scoring.PRECISIONS}
     found: dict[str, Any] = {one: answers.differences(ours, theirs[one]) for one in theirs}
     return {**found, "transformers": answers.differences(theirs["bfloat16"], theirs["float32"])}
 
