@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from backends.engine.protocol import Guide, InvalidRequest
-from backends.front.request import Limits, Request, parse
+from backends.front.limits import Limits
+from backends.front.request import Request, parse
 from backends.text.chat import Chat
 from backends.text.encoding import Encoder
 

@@ -16,7 +16,8 @@ import pytest
 from rendered import run, service, shell_line
 
 from builder import deploy, server
-from builder.deployment import MODELS, PORTS, Options, deployment
+from builder.contract import MODELS
+from builder.deployment import PORTS, Options, deployment
 from builder.serving import ports, pytriton, rest
 
 pytestmark = pytest.mark.triton

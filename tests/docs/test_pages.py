@@ -15,7 +15,8 @@ import pytest
 from doc_pages import ROOT
 
 from backends.engine.protocol import InvalidRequest
-from backends.front.request import Limits, parse
+from backends.front.limits import Limits
+from backends.front.request import parse
 from builder import house, verify
 from builder.cli import main
 from ensembles.text_generation import FRONT

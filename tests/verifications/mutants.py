@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scripted_repository import NAME
 
+ROOT = Path(__file__).parents[2]
 FRONT = f"{NAME}/1"
 CODE = f"{FRONT}/backends"
 
@@ -60,7 +61,10 @@ def _generation(old: str, new: str) -> Patch:
 
 
 def _request(old: str, new: str) -> Patch:
-    return Patch(f"{CODE}/front/request.py", old, new)
+    """Patch whichever of the files that read a request has the text."""
+    files = ("request", "values", "sampling", "limits")
+    here = (name for name in files if old in (ROOT / "backends" / "front" / f"{name}.py").read_text())
+    return Patch(f"{CODE}/front/{next(here, files[0])}.py", old, new)
 
 
 def _model(old: str, new: str) -> Patch:
@@ -276,7 +280,7 @@ MUTANTS = (
     _mutant(
         "stop words are ignored",
         "stop_word_cuts_text stop_word_across_tokens stop_word_is_never_streamed",
-        _request('stops=_words(values, "stop_words")', "stops=()"),
+        _request('stops=values.words("stop_words")', "stops=()"),
         fast=True,
     ),
     _mutant(

@@ -29,9 +29,10 @@ from backends.engine.protocol import (
 )
 from backends.front import generation, outputs
 from backends.front.generation import Chunk
+from backends.front.limits import Limits
 from backends.front.lookout import Lookout
 from backends.front.metrics import Metrics
-from backends.front.request import Limits, Request, parse
+from backends.front.request import Request, parse
 from backends.front.timings import Stopwatch, Timings
 from backends.text.chat import Chat
 from backends.text.decoding import Vocabulary
