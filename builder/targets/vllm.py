@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from math import ceil
 from typing import Any
 
 from builder import house
@@ -48,7 +49,7 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "kv_cache_memory_bytes": placed.memory.cache,
         **cache,
         **({"speculative_config": _speculative(placed.speculation)} if placed.speculation else {}),
-        "gpu_memory_utilization": float(USABLE),
+        "gpu_memory_utilization": _share(placed),
         "enable_chunked_prefill": True,
         "enable_prefix_caching": True,
         # a heap instead of a queue: nothing beside a step, and equals keep the order of their coming
@@ -59,6 +60,12 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "generation_config": "vllm",
         **adapters.engine_arguments(placed.adapters),
     }
+
+
+def _share(placed: Placed) -> float:
+    """Return the share of the GPU that must be free at the start, so that several models fit side by side."""
+    total = placed.memory.total
+    return min(float(USABLE), ceil(100 * placed.memory.used / total) / 100) if total else float(USABLE)
 
 
 def _slots(placed: Placed) -> int:

@@ -210,6 +210,14 @@ def test_the_engine_is_told_what_was_planned_and_what_was_set():
     }
 
 
+def test_vllm_wants_no_more_of_a_gpu_than_is_planned():
+    full = planned("llama-8b", "--gpu h200 --target vllm")
+    assert full.engine_arguments["gpu_memory_utilization"] == 0.92
+    shared = planned("llama-8b", "--gpu h200 --target vllm --concurrency 8 --max-context 8192")
+    # 15 GiB of weights, 1.5 of runtime, 8 GiB of cache, of 139.7
+    assert shared.engine_arguments["gpu_memory_utilization"] == 0.18
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
