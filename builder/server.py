@@ -16,7 +16,8 @@ class Options:
     A port of 0 lets the server choose a free one. `exit_timeout` is the seconds that requests in
     flight get after SIGTERM. `log` is where Triton's log is kept; without it the log lives in a
     temporary file that only a failure leaves behind. `url`, with its optional ports, is a server
-    that runs already. `image` and `gpus` are for a container.
+    that runs already. `image` and `gpus` are for a container. `model_control` is Triton's mode: "none", or
+    "explicit" where clients may unload models and load them again.
     """
 
     http_port: int = 0
@@ -29,6 +30,13 @@ class Options:
     gpus: str = ""
     shm_size: str = "1g"
     arguments: tuple[str, ...] = ()
+    model_control: str = "none"
+
+    @property
+    def triton_arguments(self) -> tuple[str, ...]:
+        """The words that end Triton's command line; whatever its mode, it begins with every model loaded."""
+        explicit = ("--model-control-mode=explicit", "--load-model=*")
+        return (*(explicit if self.model_control == "explicit" else ()), *self.arguments)
 
 
 class Server(Protocol):

@@ -37,6 +37,13 @@ from builder.commands import options
     is_flag=True,
     help="Keep this machine's processors from sleeping between requests, which takes power.",
 )
+@click.option(
+    "--model-control",
+    type=click.Choice(("none", "explicit")),
+    default="none",
+    show_default=True,
+    help="explicit lets clients unload models and load them again.",
+)
 @options.ignore
 def command(
     directory: Path,
@@ -51,6 +58,7 @@ def command(
     triton: str | None,
     gpus: str,
     low_latency: bool,
+    model_control: str,
     ignore: tuple[str, ...],
 ) -> None:
     """Serve DIRECTORY with Triton until Ctrl-C or SIGTERM; requests in flight then finish.
@@ -64,12 +72,16 @@ def command(
 
     if low_latency and using == "remote":
         raise click.UsageError("--low-latency is about this machine: --using remote serves on another")
+    if model_control != "none" and using == "remote":
+        raise click.UsageError("--model-control is told to a server that starts: --using remote starts none")
     # a running server has its ports already: those that were not named follow its address
     habit = (0, 0, 0) if url else (8000, 8001, 8002)
     named = (http_port, grpc_port, metrics_port)
     http, grpc, metrics = (usual if port is None else port for port, usual in zip(named, habit, strict=True))
     image = image or versions.container(triton or versions.NEWEST_TAG).image
-    options = Options(http, grpc, metrics, exit_timeout, url=url, image=image, gpus=gpus)
+    options = Options(
+        *(http, grpc, metrics, exit_timeout), url=url, image=image, gpus=gpus, model_control=model_control
+    )
 
     def ready(server: Server) -> None:
         click.echo(

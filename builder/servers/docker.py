@@ -68,7 +68,9 @@ def command(repository: Path, options: Options, *, name: str, published: tuple[i
         *(["--gpus", options.gpus] if options.gpus else []),
         *(word for name, value in ENVIRONMENT.items() for word in ("--env", f"{name}={value}")),
         options.image,
-        *tritonserver(exit_timeout=options.exit_timeout, exit_on_error=False, arguments=options.arguments),
+        *tritonserver(
+            exit_timeout=options.exit_timeout, exit_on_error=False, arguments=options.triton_arguments
+        ),
     ]
 
 

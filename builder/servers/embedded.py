@@ -141,7 +141,7 @@ class EmbeddedServer(Server):
             f"--exit-timeout-secs={self._options.exit_timeout}",
             "--log-format=default",
             f"--backend-config=python,shm-region-prefix-name={_region_prefix(folder)}",
-            *self._options.arguments,
+            *self._options.triton_arguments,
         ]
 
     def _ask_to_end(self, process: subprocess.Popen[bytes]) -> None:

@@ -87,6 +87,8 @@ def test_a_refusal_goes_to_stderr_with_code_1():
         (("plan", "absent.toml"), "absent.toml does not exist"),
         (("nonsense",), "No such command"),
         (("serve", ".", "--using", "magic"), "'magic'"),
+        (("serve", ".", "--model-control", "poll"), "'poll' is not one of 'none', 'explicit'"),
+        (("serve", ".", "--using", "remote", "--model-control", "explicit"), "--using remote starts none"),
     ],
 )
 def test_misuse_is_code_2_on_stderr(words, said):
