@@ -62,7 +62,11 @@ def bytes_on_gpu(adapters: Sequence[Adapter], dimensions: Dimensions, split: Spl
         for role in fused:
             out, into = shapes[role]
             divided, whole = (into, out) if role in _READS_A_PART else (out, into)
-            sides += ceil(divided / split.tensor) + whole
+            part = ceil(divided / split.tensor)
+            if role in ("key", "value"):
+                # beyond the number of KV heads each GPU has a copy of one
+                part = max(part, dimensions.head_size)
+            sides += part + whole
     stage = ceil(dimensions.layers / split.pipeline)
     return _slots(adapters) * _rank(adapters) * sides * stage * _BYTES
 

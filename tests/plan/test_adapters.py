@@ -11,8 +11,11 @@ import pytest
 import tiny_adapter
 from planning import options, planned, subject
 
+from builder.adapter import Adapter
 from builder.errors import SourceError, UsageError
 from builder.plan import plan
+from builder.planning import adapters
+from builder.planning.placement import Split
 
 GPU = "--gpu h200"
 DIMENSIONS = subject("smollm2").dimensions
@@ -63,6 +66,13 @@ def test_the_room_of_adapters_is_taken_from_the_cache(
     assert found.memory.adapters == 3 * 8 * each * DIMENSIONS.layers * 2
     assert 0 <= plain.memory.used - found.memory.used < plain.memory.cache_per_token
     assert found.memory.tokens < plain.memory.tokens
+
+
+def test_a_copied_head_has_its_room_on_every_gpu() -> None:
+    one = Adapter("one", 8, ("k_proj",), Path())
+    shared = replace(DIMENSIONS, key_value_heads=1)
+    each = (192 + 576) + 2 * (64 + 576)
+    assert adapters.bytes_on_gpu([one], shared, Split(3)) == 8 * each * DIMENSIONS.layers * 2
 
 
 def test_more_adapters_than_a_step_may_use_wait_in_the_host_s_memory(tmp_path: Path) -> None:
