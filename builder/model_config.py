@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from builder.ensemble import Step, Tensor
-from builder.plan import ModelPlan, Plan
+from builder.plan import Plan
+from builder.planning.models import ModelPlan
 
 LABELS = "labels.txt"
 """The file beside config.pbtxt that names the elements of a labelled output, one in a line."""

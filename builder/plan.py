@@ -12,12 +12,12 @@ from typing import Any, cast
 
 from builder import contract, house
 from builder.adapter import Adapter
-from builder.contract import Contract
-from builder.ensemble import Facts, Member, Pipeline, Tensor
+from builder.ensemble import Facts
 from builder.errors import UsageError
-from builder.planning import placement, precision, profile, speculating, versions
+from builder.planning import placement, precision, profile, speculating, versions, ways
 from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
+from builder.planning.models import ModelPlan, fitted, is_graph, placed
 from builder.planning.placement import Gpu, Split
 from builder.speculation import Speculation
 from builder.target import Compilation, Target
@@ -26,32 +26,6 @@ from builder.weight_format import Stored
 __all__ = ["Options", "Plan", "Subject", "plan"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-@dataclass(frozen=True)
-class Instances:
-    """Triton's instance group of one model."""
-
-    kind: str
-    count: int = 1
-    gpus: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class ModelPlan:
-    """One Triton model that will be written: its pipeline member under its own name."""
-
-    name: str
-    member: Member
-    instances: Instances | None
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        return self.member.inputs
-
-    @property
-    def outputs(self) -> tuple[Tensor, ...]:
-        return self.member.outputs
 
 
 @dataclass(frozen=True)
@@ -105,7 +79,7 @@ class Plan:
     @property
     def graph(self) -> ModelPlan:
         """The model that is the artifact itself; of one that generates there is none, and StopIteration."""
-        return next(model for model in self.models if _is_graph(model.member))
+        return next(model for model in self.models if is_graph(model.member))
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON would hold it, deterministic."""
@@ -125,26 +99,8 @@ class Plan:
             for name in ("kind", "facts", "truncates", "accelerators", "samples", "main"):
                 del plain[name]
             del plain["memory"]["activations"]
-        plain["models"] = [
-            {
-                "name": model.name,
-                "inputs": [_plain(tensor) for tensor in model.inputs],
-                "outputs": [_plain(tensor) for tensor in model.outputs],
-                "max_batch_size": model.member.max_batch_size,
-                "dynamic_batching": model.member.batching is not None,
-                "why": model.member.why,
-                "instances": asdict(model.instances) if model.instances else None,
-            }
-            for model in self.models
-        ]
+        plain["models"] = [model.to_json() for model in self.models]
         return plain
-
-
-def _plain(tensor: Tensor) -> dict[str, Any]:
-    """Return a tensor without what few of them are, where it is not."""
-    plain = asdict(tensor)
-    rare = ("labelled", "longest_as")
-    return {name: value for name, value in plain.items() if value or name not in rare}
 
 
 def plan(subject: Subject, options: Options) -> Plan:
@@ -165,12 +121,12 @@ def plan(subject: Subject, options: Options) -> Plan:
     if min(split.tensor, split.pipeline) < 1:
         raise UsageError(f"--tp {split.tensor} --pp {split.pipeline}", expected="both at least 1")
     device = "gpu" if card else "cpu"
-    pipeline = _pipeline(subject.pipeline, subject.facts)
+    pipeline = ways.pipeline(subject.pipeline, subject.facts)
     kind = cast(Kind, house.plugin("planning", pipeline.kind, option="kind"))
     wanted = kind.precision(subject, card)
     name = options.target or kind.usual_target(subject, options.quantize or wanted, card, split)
-    target = _target(name, subject)
-    _require_adapters(options, name)
+    target = ways.target(name, subject)
+    ways.require_adapters(options, name)
     promised = contract.load(options.contract or contract.USUAL, name)
     chosen = precision.choose(
         subject,
@@ -203,11 +159,11 @@ def plan(subject: Subject, options: Options) -> Plan:
             beside=speculating.beside(speculation, chosen),
         )
     )
-    container = _container(name, target, promised, options.triton)
+    container = ways.container(name, target, promised, options.triton)
     facts = replace(subject.facts, strings=target.STRINGS)
     models = tuple(
-        _model(subject.name, _fitted(member, pipeline.kind, decided), device, split)
-        for member in promised.members(_pipeline(subject.pipeline, facts))
+        placed(subject.name, fitted(member, pipeline.kind, decided), device, split)
+        for member in promised.members(ways.pipeline(subject.pipeline, facts))
     )
     return Plan(
         name=subject.name,
@@ -232,7 +188,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         samples=pipeline.samples,
         main=pipeline.main,
         truncates=subject.truncates,
-        accelerators=_accelerators(options.accelerate, target, device),
+        accelerators=ways.accelerators(options.accelerate, target, device),
         facts=facts,
         models=models,
         compilation=_compilation(models, target, decided, chosen.name, card, container),
@@ -242,49 +198,6 @@ def plan(subject: Subject, options: Options) -> Plan:
         speculation=speculation,
         adapters=decided.adapters,
     )
-
-
-def _require_adapters(options: Options, name: str) -> None:
-    """Raise UsageError for adapters that the target, or the contract, has no way to serve."""
-    if not options.adapters:
-        return
-    given, able = f"--lora {options.adapters[0]}", []
-    for other in house.plugin_names("targets"):
-        if getattr(house.plugin("targets", other, option="--target"), "ADAPTERS", False):
-            able.append(other)
-    if name not in able:
-        raise UsageError(
-            f"{given}: target {name} serves no adapters", expected=f"--target {' or '.join(able)} --gpu GPU"
-        )
-    if options.contract not in (None, contract.USUAL):
-        raise UsageError(
-            f"{given}: contract {options.contract} has no adapters", expected=f"--contract {contract.USUAL}"
-        )
-
-
-def _pipeline(name: str, facts: Facts) -> Pipeline:
-    path = house.folder("ensembles") / f"{name}.py"
-    if not path.is_file():
-        known = sorted(file.stem for file in path.parent.glob("[!_]*.py"))
-        raise UsageError(f"pipeline {name!r} does not exist", expected=f"one of {', '.join(known)}")
-    pipeline: Pipeline = house.load_file(path).pipeline(facts)
-    return pipeline
-
-
-def _container(name: str, target: Target, promised: Contract, asked: str | None) -> versions.Container:
-    """Return the container that is planned for; engines, and what few containers hold, need NVIDIA's own."""
-    holding: tuple[str, ...] = promised.CONTAINERS or getattr(target, "CONTAINERS", ())
-    if asked is None and holding:
-        return versions.container(holding[-1])
-    if asked is None:
-        engines = hasattr(target, "compilation")
-        return versions.container(versions.NEWEST_TAG if engines else versions.DEFAULT_TAG)
-    if holding and asked in versions.containers() and asked not in holding:
-        raise UsageError(
-            f"--triton {asked}: no container of that release holds what target {name} runs by",
-            expected=f"one of {', '.join(holding)}",
-        )
-    return versions.container(asked)
 
 
 def _compilation(
@@ -297,68 +210,5 @@ def _compilation(
 ) -> Compilation | None:
     if card is None or not hasattr(target, "compilation"):
         return None
-    graph = next(model.member for model in models if _is_graph(model.member))
+    graph = next(model.member for model in models if is_graph(model.member))
     return cast(Compilation, target.compilation(graph, decided.memory, quantize, card, container))
-
-
-def _is_graph(member: Member) -> bool:
-    """Say whether a member is the artifact itself, run by a backend of Triton's."""
-    return not member.steps and member.backend != "python"
-
-
-def _target(name: str, subject: Subject) -> Target:
-    target = cast(Target, house.plugin("targets", name, option="--target"))
-    if subject.pipeline not in target.PIPELINES:
-        able = [
-            other
-            for other in house.plugin_names("targets")
-            if subject.pipeline in house.plugin("targets", other, option="--target").PIPELINES
-        ]
-        raise UsageError(
-            f"target {name} does not serve {subject.pipeline}, which {subject.name} is for",
-            expected=f"--target {' or '.join(able)}",
-        )
-    return target
-
-
-def _accelerators(asked: str | None, target: Target, device: str) -> tuple[str, ...]:
-    """Return the execution accelerators that were asked for, in their order."""
-    names = tuple((asked or "").split(",")) if asked is not None else ()
-    if "" in names or len(set(names)) < len(names):
-        raise UsageError(
-            f"--accelerate {asked!r}", expected="names between commas, each once, such as tensorrt,cuda"
-        )
-    offered = target.ACCELERATORS.get(device, ())
-    unknown = [name for name in names if name not in offered]
-    if unknown:
-        raise UsageError(
-            f"--accelerate {', '.join(unknown)} does not exist for this target on a {device.upper()}",
-            expected=f"one of {', '.join(offered)}"
-            if offered
-            else "none: the target takes no accelerator there",
-        )
-    return names
-
-
-def _fitted(member: Member, kind: str, decided: Decision) -> Member:
-    """Return the member with no larger batches than were asked for, the graph with the backend that runs it.
-
-    A model that generates has its own.
-    """
-    if kind == "generation":
-        return member
-    backend = decided.engine if _is_graph(member) else member.backend
-    return replace(member, max_batch_size=min(member.max_batch_size, decided.concurrency), backend=backend)
-
-
-def _model(name: str, member: Member, device: str, split: Split) -> ModelPlan:
-    instances: Instances | None = None
-    if not member.steps:
-        # One process hosts the engine whatever the number of GPUs; the gpus listed are advice to it.
-        on_gpu = member.on_engine_device and device == "gpu"
-        instances = (
-            Instances("KIND_GPU", 1, (0,))
-            if on_gpu and split.gpus == 1
-            else Instances("KIND_MODEL" if on_gpu else "KIND_CPU", member.instances)
-        )
-    return ModelPlan(name + member.suffix, member, instances)

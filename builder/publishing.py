@@ -9,7 +9,8 @@ from typing import Any
 
 from builder import files, model_config
 from builder.errors import RepositoryError
-from builder.plan import ModelPlan, Plan
+from builder.plan import Plan
+from builder.planning.models import ModelPlan
 
 _NOT_COMPARED = ("model", "build.json", "tokenizer")
 """What the manifest holds the digests of, and what is no part of a version's identity."""

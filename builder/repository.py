@@ -13,7 +13,8 @@ from builder import adapter, compiling, contract, engine_file, files, house, mod
 from builder.convert import Artifact
 from builder.errors import RepositoryError
 from builder.manifest import manifest
-from builder.plan import ModelPlan, Plan
+from builder.plan import Plan
+from builder.planning.models import ModelPlan
 from builder.prove import Evidence
 from builder.source import Checkpoint
 from builder.target import Compilation

@@ -10,7 +10,8 @@ import click
 from builder import compiling, contract
 from builder.architecture import Dimensions
 from builder.ensemble import Tensor
-from builder.plan import ModelPlan, Plan
+from builder.plan import Plan
+from builder.planning.models import ModelPlan
 from builder.printing import tables
 from builder.speculation import Speculation
 from builder.target import Compilation

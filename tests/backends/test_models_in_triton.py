@@ -21,7 +21,7 @@ from tritonclient.grpc import model_config_pb2
 
 from backends.front.metrics import LOOKS_BETWEEN_COUNTS, SECONDS_BETWEEN_LOOKS
 from builder import model_config
-from builder.plan import Instances, ModelPlan
+from builder.planning.models import Instances, ModelPlan
 from builder.server import Options, Server
 from builder.triton_client import client as clients
 from builder.triton_client.answer import Answer, TritonError

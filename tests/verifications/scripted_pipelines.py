@@ -21,7 +21,7 @@ from backends.entities.spans import Entities
 from backends.row_tokenizer.rows import Rows
 from builder import files, house, model_config
 from builder.ensemble import Batching, Facts, Member, Pipeline, Tensor
-from builder.plan import ModelPlan
+from builder.planning.models import ModelPlan
 
 MOST = 40
 ROW_SECONDS = 0.003

@@ -12,7 +12,7 @@ from scripted_engine import Script, golden_answer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from builder import files, house, model_config, modules
-from builder.plan import ModelPlan
+from builder.planning.models import ModelPlan
 
 NAME = "scripted"
 PLAN: Any = SimpleNamespace(name=NAME)

@@ -1,0 +1,92 @@
+"""What runs the model: the pipeline, the target, the container that has it, and what helps it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from builder import contract, house
+from builder.contract import Contract
+from builder.ensemble import Facts, Pipeline
+from builder.errors import UsageError
+from builder.planning import versions
+from builder.planning.asked import Options, Subject
+from builder.target import Target
+
+
+def pipeline(name: str, facts: Facts) -> Pipeline:
+    """Return the pipeline of a name, its tensors named by the facts."""
+    path = house.folder("ensembles") / f"{name}.py"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("[!_]*.py"))
+        raise UsageError(f"pipeline {name!r} does not exist", expected=f"one of {', '.join(known)}")
+    found: Pipeline = house.load_file(path).pipeline(facts)
+    return found
+
+
+def target(name: str, subject: Subject) -> Target:
+    """Return the target of a name; raise UsageError where it does not serve the model's pipeline."""
+    found = cast(Target, house.plugin("targets", name, option="--target"))
+    if subject.pipeline not in found.PIPELINES:
+        able = [
+            other
+            for other in house.plugin_names("targets")
+            if subject.pipeline in house.plugin("targets", other, option="--target").PIPELINES
+        ]
+        raise UsageError(
+            f"target {name} does not serve {subject.pipeline}, which {subject.name} is for",
+            expected=f"--target {' or '.join(able)}",
+        )
+    return found
+
+
+def require_adapters(options: Options, name: str) -> None:
+    """Raise UsageError for adapters that the target, or the contract, has no way to serve."""
+    if not options.adapters:
+        return
+    given, able = f"--lora {options.adapters[0]}", []
+    for other in house.plugin_names("targets"):
+        if getattr(house.plugin("targets", other, option="--target"), "ADAPTERS", False):
+            able.append(other)
+    if name not in able:
+        raise UsageError(
+            f"{given}: target {name} serves no adapters", expected=f"--target {' or '.join(able)} --gpu GPU"
+        )
+    if options.contract not in (None, contract.USUAL):
+        raise UsageError(
+            f"{given}: contract {options.contract} has no adapters", expected=f"--contract {contract.USUAL}"
+        )
+
+
+def container(name: str, way: Target, promised: Contract, asked: str | None) -> versions.Container:
+    """Return the container that is planned for; engines, and what few containers hold, need NVIDIA's own."""
+    holding: tuple[str, ...] = promised.CONTAINERS or getattr(way, "CONTAINERS", ())
+    if asked is None and holding:
+        return versions.container(holding[-1])
+    if asked is None:
+        engines = hasattr(way, "compilation")
+        return versions.container(versions.NEWEST_TAG if engines else versions.DEFAULT_TAG)
+    if holding and asked in versions.containers() and asked not in holding:
+        raise UsageError(
+            f"--triton {asked}: no container of that release holds what target {name} runs by",
+            expected=f"one of {', '.join(holding)}",
+        )
+    return versions.container(asked)
+
+
+def accelerators(asked: str | None, way: Target, device: str) -> tuple[str, ...]:
+    """Return the execution accelerators that were asked for, in their order."""
+    names = tuple((asked or "").split(",")) if asked is not None else ()
+    if "" in names or len(set(names)) < len(names):
+        raise UsageError(
+            f"--accelerate {asked!r}", expected="names between commas, each once, such as tensorrt,cuda"
+        )
+    offered = way.ACCELERATORS.get(device, ())
+    unknown = [name for name in names if name not in offered]
+    if unknown:
+        raise UsageError(
+            f"--accelerate {', '.join(unknown)} does not exist for this target on a {device.upper()}",
+            expected=f"one of {', '.join(offered)}"
+            if offered
+            else "none: the target takes no accelerator there",
+        )
+    return names
