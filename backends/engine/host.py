@@ -6,6 +6,7 @@ own, so that no step waits for a reader: what a front has not taken yet grows in
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -146,6 +147,9 @@ def main(engine: str, folder: Path, connection: Connection) -> int:
     try:
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         stepper: Stepper = importlib.import_module(f"backends.engine.{engine}").stepper(settings, folder)
+        # what was loaded stays: looking through it for garbage would hold a step up
+        gc.collect()
+        gc.freeze()
         connection.send(Loaded())
         with closing(Host(stepper, connection)) as host:
             host.run()

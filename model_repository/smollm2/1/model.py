@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import itertools
 import json
@@ -75,6 +76,9 @@ class TritonPythonModel:
         self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._warm_up(), self._loop).result()
+        # what was loaded stays: looking through it for garbage would hold answers up
+        gc.collect()
+        gc.freeze()
         self._metrics = Metrics(pb_utils, args["model_name"], self._engine.health, self._timings)
 
     def execute(self, requests: list[Any]) -> None:
