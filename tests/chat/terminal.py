@@ -56,10 +56,21 @@ class Terminal:
             self._code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return self._code
 
+    def press_until(self, key: str, text: str) -> None:
+        """Press a key until `text` is printed; see press_until_end."""
+        self.type(key)
+        deadline = time.monotonic() + SECONDS
+        while text not in self.seen[self._read :] and time.monotonic() < deadline:
+            assert self._listen(patience=2.0), f"ended without {text!r}:\n{self.seen}"
+            if not self._heard:
+                self.type(key)
+        self.expect(text)
+
     def press_until_end(self, key: str) -> int:
         """Press a key until the program has ended, and return its exit code.
 
-        Python does not hear a Ctrl-C that comes within the moment in which `input` shows its prompt.
+        Python does not hear a Ctrl-C that comes while `input` shows its prompt or takes in a key, until the
+        next key.
         """
         self.type(key)
         while self._listen(patience=2.0):

@@ -82,8 +82,7 @@ def test_control_c_stops_the_answer_and_not_the_program(terminal: Terminal, serv
 def test_control_c_clears_a_half_typed_line(terminal: Terminal) -> None:
     terminal.type("never said")
     terminal.expect("never said")
-    terminal.type(CONTROL_C)
-    terminal.expect("> ")
+    terminal.press_until(CONTROL_C, "> ")
     assert "never" not in say(terminal, "Hello")
     assert terminal.press_until_end(CONTROL_C) == 0
 
