@@ -54,6 +54,20 @@ def weight_bytes(dimensions: Dimensions, quantization: Quantization) -> int:
     return ceil((matrices * quantization.weight_bits + embedding * quantization.embedding_bits) / 8)
 
 
+def stage_bytes(dimensions: Dimensions, quantization: Quantization, stages: int) -> int:
+    """Return the bytes of the fullest of several pipeline stages.
+
+    That is its share of the layers and a whole table: the first stage has the embedding, the last the head,
+    a copy of the embedding where both are one (vLLM 0.22, model_executor/models/llama.py).
+    """
+    every = weight_bytes(dimensions, quantization)
+    if stages == 1:
+        return every
+    table = ceil(dimensions.vocabulary_size * dimensions.hidden_size * quantization.embedding_bits / 8)
+    tables = 1 if dimensions.tied_embeddings else 2
+    return ceil(max(0, every - tables * table) / stages) + table
+
+
 def cache_bytes_per_token(dimensions: Dimensions, cache_bytes: int, tensor_parallel: int = 1) -> int:
     """Return bytes of KV cache for one token on one GPU of a tensor-parallel group, all layers.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.architecture import Dimensions
 from builder.errors import UsageError
-from builder.planning.memory import GIB, Memory, cache_bytes_per_token, on_gpu, weight_bytes
+from builder.planning.memory import GIB, Memory, cache_bytes_per_token, on_gpu, stage_bytes
 from builder.quantization import Quantization
 
 Model = tuple[Dimensions, Quantization]
@@ -98,11 +98,10 @@ def fill(
 ) -> Memory:
     """Return what each GPU of the split holds, `beside` included: a model that reads the same tokens.
 
-    `adapters` tells how many bytes LoRA adapters take there. The embedding is counted on every pipeline
-    stage's share.
+    `adapters` tells how many bytes LoRA adapters take there. Of several pipeline stages it is the fullest.
     """
     held = [(dimensions, quantization), *([beside] if beside else [])]
-    weights = sum(ceil(weight_bytes(*model) / split.gpus) for model in held)
+    weights = sum(ceil(stage_bytes(*model, split.pipeline) / split.tensor) for model in held)
     per_token = sum(
         ceil(cache_bytes_per_token(sizes, kept.cache_bytes, split.tensor) / split.pipeline)
         for sizes, kept in held

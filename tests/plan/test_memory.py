@@ -79,13 +79,24 @@ def test_tensor_parallel_halves_the_weights():
 
 
 def test_pipeline_parallel_divides_weights_and_cache():
+    # half of the layers, and the embedding or the head, which are equally large
     found = planned("llama-8b", "--gpu a10 --pp 2 --max-context 4096").memory
     assert (found.weights, found.cache_per_token) == (16_060_522_496 // 2, 65_536)
 
 
-def test_pipeline_and_tensor_parallel_together():
-    found = planned("llama-8b", "--gpu a10 --tp 2 --pp 4").memory
-    assert (found.weights, found.cache_per_token) == (16_060_522_496 // 8, 131_072 // 8)
+def test_the_fullest_stage_of_a_pipeline_holds_a_whole_table():
+    # 32 layers and the last norm in 4 parts, 128,256 x 4096 of the embedding in one
+    layers, table = 32 * 218_112_000 + 4096, 128_256 * 4096
+    found = planned("llama-8b", "--gpu h100 --pp 4 --max-context 4096").memory
+    assert found.weights == 2 * (layers // 4 + table) == 4_540_467_200
+    both = planned("llama-8b", "--gpu a10 --tp 2 --pp 4").memory
+    assert (both.weights, both.cache_per_token) == (4_540_467_200 // 2, 131_072 // 8)
+
+
+def test_a_tied_head_is_a_copy_on_the_last_stage():
+    # 134,515,008 less 49,152 x 576, in halves, and those on both
+    found = planned("smollm2", "--gpu h100 --pp 2 --quantize bf16 --target vllm").memory
+    assert found.weights == 2 * (106_203_456 // 2 + 28_311_552)
 
 
 @st.composite
