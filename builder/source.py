@@ -20,6 +20,9 @@ KINDS = (
 )
 """What a reference may be, for people."""
 
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""What weights that are not quantised are stored in, by safetensors' names."""
+
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
@@ -148,7 +151,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raise SourceError with the place of the mistake."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SourceError(
             f"{path} is not valid JSON: {error}", expected="a JSON object", remedy="fetch the file again"
         ) from error
@@ -203,6 +206,8 @@ def _check_tensors(checkpoint: Checkpoint) -> None:
             expected=f"{len(expected)} tensors of a {checkpoint.model_type} with {dimensions.layers} layers",
             remedy="fetch the checkpoint again, or correct its config",
         )
+    if told is None and checkpoint.format == "safetensors":
+        _require_floats(checkpoint, expected)
     for name, shape in expected.items():
         # a quantised weight has a shape of its own
         if shape is not None and told is None and held[name].shape != shape:
@@ -211,6 +216,19 @@ def _check_tensors(checkpoint: Checkpoint) -> None:
                 expected=f"{list(shape)}, by its config",
                 remedy="fetch the checkpoint again, or correct its config",
             )
+
+
+def _require_floats(checkpoint: Checkpoint, names: Iterable[str]) -> None:
+    """Raise SourceError for quantised weights that no config describes: without it they stand for nothing."""
+    other = [name for name in names if checkpoint.tensors[name].dtype not in FLOATS]
+    if other:
+        raise SourceError(
+            f"{checkpoint.origin} holds {other[0]} as {checkpoint.tensors[other[0]].dtype} "
+            f"({len(other)} tensors alike), and says nothing of how it was quantised",
+            expected=f"a quantization_config in config.json, or {weight_format.SEPARATE} beside it; "
+            "else weights in float32, bfloat16 or float16",
+            remedy="take config.json from the model's own repository again",
+        )
 
 
 class _Memory:

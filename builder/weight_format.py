@@ -100,7 +100,8 @@ def description(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def load(told: Mapping[str, Any]) -> WeightFormat:
     """Return the file that reads a description; raise SourceError listing those that exist."""
-    method = str(told.get("quant_method") or told.get("producer", {}).get("name") or "")
+    producer = field_of(told, "producer", kind=dict, default={})
+    method = str(told.get("quant_method") or producer.get("name") or "")
     name = "modelopt" if method.startswith("modelopt") else method.lower().replace("-", "_")
     known = house.plugin_names("weight_formats")
     if name not in known:

@@ -34,17 +34,20 @@ BELOW_OF_INT8 = "10.0"
 def read(told: Mapping[str, Any]) -> Stored:
     """Read `format`, the weights of `config_groups`, and `kv_cache_scheme`."""
     layout = field_of(told, "format", kind=str)
-    groups = [one for one in field_of(told, "config_groups", kind=dict).values() if one.get("weights")]
+    named = field_of(told, "config_groups", kind=dict)
+    groups = [field_of(named, name, kind=dict) for name in named]
+    groups = [one for one in groups if field_of(one, "weights", kind=dict, default={})]
     if not groups:
         raise SourceError(
             "config.json: quantization_config has no config_groups with weights",
             expected="what compressed-tensors says of them",
             remedy="take config.json from the model's own repository again",
         )
-    weights, activations = groups[0]["weights"], groups[0].get("input_activations")
+    weights = groups[0]["weights"]
+    activations = field_of(groups[0], "input_activations", kind=dict, default={})
     bits = field_of(weights, "num_bits", kind=int)
     refused = _refused(layout, groups)
-    size = weights.get("group_size") or 0
+    size = field_of(weights, "group_size", kind=int, default=0)
     return Stored(
         name="compressed_tensors",
         scheme=f"compressed-tensors {layout}: {bits}-bit {weights.get('type', 'int')} weights"
@@ -78,7 +81,7 @@ def _shared(weights: Mapping[str, Any]) -> str:
     strategy, size = weights.get("strategy"), weights.get("group_size")
     known = {"tensor": ", a scale for each matrix", "channel": ", a scale for each output"}
     if strategy == "block":
-        return f" in blocks of {' x '.join(map(str, weights['block_structure']))}"
+        return f" in blocks of {' x '.join(map(str, field_of(weights, 'block_structure', kind=list)))}"
     return known.get(str(strategy), f" in groups of {size}")
 
 

@@ -34,7 +34,7 @@ BLOCK = 128
 
 def read(told: Mapping[str, Any]) -> Stored:
     """Read `quant_algo` and the KV cache's, of config.json's form and of hf_quant_config.json's."""
-    inner = told.get("quantization", told)
+    inner = field_of(told, "quantization", kind=dict, default=told)
     algorithm = field_of(inner, "quant_algo", kind=str).upper()
     known = algorithm in KERNELS
     refused = {} if known else {"vllm": f"only {', '.join(KERNELS)} are read here, not {algorithm}"}

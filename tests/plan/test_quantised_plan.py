@@ -134,6 +134,20 @@ def test_what_cannot_be_is_refused_with_what_was_found(
         ("awq", {"group_size": True}, ["group_size True"]),
         ("fp8-blocks", {"weight_block_size": 128}, ["weight_block_size 128", "[128, 128]"]),
         ("compressed-int4", {"config_groups": {}}, ["no config_groups"]),
+        ("compressed-int4", {"config_groups": {"group_0": "x"}}, ["group_0 'x'", "type dict"]),
+        ("compressed-int4", {"config_groups": {"group_0": {"weights": 4}}}, ["weights 4", "type dict"]),
+        (
+            "compressed-int4",
+            {"config_groups": {"group_0": {"weights": {"num_bits": 4, "group_size": "x"}}}},
+            ["group_size 'x'", "type int"],
+        ),
+        (
+            "compressed-int4",
+            {"config_groups": {"group_0": {"weights": {"num_bits": 4}, "input_activations": [8]}}},
+            ["input_activations [8]", "type dict"],
+        ),
+        ("modelopt-fp8", {"quantization": "FP8"}, ["quantization 'FP8'", "type dict"]),
+        ("modelopt-fp8", {"quant_method": None, "producer": "x"}, ["producer 'x'", "type dict"]),
     ],
 )
 def test_a_description_that_says_too_little_is_an_error(
@@ -149,6 +163,27 @@ def test_a_quantised_checkpoint_that_lacks_a_matrix_is_not_read(awq: Path) -> No
     config = read_json(awq / "config.json")
     tiny_quantised.write(awq / "config.json", {**config, "num_hidden_layers": 3})
     with pytest.raises(SourceError, match=r"lacks the tensor model\.layers\.2\."):
+        open_checkpoint(awq)
+
+
+@pytest.mark.parametrize("way", ["fp8-static", "modelopt-nvfp4", "bitsandbytes-nf4", "bitsandbytes-int8"])
+def test_quantised_weights_that_nothing_describes_are_not_taken_for_plain_ones(
+    way: str, tmp_path: Path
+) -> None:
+    tiny_quantised.checkpoint(tmp_path / "model", way)
+    config = read_json(tmp_path / "model" / "config.json")
+    del config["quantization_config"]
+    tiny_quantised.write(tmp_path / "model" / "config.json", config)
+    with pytest.raises(SourceError) as refused:
+        open_checkpoint(tmp_path / "model")
+    assert "model.layers.0.self_attn.q_proj.weight as " in refused.value.found
+    assert "14 tensors alike" in refused.value.found
+    assert "a quantization_config in config.json" in refused.value.expected
+
+
+def test_a_description_that_is_nested_too_deeply_is_an_error(awq: Path) -> None:
+    (awq / "config.json").write_text("[" * 100_000)
+    with pytest.raises(SourceError, match="not valid JSON"):
         open_checkpoint(awq)
 
 
