@@ -42,7 +42,11 @@ class Speculation:
 
 def read_draft(reference: str) -> tuple[Draft, Checkpoint]:
     """Read the checkpoint of a draft; raise SourceError where it does not generate text."""
-    found = source.open_checkpoint(reference)
+    try:
+        found = source.open_checkpoint(reference)
+    except SourceError as error:
+        remedy = error.remedy.replace("--checkpoint", "--draft")
+        raise SourceError(f"--draft: {error.found}", expected=error.expected, remedy=remedy) from error
     sizes = architecture.load(found.model_type).dimensions(found.config)
     if not isinstance(sizes, Dimensions):
         raise SourceError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from builder.planning.memory import Memory
 from builder.target import Placed
 
 _PREFIX = "engine."
+_FEW = 8
 
 
 def of(
@@ -60,8 +62,24 @@ def _setting(text: str, question: Question) -> tuple[str, Any]:
 def _nearest(name: str, known: Mapping[str, str]) -> str:
     if not known:
         return "no --set for this target"
-    like = difflib.get_close_matches(name, known) or list(known)
-    return f"engine.{', engine.'.join(like[:8])}"
+    like = difflib.get_close_matches(name, known)
+    if like or len(known) <= _FEW:
+        return f"engine.{', engine.'.join(like or known)}"
+    return f"one of {len(known)} names, such as engine.{', engine.'.join(list(known)[:_FEW])}"
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_number)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _flag(text: str) -> bool:
@@ -72,10 +90,10 @@ def _flag(text: str) -> bool:
 
 _KINDS: Mapping[str, Callable[[str], Any]] = {
     "int": int,
-    "float": float,
+    "float": _number,
     "bool": _flag,
     "string": str,
-    "json": json.loads,
+    "json": _json,
 }
 _EXPECTED = {
     "int": "a whole number",

@@ -15,6 +15,8 @@ from builder.speculation import Draft, Speculation
 from builder.target import Target
 
 TOKENS = 5
+MOST_TOKENS = 128
+"""What vLLM's check of guesses has room for (0.22, v1/sample/rejection_sampler.py, MAX_SPEC_LEN)."""
 NGRAM = (2, 4)
 """What vLLM's own pages take (docs/features/speculative_decoding, 0.22): long enough to be no chance."""
 
@@ -28,8 +30,8 @@ def decide(
     _require_able(options, target)
     if options.draft is not None and options.ngram is not None:
         raise UsageError("--draft and --ngram", expected="one of them: either guesses")
-    if options.speculate is not None and options.speculate < 1:
-        raise UsageError(f"--speculate {options.speculate}", expected="at least 1 token")
+    if options.speculate is not None and not 1 <= options.speculate <= MOST_TOKENS:
+        raise UsageError(f"--speculate {options.speculate}", expected=f"1 to {MOST_TOKENS} tokens")
     tokens = options.speculate or TOKENS
     if subject.draft is None:
         return Speculation(tokens, _ngram(options.ngram))

@@ -22,6 +22,9 @@ _FILES = {
 _CHECKPOINT = {"model": ("config.json",), "tokenizer": ("tokenizer.json", "tokenizer_config.json")}
 """What names a part of a checkpoint in model.json -> a file that is in such a folder."""
 
+_OTHER = ("build.json", "config.json", "generation_config.json", "golden.json", "manifest.json")
+"""What `builder build` lays beside it, and never is what a backend loads."""
+
 
 @rule("TRN651")
 def backend_file_missing(model: Model, config: Any) -> Iterator[Fault]:
@@ -157,7 +160,7 @@ def _names(model: Model, config: Any) -> tuple[str, ...]:
 def _remedy(model: Model, version: int, names: tuple[str, ...]) -> str:
     suffixes = {name.rpartition(".")[2] for name in names}
     there = sorted(path.name for path in (model.path / str(version)).iterdir() if path.name[0] != ".")
-    like = [name for name in there if name.rpartition(".")[2] in suffixes]
+    like = [name for name in there if name.rpartition(".")[2] in suffixes and name not in _OTHER]
     if like:
         return f"rename {like[0]} to {names[0]}, or name it as default_model_filename"
     return f"put {names[0]} into {model.name}/{version}"

@@ -119,6 +119,12 @@ def test_the_file_that_a_backend_loads_is_there(
     assert "TRN651" not in [one.code for one in check(tmp_path)]
 
 
+def test_what_a_build_wrote_beside_it_is_not_what_a_backend_loads(tmp_path: Path) -> None:
+    beside = dict.fromkeys(("m/1/build.json", "m/1/config.json", "m/1/manifest.json"), "{}")
+    write(tmp_path, {"m/config.pbtxt": f'backend: "vllm"{TENSORS}', **beside})
+    assert found(tmp_path, "TRN651").remedy == "put model.json into m/1"
+
+
 def test_what_a_template_left_in_a_string_is_a_warning(tmp_path: Path) -> None:
     value = 'parameters { key: "a" value { string_value: "${medusa_choices}" } }'
     write(tmp_path, {"m/config.pbtxt": f'backend: "python"{TENSORS}{value}', "m/1/model.py": COMPLETES})

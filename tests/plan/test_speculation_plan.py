@@ -98,7 +98,8 @@ def test_the_plan_prints_and_keeps_it(model: Path, draft: Path) -> None:
         ("--speculate 4 --target onnx --gpu h200", ["target onnx guesses no tokens ahead", "--target vllm"]),
         ("--ngram 2-4", ["target onnx guesses no tokens ahead"]),
         ("--speculate 4 --target llmapi --gpu h200", ["target llmapi guesses no tokens ahead"]),
-        (f"{VLLM} --speculate 0", ["--speculate 0", "at least 1"]),
+        (f"{VLLM} --speculate 0", ["--speculate 0", "1 to 128"]),
+        (f"{VLLM} --speculate 129", ["--speculate 129", "1 to 128"]),
         (f"{VLLM} --ngram 4-2", ["--ngram 4-2", "such as 2-4"]),
         (f"{VLLM} --ngram four", ["--ngram four"]),
         (
@@ -154,6 +155,13 @@ def test_a_draft_has_the_model_s_own_tokens(model: Path, tmp_path: Path) -> None
     with pytest.raises(BuilderError) as refused:
         planned_from(model, f"{VLLM} --draft {other}")
     assert "id 5 is 'drei' there and 'three' here (2 ids differ)" in str(refused.value)
+
+
+def test_a_draft_that_is_not_there_is_named_by_its_own_option(model: Path) -> None:
+    with pytest.raises(BuilderError) as refused:
+        planned_from(model, f"{VLLM} --draft ./gone")
+    assert refused.value.found.startswith("--draft: ./gone does not exist")
+    assert refused.value.remedy == "check the path given with --draft"
 
 
 def test_a_draft_generates_text(model: Path, tmp_path: Path) -> None:
