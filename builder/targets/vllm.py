@@ -10,7 +10,7 @@ from typing import Any
 from builder import house
 from builder.architecture import Dimensions
 from builder.planning import adapters
-from builder.planning.memory import USABLE
+from builder.planning.memory import GIB, USABLE
 from builder.speculation import FOLDER, Speculation
 from builder.target import Job, Placed
 
@@ -28,7 +28,12 @@ TOOLS = ("vllm", "transformers", "torch", "tokenizers")
 REQUIREMENTS = {"vllm": "builder[vllm]", "transformers": "builder[convert]", "torch": "builder[convert]"}
 
 MOST_TOKENS_A_STEP = 8192
-"""Of prompts and answers together: enough to fill a GPU, and a step in which prompts are read stays short."""
+MOST_ON_SMALL_GPUS = 2048
+LARGE_GPU = 70 * GIB
+"""Of prompts and answers together: enough to fill a GPU, and a step in which prompts are read stays short.
+What is computed of them must fit beside the cache: logits of a prompt that is scored take 6 bytes for each
+token and word, 1.6 GB of 2,048 tokens at a vocabulary of 128k. vLLM's own defaults differ likewise
+(engine/arg_utils.py of 0.22)."""
 
 CACHE_TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "fp8_e4m3"}
 """Those of CacheDType (vLLM 0.22, config/cache.py) that keep a float of a known size."""
@@ -45,7 +50,7 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "dtype": _TYPES[placed.precision],
         "max_model_len": placed.memory.context,
         "max_num_seqs": placed.concurrency,
-        "max_num_batched_tokens": max(MOST_TOKENS_A_STEP, placed.concurrency) + _slots(placed),
+        "max_num_batched_tokens": _tokens_a_step(placed),
         "kv_cache_memory_bytes": placed.memory.cache,
         **cache,
         **({"speculative_config": _speculative(placed.speculation)} if placed.speculation else {}),
@@ -60,6 +65,12 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "generation_config": "vllm",
         **adapters.engine_arguments(placed.adapters),
     }
+
+
+def _tokens_a_step(placed: Placed) -> int:
+    large = (placed.memory.total or 0) >= LARGE_GPU
+    usual = MOST_TOKENS_A_STEP if large else MOST_ON_SMALL_GPUS
+    return max(usual, placed.concurrency) + _slots(placed)
 
 
 def _share(placed: Placed) -> float:

@@ -210,6 +210,12 @@ def test_the_engine_is_told_what_was_planned_and_what_was_set():
     }
 
 
+def test_a_step_is_smaller_where_less_memory_is_left_for_it():
+    for gpu, tokens in (("h200", 8192), ("h100", 8192), ("l40s", 2048), ("a10", 2048)):
+        told = planned("llama-8b", f"--gpu {gpu} --target vllm --max-context 4096").engine_arguments
+        assert told["max_num_batched_tokens"] == tokens
+
+
 def test_vllm_wants_no_more_of_a_gpu_than_is_planned():
     full = planned("llama-8b", "--gpu h200 --target vllm")
     assert full.engine_arguments["gpu_memory_utilization"] == 0.92
