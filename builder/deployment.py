@@ -10,7 +10,7 @@ from typing import Any
 
 from builder import contract, layout
 from builder.check import check_layout
-from builder.deploying import choices, images, packages
+from builder.deploying import choices, engine_gpus, images, packages
 from builder.errors import RepositoryError
 from builder.exporting import fused_attention
 from builder.planning.versions import Container
@@ -165,4 +165,5 @@ def _gpus(model: layout.Model) -> int:
     groups = model.config.instance_group
     named = [max(group.gpus, default=0) + 1 for group in groups if group.kind == group.KIND_GPU]
     split = _facts(model).get("split", {}) if any(group.kind == group.KIND_MODEL for group in groups) else {}
-    return int(max([*named, split.get("tensor", 0) * split.get("pipeline", 0)]))
+    engine = engine_gpus.of(model) if images.of_backend(model.backend) else 0
+    return int(max([*named, split.get("tensor", 0) * split.get("pipeline", 0), engine]))

@@ -38,9 +38,14 @@ def release(asked: str | None, facts: Sequence[Mapping[str, Any]], newest: str) 
     return tag
 
 
+def containers() -> dict[str, versions.Container]:
+    """Return the containers by tag that can hold our packages, oldest first."""
+    return {name: row for name, row in versions.containers().items() if _python(row) >= OLDEST_PYTHON}
+
+
 def container(tag: str) -> versions.Container:
     """Return the container of a tag; raise UsageError naming the nearest that can hold our packages."""
-    fitting = {name: row for name, row in versions.containers().items() if _python(row) >= OLDEST_PYTHON}
+    fitting = containers()
     if tag in fitting:
         return fitting[tag]
     every = versions.containers()

@@ -1,18 +1,20 @@
 """The images of NVIDIA's that bring an engine whole, where pip should not: with its own PyTorch and CUDA.
 
-`docker/images/MODULE.toml` says which has an importable module. A further engine is a further file there.
+`docker/images/MODULE.toml` says which has an importable module, and which backend comes with it. A further
+engine is a further file there.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from builder import contract, house
 from builder.contract import Contract
+from builder.deploying import choices
 from builder.errors import UsageError
 from builder.layout import Layout
 from builder.planning import versions
@@ -22,11 +24,15 @@ USUAL = "py3"
 
 @dataclass(frozen=True)
 class Image:
-    """The end of an image's tag, the releases that exist of it, and the modules that pip leaves alone."""
+    """The end of an image's tag, the releases that exist of it, and the modules that pip leaves alone.
+
+    `backend` is the backend of Triton's that it has beside Python's, "" where none is its own.
+    """
 
     flavour: str
     releases: tuple[str, ...]
     brings: frozenset[str] = field(default_factory=frozenset)
+    backend: str = ""
 
     def name(self, tag: str) -> str:
         """Return the image of a release, such as nvcr.io/nvidia/tritonserver:26.06-vllm-python-py3."""
@@ -34,28 +40,47 @@ class Image:
 
 
 def image(repository: Layout, imported: Iterable[str]) -> Image:
-    """Return the image that has what the models of a repository import.
+    """Return the image that has what the models of a repository import, and the backends that run them.
 
     Raises UsageError where no single image has it all.
     """
-    found = {module: _read(module) for module in sorted(set(imported) & set(known()))}
+    backends = {model.backend for model in repository.models.values()}
+    found = _found(frozenset(imported), backends)
     if not found:
         return Image(USUAL, tuple(versions.containers()))
     if len({one.flavour for one in found.values()}) > 1:
         raise UsageError(
-            f"the models import {' and '.join(found)}, which no image of NVIDIA's has together",
+            f"the models need {' and '.join(found)}, which no image of NVIDIA's has together",
             expected="one engine of its own image in a repository",
             remedy="build the models into a repository each, and deploy each",
         )
     (module, one), *_ = found.items()
-    native = sorted({model.backend for model in repository.models.values()} - {"python", "ensemble"})
+    native = sorted(backends - {"python", "ensemble", one.backend})
     if native:
         raise UsageError(
             f"the models need Triton's backend {' and '.join(native)}, which the image with {module} has not",
-            expected="Python models alone beside it",
+            expected=f"models of Python and {one.backend} alone",
             remedy="build them into a repository of their own, and deploy each",
         )
     return one
+
+
+def _found(imported: frozenset[str], backends: set[str]) -> dict[str, Image]:
+    """Return the images by the module that is imported, or by the backend that runs a model."""
+    every = {module: _read(module) for module in known()}
+    return {
+        module: one if module in imported else replace(one, releases=_with_backend(module))
+        for module, one in every.items()
+        if module in imported or one.backend in backends
+    }
+
+
+def of_backend(backend: str) -> str:
+    """Return the newest image that alone has a backend, "" where the usual one has it too."""
+    having = {_read(module).backend: module for module in known()}
+    if backend not in having:
+        return ""
+    return _read(having[backend]).name(_with_backend(having[backend])[-1])
 
 
 def of_contracts(facts: Sequence[Mapping[str, Any]]) -> Image | None:
@@ -105,7 +130,14 @@ def known() -> list[str]:
 def _read(module: str) -> Image:
     told: dict[str, Any] = tomllib.loads((_folder() / f"{module}.toml").read_text(encoding="utf-8"))
     releases = versions.holding(told["library"], _version(told["least"]), _version(told["below"]))
-    return Image(told["flavour"], releases, frozenset(told["brings"]))
+    return Image(told["flavour"], releases, frozenset(told["brings"]), told["backend"])
+
+
+def _with_backend(module: str) -> tuple[str, ...]:
+    """Return the releases whose image has the module's backend: that is NVIDIA's, of any version."""
+    told = tomllib.loads((_folder() / f"{module}.toml").read_text(encoding="utf-8"))
+    able = choices.containers()
+    return tuple(tag for tag in versions.holding(told["library"], ()) if tag in able)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -84,7 +84,7 @@ def test_a_release_without_such_an_image_is_refused(handmade: Callable[..., Path
     with pytest.raises(UsageError, match=r"there is no nvcr\.io/nvidia/tritonserver:26\.08-vllm") as refused:
         deployment(repository, Options(triton="26.08"))
     assert refused.value.expected == "one of 26.06"
-    with pytest.raises(UsageError, match="import tensorrt_llm and vllm, which no image"):
+    with pytest.raises(UsageError, match="need tensorrt_llm and vllm, which no image"):
         deployment(handmade("other", code="import tensorrt_llm"), Options())
 
 
@@ -98,6 +98,52 @@ def test_an_image_of_python_models_runs_no_other(handmade: Callable[..., Path]) 
         UsageError, match="need Triton's backend onnxruntime, which the image with vllm has not"
     ):
         deployment(repository, Options())
+
+
+def by_backend(repository: Path, backend: str, name: str, model: str | None = None, group: str = "") -> Path:
+    """Write a model of NVIDIA's backend by hand, without a manifest, beside what the repository has."""
+    (repository / name / "1").mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(f'backend: "{backend}"\n{group}\n')
+    if model is not None:
+        (repository / name / "1" / "model.json").write_text(model)
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("backend", "image"), [("vllm", "26.08-vllm-python-py3"), ("tensorrtllm", "26.07-trtllm-python-py3")]
+)
+def test_a_model_of_an_engine_s_backend_gets_the_image_that_has_it(
+    backend: str, image: str, tmp_path: Path
+) -> None:
+    found = deployment(by_backend(tmp_path, backend, "m", "{}"), Options())
+    assert found.image == f"nvcr.io/nvidia/tritonserver:{image}"
+    assert found.gpus == "1"
+    assert deployment(tmp_path, Options(triton="25.03")).image.endswith(f":25.03{image[5:]}")
+    with pytest.raises(UsageError, match="the models were built for 1"):
+        deployment(tmp_path, Options(gpus="none"))
+
+
+@pytest.mark.parametrize(
+    ("told", "group", "gpus"),
+    [
+        (None, "", "1"),
+        ("{", "", "1"),
+        ("[]", "", "1"),
+        ('{"tensor_parallel_size": "2"}', "", "1"),
+        ('{"tensor_parallel_size": 4}', "instance_group { kind: KIND_MODEL }", "4"),
+        ('{"tensor_parallel_size": 2, "pipeline_parallel_size": 2}', "", "4"),
+        ("{}", "instance_group { kind: KIND_GPU gpus: [2] }", "3"),
+    ],
+)
+def test_vllm_takes_the_gpus_of_its_own_file(told: str | None, group: str, gpus: str, tmp_path: Path) -> None:
+    assert deployment(by_backend(tmp_path, "vllm", "m", told, group), Options()).gpus == gpus
+
+
+def test_a_backend_and_a_python_model_share_one_image_or_are_refused(handmade: Callable[..., Path]) -> None:
+    repository = by_backend(handmade(code="import vllm"), "vllm", "m", "{}")
+    assert deployment(repository, Options()).image.endswith(":26.06-vllm-python-py3")
+    with pytest.raises(UsageError, match="need tensorrt_llm and vllm, which no image"):
+        deployment(by_backend(repository, "tensorrtllm", "other"), Options())
 
 
 def test_models_on_a_gpu_get_the_gpu_build(handmade: Callable[..., Path]) -> None:
