@@ -6,6 +6,7 @@ matrices A [rank, in] and B [out, rank] for some of the linear layers, added as 
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,8 +144,8 @@ def _rank(path: Path) -> int:
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= MOST_RANK:
         raise _unserved(path, f"r is {rank!r}", f"a rank of 1 to {MOST_RANK}")
-    if type(alpha) not in (int, float):
-        raise _unserved(path, f"lora_alpha is {alpha!r}", "a number")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise _unserved(path, f"lora_alpha is {alpha!r}", "a finite number")
     if not isinstance(config.get("target_modules"), list | str):
         raise _unserved(path, f"target_modules is {config.get('target_modules')!r}", "names of layers")
     return rank

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from typing import Any
 
 from backends.engine.protocol import DEFAULT_PRIORITY, Guide, InvalidRequest, Sampling
 from backends.front.limits import Limits, require_vocabulary
@@ -89,11 +91,18 @@ def _guide(values: Values) -> Guide | None:
 
 def _require_schema(text: str) -> None:
     try:
-        schema = json.loads(text)
+        schema = _json("guided_decoding_guide", text)
     except ValueError as error:
         raise InvalidRequest(f"guided_decoding_guide is no JSON: {error}") from error
     if not isinstance(schema, dict | bool):
         raise InvalidRequest(f"guided_decoding_guide is {text[:80]!r}, a JSON schema is an object")
+
+
+def _json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise InvalidRequest(f"{name} is nested too deeply") from None
 
 
 def _or(value: float | None, default: float) -> float:
@@ -122,7 +131,7 @@ def _logit_bias(values: Values, limits: Limits) -> dict[int, float]:
         return {}
     form = 'a JSON object such as {"42": -100}'
     try:
-        bias = {int(token): float(value) for token, value in json.loads(text).items()}
+        bias = {int(token): _bias(value) for token, value in _json("logit_bias", text).items()}
     except (ValueError, AttributeError, TypeError) as error:
         raise InvalidRequest(f"logit_bias is {text[:80]!r}, {form} is expected") from error
     require_vocabulary("logit_bias", list(bias), limits)
@@ -132,3 +141,12 @@ def _logit_bias(values: Values, limits: Limits) -> dict[int, float]:
                 f"logit_bias of {token} is {value:g}, it must be {-MOST_BIAS:g} to {MOST_BIAS:g}"
             )
     return bias
+
+
+def _bias(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

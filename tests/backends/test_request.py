@@ -274,6 +274,10 @@ def test_logit_bias(ask: Any) -> None:
         ('{"a": 1}', "JSON object"),
         ('{"1": "x"}', "JSON object"),
         ('{"1": null}', "JSON object"),
+        ('{"1": true}', "JSON object"),
+        ('{"1": "5"}', "JSON object"),
+        ("[" * 100_000, "logit_bias is nested too deeply"),
+        (f'{{"1": 1{"0" * 400}}}', "logit_bias of 1 is inf"),
         ('{"49152": 1}', "logit_bias holds 49152"),
         ('{"-1": 1}', "logit_bias holds -1"),
         ('{"1": 1e400}', "logit_bias of 1 is inf"),
@@ -353,6 +357,7 @@ def test_a_guide_reaches_an_engine_that_knows_guides(ask: Any, kind: str, text: 
         ("regex", None, "regex takes a guided_decoding_guide"),
         ("json", "{}", "json takes no guide: ask for json_schema"),
         ("json_schema", "{", "guided_decoding_guide is no JSON"),
+        ("json_schema", "[" * 100_000, "guided_decoding_guide is nested too deeply"),
         ("json_schema", "3", "guided_decoding_guide is '3', a JSON schema is an object"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,11 @@ WRONG = [
     ({"rank_pattern": {"q_proj": 2}}, "rank_pattern is", "without it"),
     ({"r": 513}, "r is 513", "1 to 512"),
     ({"r": "4"}, "r is '4'", "1 to 512"),
-    ({"lora_alpha": None}, "lora_alpha is None", "a number"),
+    ({"r": True}, "r is True", "1 to 512"),
+    ({"lora_alpha": None}, "lora_alpha is None", "a finite number"),
+    ({"lora_alpha": True}, "lora_alpha is True", "a finite number"),
+    ({"lora_alpha": math.nan}, "lora_alpha is nan", "a finite number"),
+    ({"lora_alpha": math.inf}, "lora_alpha is inf", "a finite number"),
     ({"target_modules": None}, "target_modules is None", "names of layers"),
     # the matrices have rank 4
     ({"r": 8}, r"lora_A.weight is \[4, 576\]", r"\[8, 576\]"),
