@@ -55,22 +55,6 @@ class Adapter:
         return {"name": self.name, "rank": self.rank, "modules": list(self.modules)}
 
 
-def layers(dimensions: Dimensions) -> dict[str, tuple[int, int]]:
-    """Return role -> (out, in) of the linear layers of a decoder that an adapter may change."""
-    hidden, middle = dimensions.hidden_size, dimensions.intermediate_size
-    query = dimensions.heads * dimensions.head_size
-    shared = dimensions.key_value_heads * dimensions.head_size
-    return {
-        "query": (query, hidden),
-        "key": (shared, hidden),
-        "value": (shared, hidden),
-        "attention_output": (hidden, query),
-        "gate": (middle, hidden),
-        "up": (middle, hidden),
-        "down": (hidden, middle),
-    }
-
-
 def read(given: Sequence[str], model_type: str, dimensions: Dimensions) -> tuple[Adapter, ...]:
     """Return the adapters of `--lora NAME=FOLDER`, in the order of their names.
 
@@ -107,7 +91,7 @@ def copy(adapters: Sequence[Adapter], home: Path) -> dict[str, str]:
 def _shapes(model_type: str, dimensions: Dimensions) -> dict[str, tuple[int, int]]:
     """Return module -> (out, in) of every layer of the model, by Hugging Face's names."""
     named = cast(Decoder, architecture.load(model_type)).HUGGING_FACE
-    changed = layers(dimensions)
+    changed = architecture.linear_layers(dimensions)
     return {
         name.removesuffix(".weight"): changed[role]
         for role, _, name in architecture.tensor_names(named, dimensions)

@@ -252,7 +252,9 @@ def expected_tensors(
     if generates_text(family):
         decoder = cast(Decoder, family)
         names = decoder.GGUF if format == "gguf" else decoder.HUGGING_FACE
-        return {name: None for _, _, name in tensor_names(names, decoder.dimensions(config))}
+        sizes = decoder.dimensions(config)
+        by_role = _shapes(sizes)
+        return {name: by_role.get(role) for role, _, name in tensor_names(names, sizes)}
     if format == "gguf":
         raise SourceError(
             f"a GGUF file of a {config.get('model_type')}",
@@ -276,6 +278,37 @@ def tensor_names(
             continue
         for layer in range(dimensions.layers):
             yield role, layer, name.format(layer=layer)
+
+
+def linear_layers(dimensions: Dimensions) -> dict[str, tuple[int, int]]:
+    """Return role -> (out, in) of the matrices of one layer of a decoder."""
+    hidden, middle = dimensions.hidden_size, dimensions.intermediate_size
+    query = dimensions.heads * dimensions.head_size
+    shared = dimensions.key_value_heads * dimensions.head_size
+    return {
+        "query": (query, hidden),
+        "key": (shared, hidden),
+        "value": (shared, hidden),
+        "attention_output": (hidden, query),
+        "gate": (middle, hidden),
+        "up": (middle, hidden),
+        "down": (hidden, middle),
+    }
+
+
+def _shapes(dimensions: Dimensions) -> dict[str, Shape]:
+    """Return role -> shape of every weight that a decoder of these dimensions may have."""
+    matrices = linear_layers(dimensions)
+    hidden, head = (dimensions.hidden_size,), (dimensions.head_size,)
+    table = (dimensions.vocabulary_size, dimensions.hidden_size)
+    norms = dict.fromkeys(("input_norm", "post_attention_norm", "final_norm"), hidden)
+    return {
+        **matrices,
+        **{f"{role}_bias": (out,) for role, (out, _) in matrices.items()},
+        **norms,
+        **dict.fromkeys(("query_norm", "key_norm"), head),
+        **dict.fromkeys(("embedding", "head"), table),
+    }
 
 
 def _absent_roles(dimensions: Dimensions) -> set[str]:

@@ -208,11 +208,11 @@ def _check_tensors(checkpoint: Checkpoint) -> None:
         )
     if told is None and checkpoint.format == "safetensors":
         _require_floats(checkpoint, expected)
-    for name, shape in expected.items():
-        # a quantised weight has a shape of its own
-        if shape is not None and told is None and held[name].shape != shape:
+    for name, shape in weight_format.shapes(told, expected, held):
+        if name not in held or held[name].shape != shape:
+            seen = f"{name} of shape {list(held[name].shape)}" if name in held else f"no {name}"
             raise SourceError(
-                f"{checkpoint.origin} holds {name} of shape {list(held[name].shape)}",
+                f"{checkpoint.origin} holds {seen}",
                 expected=f"{list(shape)}, by its config",
                 remedy="fetch the checkpoint again, or correct its config",
             )

@@ -12,6 +12,9 @@ from builder.plan import Subject
 from builder.source import Checkpoint
 from builder.weight_format import Stored
 
+PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "bf16"}
+"""What a config says the weights are kept in -> what they are computed in where nobody says otherwise."""
+
 
 def read(
     name: str, checkpoint: str | None, served_name: str | None, draft: str | None = None
@@ -97,15 +100,13 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
             remedy="pass a checkpoint of that kind, or build it under a name that is no recipe",
         )
     stored = _stored(found)
-    dtype = str(found.config.get("dtype") or found.config.get("torch_dtype") or "bfloat16")
-    precision = {"float32": "fp32", "float16": "fp16"}.get(dtype, "bf16")
     return Subject(
         name=name,
         origin=found.origin,
         model_type=found.model_type,
         dimensions=family.dimensions(found.config),
         target=_target(pipeline, wanted, stored),
-        precision=wanted.precision if wanted else precision,
+        precision=wanted.precision if wanted else _precision(found),
         weights_at_hand=True,
         quantize=wanted.quantize if wanted and not stored else None,
         pipeline=pipeline,
@@ -114,6 +115,20 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
         truncates=wanted.truncates if wanted else False,
         stored=stored,
     )
+
+
+def _precision(found: Checkpoint) -> str:
+    name = "dtype" if found.config.get("dtype") is not None else "torch_dtype"
+    dtype = found.config.get(name)
+    if dtype is None:
+        return "bf16"
+    if not isinstance(dtype, str) or dtype not in PRECISIONS:
+        raise SourceError(
+            f"{found.origin}: config.json says {name} {dtype!r}",
+            expected=f"one of {', '.join(PRECISIONS)}",
+            remedy=f"set {name} to what the model computes in, or take config.json from its own repository",
+        )
+    return PRECISIONS[dtype]
 
 
 def _stored(found: Checkpoint) -> Stored | None:

@@ -6,13 +6,14 @@ checkpoints say the same in hf_quant_config.json.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from builder import house
 from builder.errors import SourceError
+from builder.weights import Shape
 
 SEPARATE = "hf_quant_config.json"
 KEYS = ("quantization_config", "compression_config")
@@ -62,6 +63,13 @@ class WeightFormat(Protocol):
 
     def read(self, told: Mapping[str, Any]) -> Stored:
         """Return what the description says; raise SourceError for what is no such description."""
+        ...
+
+    def packed(self, told: Mapping[str, Any], outputs: int, inputs: int) -> Mapping[str, Shape]:
+        """Return the shapes that a quantised matrix [outputs, inputs] is stored in.
+
+        By what follows the module's name, of those that follow from the sizes of the matrix alone.
+        """
         ...
 
     # one whose kernels no engine brings has also REQUIREMENTS, as a target
@@ -119,11 +127,48 @@ def holds(name: str, held: Iterable[str], marks: Iterable[str]) -> bool:
     return name in held or any(module + mark in held for mark in marks)
 
 
+def shapes(
+    told: Mapping[str, Any] | None, expected: Mapping[str, Shape | None], held: Iterable[str]
+) -> Iterator[tuple[str, Shape]]:
+    """Yield the name and the shape of every tensor whose shape a config decides.
+
+    Args:
+        told: the description of quantised weights, None where all are plain.
+        expected: name -> shape of the weights as if all were plain, None where it is not known.
+        held: the names that the checkpoint has, which tell plain weights from quantised ones.
+    """
+    plain = {name: shape for name, shape in expected.items() if shape is not None}
+    if told is None:
+        yield from plain.items()
+        return
+    held, way = frozenset(held), load(told)
+    is_read = not way.read(told).refused
+    for name, shape in plain.items():
+        module = name.removesuffix("weight")
+        if not any(module + mark in held for mark in way.MARKS):
+            yield name, shape
+        elif is_read and len(shape) == 2:
+            for part, packed in way.packed(told, *shape).items():
+                yield module + part, packed
+
+
 def of_folder(config: dict[str, Any], separate: Path, read_json: Any) -> dict[str, Any]:
     """Return the config with the description of a file of its own, where only that has one."""
     if description(config) is not None or not separate.is_file():
         return config
     return {**config, KEYS[0]: read_json(separate)}
+
+
+def choice_of(told: Mapping[str, Any], name: str, known: Iterable[str], default: str) -> str:
+    """Return a word of the description; raise SourceError where it is none of those that are known."""
+    value: str = field_of(told, name, kind=str, default=default)
+    if value not in known:
+        raise SourceError(
+            f"config.json: quantization_config says {name} {value!r}",
+            expected=f"one of {', '.join(known)}",
+            remedy="take config.json from the model's own repository again",
+        )
+    return value
 
 
 def field_of(told: Mapping[str, Any], *names: str, kind: type, default: Any = None) -> Any:

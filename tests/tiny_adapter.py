@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from builder.adapter import layers
-from builder.architecture import Dimensions
+from builder.architecture import Dimensions, linear_layers
 
 MODULES = {
     "q_proj": ("query", "self_attn"),
@@ -29,7 +28,7 @@ def tensors(dimensions: Dimensions, rank: int, modules: tuple[str, ...]) -> dict
     for layer in range(dimensions.layers):
         for module in modules:
             role, part = MODULES[module]
-            out, into = layers(dimensions)[role]
+            out, into = linear_layers(dimensions)[role]
             name = f"base_model.model.model.layers.{layer}.{part}.{module}"
             found[f"{name}.lora_A.weight"] = np.zeros((rank, into), dtype=np.float16)
             found[f"{name}.lora_B.weight"] = np.zeros((out, rank), dtype=np.float16)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from builder.adapter import Adapter, layers
-from builder.architecture import Dimensions
+from builder.adapter import Adapter
+from builder.architecture import Dimensions, linear_layers
 from builder.planning.placement import Split
 
 MOST_SLOTS = 8
@@ -55,7 +55,7 @@ def bytes_on_gpu(adapters: Sequence[Adapter], dimensions: Dimensions, split: Spl
     if not adapters:
         return 0
     changed, sides = set(_modules(adapters)), 0
-    shapes = layers(dimensions)
+    shapes = linear_layers(dimensions)
     for fused in _FUSED:
         if not changed & {_NAMES[role] for role in fused}:
             continue

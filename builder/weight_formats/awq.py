@@ -11,6 +11,7 @@ from typing import Any
 
 from builder import unpacking
 from builder.weight_format import Kernel, Stored, field_of
+from builder.weights import Shape
 
 MARKS = ("qweight",)
 KERNEL = Kernel("awq", "7.5")
@@ -22,25 +23,33 @@ ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 
 
 def read(told: Mapping[str, Any]) -> Stored:
-    """Read `bits`, `group_size` and `version`, by AutoAWQ's names and by those of its older files."""
+    """Read `bits`, `group_size`, `zero_point` and `version`, by AutoAWQ's names, older ones too."""
     bits = field_of(told, "bits", "w_bit", kind=int)
     group = field_of(told, "group_size", "q_group_size", kind=int)
     version = field_of(told, "version", kind=str, default="gemm").lower()
+    shifted = field_of(told, "zero_point", kind=bool)
     refused = {}
     if bits != 4 or version != "gemm":
         refused["vllm"] = f"vLLM reads 4 bits in the layout gemm, not {bits} bits in {version}"
     elif group not in GROUPS:
         refused["vllm"] = f"vLLM's kernels take groups of 32, 64, 128 or a whole row, not of {group}"
+    elif not shifted:
+        refused["vllm"] = "vLLM's kernels read AWQ with zero points, not without"
     shared = f"groups of {group}" if group > 0 else "whole rows"
     return Stored(
         name="awq",
-        scheme=f"AWQ: {bits}-bit weights in {shared} with zero points",
+        scheme=f"AWQ: {bits}-bit weights in {shared} {'with' if shifted else 'without'} zero points",
         # a float16 scale and a zero point for each group
         bits=bits + ((16 + bits) / group if group > 0 else 0),
         kernels={} if refused else {"vllm": KERNEL},
         group=max(0, group),
         refused=refused,
     )
+
+
+def packed(told: Mapping[str, Any], outputs: int, inputs: int) -> Mapping[str, Shape]:
+    """Return the shape of the packed numbers."""
+    return {"qweight": (inputs, outputs // 8)}
 
 
 def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

@@ -12,7 +12,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from builder.weight_format import Kernel, Stored, field_of
+from builder.errors import SourceError
+from builder.weight_format import Kernel, Stored, choice_of, field_of
+from builder.weights import Shape
 
 MARKS = ("weight.absmax", "SCB")
 KERNEL = Kernel("bitsandbytes", "7.0")
@@ -25,7 +27,7 @@ STATES = ("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbyt
 
 def read(told: Mapping[str, Any]) -> Stored:
     """Read `load_in_8bit`, `load_in_4bit`, `bnb_4bit_quant_type` and its storage."""
-    if told.get("load_in_8bit"):
+    if _is_int8(told):
         return Stored(
             name="bitsandbytes",
             scheme="bitsandbytes: int8 weights, a scale for each output, 8-bit activations but for outliers",
@@ -34,7 +36,7 @@ def read(told: Mapping[str, Any]) -> Stored:
             rounds_activations=True,
             splits=False,
         )
-    kind = field_of(told, "bnb_4bit_quant_type", kind=str, default="fp4")
+    kind = choice_of(told, "bnb_4bit_quant_type", ("nf4", "fp4"), "fp4")
     nested = field_of(told, "bnb_4bit_use_double_quant", kind=bool, default=False)
     storage = field_of(told, "bnb_4bit_quant_storage", kind=str, default="uint8")
     refused = {} if storage == "uint8" else {"vllm": f"vLLM reads bytes of uint8, not of {storage}"}
@@ -47,6 +49,26 @@ def read(told: Mapping[str, Any]) -> Stored:
         splits=False,
         refused=refused,
     )
+
+
+def _is_int8(told: Mapping[str, Any]) -> bool:
+    eight: bool = field_of(told, "load_in_8bit", kind=bool, default=False)
+    # vLLM takes 4 bits where neither is said
+    four = field_of(told, "load_in_4bit", kind=bool, default=not eight)
+    if eight == four:
+        raise SourceError(
+            f"config.json: quantization_config says load_in_8bit {eight} and load_in_4bit {four}",
+            expected="one of them to be true",
+            remedy="take config.json from the model's own repository again",
+        )
+    return eight
+
+
+def packed(told: Mapping[str, Any], outputs: int, inputs: int) -> Mapping[str, Shape]:
+    """Return the shape of the packed numbers."""
+    if _is_int8(told):
+        return {"weight": (outputs, inputs)}
+    return {"weight": ((outputs * inputs + 1) // 2, 1)}
 
 
 def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

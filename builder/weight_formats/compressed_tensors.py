@@ -16,6 +16,7 @@ from typing import Any
 from builder import unpacking
 from builder.errors import SourceError
 from builder.weight_format import Kernel, Stored, field_of
+from builder.weights import Shape
 
 MARKS = ("weight_packed", "weight_scale")
 METHOD = "compressed-tensors"
@@ -89,6 +90,16 @@ def _cache(scheme: Any) -> str:
     if not isinstance(scheme, Mapping):
         return ""
     return "fp8" if (scheme.get("num_bits"), scheme.get("type")) == (8, "float") else ""
+
+
+def packed(told: Mapping[str, Any], outputs: int, inputs: int) -> Mapping[str, Shape]:
+    """Return the shape of the packed numbers."""
+    if told["format"] in PLAIN:
+        return {"weight": (outputs, inputs)}
+    if told["format"] == NVFP4:
+        return {"weight_packed": (outputs, inputs // 2)}
+    args = next(one["weights"] for one in told["config_groups"].values() if one.get("weights"))
+    return {"weight_packed": (outputs, math.ceil(inputs * int(args["num_bits"]) / 32))}
 
 
 def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 from builder import unpacking
 from builder.errors import SourceError
-from builder.weight_format import Kernel, Stored, field_of
+from builder.weight_format import Kernel, Stored, choice_of
+from builder.weights import Shape
 
 MARKS = ("weight_scale_inv", "weight_scale")
 KERNEL = Kernel("fp8", "7.5")
@@ -22,22 +23,35 @@ KERNEL = Kernel("fp8", "7.5")
 def read(told: Mapping[str, Any]) -> Stored:
     """Read `weight_block_size` and `activation_scheme`."""
     block = told.get("weight_block_size")
-    if block is not None and (not isinstance(block, list) or len(block) != 2):
+    if block is not None and not _is_block(block):
         raise SourceError(
             f"config.json: quantization_config says weight_block_size {block!r}",
-            expected="two numbers, such as [128, 128]",
+            expected="two numbers above 0, such as [128, 128]",
             remedy="take config.json from the model's own repository again",
         )
-    scheme = field_of(told, "activation_scheme", kind=str, default="dynamic")
+    scheme = choice_of(told, "activation_scheme", ("dynamic", "static"), "dynamic")
+    refused = {}
+    if block and scheme != "dynamic":
+        refused["vllm"] = f"vLLM reads blocks with dynamic activations, not with {scheme} ones"
     shared = f" in blocks of {block[0]} x {block[1]}" if block else ", a scale for each matrix"
     return Stored(
         name="fp8",
         scheme=f"FP8: float8_e4m3 weights{shared}, {scheme} activations",
         bits=8 + (32 / (block[0] * block[1]) if block else 0),
-        kernels={"vllm": KERNEL},
+        kernels={} if refused else {"vllm": KERNEL},
         rounds_activations=True,
         group=block[1] if block else 0,
+        refused=refused,
     )
+
+
+def _is_block(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(one) is int and one > 0 for one in value)
+
+
+def packed(told: Mapping[str, Any], outputs: int, inputs: int) -> Mapping[str, Shape]:
+    """Return the shape of the packed numbers."""
+    return {"weight": (outputs, inputs)}
 
 
 def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from builder import unpacking
 from builder.weight_format import Kernel, Stored, field_of
+from builder.weights import Shape
 
 MARKS = ("qweight",)
 KERNEL = Kernel("auto_gptq", "6.0")
@@ -43,6 +44,13 @@ def read(told: Mapping[str, Any]) -> Stored:
         group=max(0, group),
         refused=refused,
     )
+
+
+def packed(told: Mapping[str, Any], outputs: int, inputs: int) -> Mapping[str, Shape]:
+    """Return the shape of the packed numbers."""
+    if told.get("checkpoint_format", "gptq") not in ("gptq", "gptq_v2"):
+        return {}
+    return {"qweight": (inputs * int(told["bits"]) // 32, outputs)}
 
 
 def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from builder import unpacking
 from builder.weight_format import Kernel, Stored, field_of
+from builder.weights import Shape
 
 MARKS = ("weight_scale",)
 KERNELS = {
@@ -30,6 +31,8 @@ SHARED = {
     "NVFP4": "float4_e2m1 weights and activations in groups of 16",
 }
 BLOCK = 128
+UNPLANNED = "nvfp4"
+"""A KV cache that engines would keep in 4 bits, and whose room is not counted here."""
 
 
 def read(told: Mapping[str, Any]) -> Stored:
@@ -38,13 +41,16 @@ def read(told: Mapping[str, Any]) -> Stored:
     algorithm = field_of(inner, "quant_algo", kind=str).upper()
     known = algorithm in KERNELS
     refused = {} if known else {"vllm": f"only {', '.join(KERNELS)} are read here, not {algorithm}"}
+    cache = _cache(inner)
+    if cache == UNPLANNED:
+        refused = dict.fromkeys(("vllm", "llmapi"), "a KV cache of NVFP4 is not planned here, only of FP8")
     return Stored(
         name="modelopt",
         scheme=f"ModelOpt {algorithm}: {SHARED[algorithm]}" if known else f"ModelOpt {algorithm}",
         bits=4 + 8 / 16 if algorithm == "NVFP4" else 8,
-        kernels=_kernels(algorithm),
+        kernels={} if cache == UNPLANNED else _kernels(algorithm),
         rounds_activations=True,
-        cache=_cache(inner),
+        cache=cache,
         group={"NVFP4": 16, "FP8_PB_WO": BLOCK}.get(algorithm, 0),
         refused=refused,
     )
@@ -58,8 +64,16 @@ def _kernels(algorithm: str) -> dict[str, Kernel]:
 def _cache(inner: Mapping[str, Any]) -> str:
     scheme = inner.get("kv_cache_scheme") or inner.get("kv_cache_quant_algo")
     if isinstance(scheme, Mapping):
-        return "fp8" if (scheme.get("num_bits"), scheme.get("type")) == (8, "float") else ""
-    return "fp8" if str(scheme).upper() == "FP8" else ""
+        bits = scheme.get("num_bits") if scheme.get("type") == "float" else None
+        return "fp8" if bits == 8 else UNPLANNED if bits == 4 else ""
+    # of any other vLLM takes no notice (utils/torch_utils.py, get_kv_cache_quant_algo_string)
+    return {"FP8": "fp8", "NVFP4": UNPLANNED}.get(str(scheme).upper(), "")
+
+
+def packed(told: Mapping[str, Any], outputs: int, inputs: int) -> Mapping[str, Shape]:
+    """Return the shape of the packed numbers."""
+    inner = field_of(told, "quantization", kind=dict, default=told)
+    return {"weight": (outputs, inputs // 2 if inner["quant_algo"].upper() == "NVFP4" else inputs)}
 
 
 def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

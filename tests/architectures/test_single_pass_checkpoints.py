@@ -105,9 +105,16 @@ def test_gguf_of_an_encoder():
     assert "safetensors" in caught.value.expected
 
 
-def test_a_quantised_encoder_is_read_with_the_shapes_that_it_has(tmp_path):
+@pytest.mark.parametrize(("numbers", "is_read"), [(32 * 32 // 2, True), (32 * 32, False)])
+def test_a_quantised_encoder_is_read_with_the_shapes_that_it_has(tmp_path, numbers, is_read):
     config = single_pass.config("bert", quantization_config={"quant_method": "bitsandbytes"})
-    family = architecture.load("bert")
-    names = architecture.expected_tensors(family, config, "safetensors", ())
-    folder = single_pass.write(tmp_path / "model", config, dict.fromkeys(names, (1,)))
-    assert set(open_checkpoint(folder).tensors) == set(names)
+    shapes = architecture.expected_tensors(architecture.load("bert"), config, "safetensors", ())
+    name = next(name for name, shape in shapes.items() if name.endswith("query.weight"))
+    assert shapes[name] == (32, 32)
+    packed = {**shapes, name: (numbers, 1), f"{name}.absmax": (16,)}
+    folder = single_pass.write(tmp_path / "model", config, packed)
+    if is_read:
+        assert set(open_checkpoint(folder).tensors) == set(packed)
+    else:
+        with pytest.raises(SourceError, match="weight of shape"):
+            open_checkpoint(folder)

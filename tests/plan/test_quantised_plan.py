@@ -104,6 +104,19 @@ def test_a_target_that_takes_them_is_chosen_where_none_is_named(awq: Path) -> No
         ("awq", {"bits": 8}, "--gpu h200 --target vllm", ["4 bits in the layout gemm, not 8 bits"]),
         ("awq", {"version": "gemv"}, "--gpu h200 --target vllm", ["not 4 bits in gemv"]),
         ("awq", {"group_size": 16}, "--gpu h200 --target vllm", ["not of 16"]),
+        ("awq", {"zero_point": False}, "--gpu h200 --target vllm", ["without zero points"]),
+        (
+            "fp8-blocks",
+            {"activation_scheme": "static"},
+            "--gpu h200 --target vllm",
+            ["dynamic activations, not with static"],
+        ),
+        (
+            "modelopt-fp8",
+            {"kv_cache_scheme": None, "kv_cache_quant_algo": "NVFP4"},
+            "--gpu h200 --target vllm",
+            ["KV cache of NVFP4"],
+        ),
         ("gptq", {"sym": False}, "--gpu h200 --target vllm", ["not 4 bits, asymmetric"]),
         ("gptq", {"bits": 3}, "--gpu h200 --target vllm", ["not 3 bits, symmetric"]),
         ("modelopt-fp8", {}, "--gpu a100-40", ["compute capability 8.0", "at least 8.9", "modelopt"]),
@@ -146,6 +159,13 @@ def test_what_cannot_be_is_refused_with_what_was_found(
             {"config_groups": {"group_0": {"weights": {"num_bits": 4}, "input_activations": [8]}}},
             ["input_activations [8]", "type dict"],
         ),
+        ("awq", {"zero_point": "no"}, ["zero_point 'no'", "type bool"]),
+        ("fp8-static", {"activation_scheme": "x"}, ["activation_scheme 'x'", "one of dynamic, static"]),
+        ("fp8-blocks", {"weight_block_size": [128, 0]}, ["weight_block_size [128, 0]", "above 0"]),
+        ("bitsandbytes-nf4", {"load_in_4bit": "x"}, ["load_in_4bit 'x'", "type bool"]),
+        ("bitsandbytes-nf4", {"load_in_4bit": False}, ["load_in_4bit False", "one of them to be true"]),
+        ("bitsandbytes-nf4", {"load_in_8bit": True}, ["load_in_8bit True and load_in_4bit True"]),
+        ("bitsandbytes-nf4", {"bnb_4bit_quant_type": "x"}, ["bnb_4bit_quant_type 'x'", "nf4, fp4"]),
         ("modelopt-fp8", {"quantization": "FP8"}, ["quantization 'FP8'", "type dict"]),
         ("modelopt-fp8", {"quant_method": None, "producer": "x"}, ["producer 'x'", "type dict"]),
     ],
@@ -157,6 +177,27 @@ def test_a_description_that_says_too_little_is_an_error(
     with pytest.raises(SourceError) as refused:
         plan_of(tmp_path / "model")
     assert all(word in str(refused.value) for word in words), refused.value
+
+
+@pytest.mark.parametrize("way", tiny_quantised.WAYS)
+@pytest.mark.parametrize(
+    ("field", "tensor"), [("intermediate_size", "mlp.gate_proj"), ("vocab_size", "embed_tokens.weight")]
+)
+def test_shapes_follow_from_the_config(way: str, field: str, tensor: str, tmp_path: Path) -> None:
+    tiny_quantised.checkpoint(tmp_path / "model", way)
+    config = read_json(tmp_path / "model" / "config.json")
+    tiny_quantised.write(tmp_path / "model" / "config.json", {**config, field: 10**30})
+    with pytest.raises(SourceError, match=tensor) as refused:
+        open_checkpoint(tmp_path / "model")
+    assert "by its config" in refused.value.expected
+
+
+def test_a_type_of_numbers_that_nobody_knows_is_an_error(awq: Path) -> None:
+    config = read_json(awq / "config.json")
+    tiny_quantised.write(awq / "config.json", {**config, "torch_dtype": "float17"})
+    with pytest.raises(SourceError, match="torch_dtype 'float17'") as refused:
+        plan_of(awq)
+    assert refused.value.expected.startswith("one of float32, float16, bfloat16")
 
 
 def test_a_quantised_checkpoint_that_lacks_a_matrix_is_not_read(awq: Path) -> None:

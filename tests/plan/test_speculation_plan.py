@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import tiny_encoder
 import tiny_quantised
 from click.testing import CliRunner
 from planning import planned, planned_from
+from safetensors.numpy import load_file, save_file
 
 from builder.cli import main
 from builder.errors import BuilderError
@@ -145,6 +147,9 @@ def test_a_draft_that_cannot_be_divided_as_the_model_is(tmp_path: Path, draft: P
 def test_a_draft_has_as_many_tokens_as_the_model(model: Path, draft: Path) -> None:
     config = read_json(draft / "config.json")
     (draft / "config.json").write_text(json.dumps({**config, "vocab_size": 24}))
+    weights = load_file(draft / "model.safetensors")
+    weights["model.embed_tokens.weight"] = np.zeros((24, 8), np.float32)
+    save_file(weights, draft / "model.safetensors")
     with pytest.raises(BuilderError) as refused:
         planned_from(model, f"{VLLM} --draft {draft}")
     assert "has 24 tokens, tiny 16" in str(refused.value)

@@ -46,8 +46,9 @@ except BuilderError as error:
 def fill(folder):
     folder.mkdir(parents=True)
     family = architecture.load("llama")
-    names = architecture.tensor_names(family.HUGGING_FACE, family.dimensions(CONFIG))
-    save_file({name: np.zeros(4, np.float32) for _, _, name in names}, folder / "model.safetensors")
+    shapes = architecture.expected_tensors(family, CONFIG, "safetensors", ())
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    save_file(tensors, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "tokenizer.json").write_text("{}")
 

@@ -31,8 +31,8 @@ SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 def weights():
     family = architecture.load("llama")
-    names = architecture.tensor_names(family.HUGGING_FACE, family.dimensions(CONFIG))
-    return {name: np.full((2, 3), index, np.float16) for index, (_, _, name) in enumerate(names)}
+    shapes = architecture.expected_tensors(family, CONFIG, "safetensors", ())
+    return {name: np.full(shape, index, np.float16) for index, (name, shape) in enumerate(shapes.items())}
 
 
 @pytest.fixture
@@ -68,6 +68,12 @@ def refused(reference, *said):
         assert text in caught.value.sentence()
 
 
+@pytest.mark.parametrize("field", ["vocab_size", "hidden_size", "intermediate_size", "head_dim"])
+def test_a_decoder_of_other_sizes_than_its_config_says(folder, field):
+    (folder / "config.json").write_text(json.dumps({**CONFIG, field: 10**30}))
+    refused(folder, "of shape", "by its config")
+
+
 def test_single(folder):
     checkpoint = open_checkpoint(folder)
     assert checkpoint.format == "safetensors"
@@ -78,7 +84,7 @@ def test_single(folder):
             assert list(tensor.shape) == reference.get_slice(name).get_shape()
             assert tensor.dtype == reference.get_slice(name).get_dtype()
             assert tensor.nbytes == reference.get_tensor(name).nbytes
-    assert checkpoint.weight_bytes == 12 * len(weights())
+    assert checkpoint.weight_bytes == 2 * sum(tensor.size for tensor in weights().values())
     assert checkpoint.chat_template == "from config"
     assert checkpoint.generation == {"bos_token_id": 1, "eos_token_id": 2}
     assert sorted(checkpoint.tokenizer_files) == ["tokenizer.json", "tokenizer_config.json"]
