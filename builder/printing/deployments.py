@@ -37,7 +37,6 @@ def to_json(deployment: Deployment, output: Path, written: Sequence[Path]) -> di
 def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
     """Print the decisions, what was written and the next command; what is risky goes to stderr."""
     ports = ", ".join(f"{name} {port}" for name, port in zip(PORTS, deployment.published, strict=True))
-    limit = tables.size(deployment.memory) if deployment.memory else "no limit"
     rows = [
         ("image", deployment.image),
         ("models", ", ".join(deployment.models)),
@@ -45,7 +44,7 @@ def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
         ("packages", " ".join(deployment.packages) or "none"),
         ("GPUs", deployment.gpus or "none"),
         ("ports", f"{ports} on {deployment.address}"),
-        ("memory", f"{limit}; weights and caches {tables.size(deployment.planned_memory)} at the most"),
+        ("memory", _memory(deployment)),
         (
             "shared memory",
             f"{tables.size(deployment.shared_memory)} for {deployment.python_processes} Python processes",
@@ -60,6 +59,14 @@ def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
     click.echo(f"start it: {shlex.join(start)}")
     for warning in warnings(deployment):
         click.echo(f"warning: {warning}", err=True)
+
+
+def _memory(deployment: Deployment) -> str:
+    limit = tables.size(deployment.memory) if deployment.memory else "no limit"
+    if not deployment.planned_memory:
+        return limit
+    where = " on the CPU" if deployment.gpus else ""
+    return f"{limit}; weights and caches {tables.size(deployment.planned_memory)}{where} at the most"
 
 
 def warnings(deployment: Deployment) -> list[str]:

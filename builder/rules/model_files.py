@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,28 @@ def engine_gpus(model: Model, config: Any) -> Iterator[Fault]:
                     f"KIND_GPU is for one GPU, and version {version} asks for {gpus}",
                     "write KIND_MODEL and no gpus",
                 )
+
+
+@rule("TRN655")
+def engine_model_unnamed(model: Model) -> Iterator[Fault]:
+    """A vLLM model's model.json says as `model` what the engine loads: a folder, or a name on Hugging Face.
+
+    Where nothing is said, vLLM loads a model of its own choice.
+    Bad:
+        backend: "vllm"
+        == m/1/model.json
+        {"gpu_memory_utilization": 0.5}
+    Good:
+        backend: "vllm"
+        == m/1/model.json
+        {"model": "org/name", "gpu_memory_utilization": 0.5}
+    """
+    for version, told in _told(model):
+        named = told.get("model")
+        if not isinstance(named, str) or not named:
+            message = f"model is {json.dumps(named)[:80]}" if "model" in told else "model.json names no model"
+            remedy = 'write "model": a folder with a checkpoint, or ORG/NAME on Hugging Face'
+            yield Fault((), message, remedy, file=f"{version}/model.json")
 
 
 def _told(model: Model) -> Iterator[tuple[int, dict[str, Any]]]:

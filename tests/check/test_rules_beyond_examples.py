@@ -397,3 +397,18 @@ def _chain() -> str:
     from workbench import mutations
 
     return mutations.SEEDS[2]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, "model.json names no model"),
+        ({"model": 5}, "model is 5"),
+        ({"model": ""}, 'model is ""'),
+        ({"model": None}, "model is null"),
+    ],
+)
+def test_engine_arguments_that_name_no_model(told: dict[str, object], said: str, tmp_path: Path) -> None:
+    write(tmp_path, f'backend: "vllm"\n== m/1/model.json\n{json.dumps(told)}\n')
+    (found,) = check(tmp_path, choice=Choice(("TRN65",)))
+    assert (found.code, found.message, found.where) == ("TRN655", said, "m/1/model.json")

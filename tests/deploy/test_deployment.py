@@ -14,6 +14,7 @@ from builder import house, layout
 from builder.deploying import images, packages
 from builder.deployment import Options, deployment, tritonserver
 from builder.errors import RepositoryError, UsageError
+from builder.printing import deployments, tables
 from builder.probes import probes
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "scripts" / "constraints.txt"
@@ -312,3 +313,14 @@ def test_the_servers_arguments() -> None:
         *("tritonserver", "--model-repository=/models", "--disable-auto-complete-config"),
         *("--exit-on-error=false", "--exit-timeout-secs=7", "--log-verbose=1"),
     ]
+
+
+def test_memory_on_the_cpu_is_told_where_there_is_some(
+    default: Path, handmade: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployments.show(deployment(default, Options()), default, [])
+    assert "weights and caches " in capsys.readouterr().out
+    on_gpu = handmade(code="import onnxruntime", instances="kind: KIND_GPU gpus: [0]")
+    deployments.show(deployment(on_gpu, Options(memory="8g")), on_gpu, [])
+    assert "weights and caches" not in (said := capsys.readouterr().out)
+    assert tables.size(8 << 30) in said
