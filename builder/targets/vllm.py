@@ -9,6 +9,7 @@ from typing import Any
 
 from builder import house
 from builder.architecture import Dimensions
+from builder.deploying import images
 from builder.planning import adapters
 from builder.planning.memory import GIB, USABLE
 from builder.speculation import FOLDER, Speculation
@@ -26,6 +27,7 @@ PAGED_CACHE = True
 SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))
 TOOLS = ("vllm", "transformers", "torch", "tokenizers")
 REQUIREMENTS = {"vllm": "builder[vllm]", "transformers": "builder[convert]", "torch": "builder[convert]"}
+CONTAINERS = images.releases("vllm")
 
 MOST_TOKENS_A_STEP = 8192
 MOST_ON_SMALL_GPUS = 2048

@@ -6,6 +6,7 @@ import pytest
 from planning import planned
 
 from builder import contract, house
+from builder.deploying import images
 from builder.errors import UsageError
 
 LINE = "--gpu h200 --target vllm --concurrency 64 --max-context 4096"
@@ -32,6 +33,14 @@ def test_nvidia_s_form_is_one_model_of_the_newest_container_that_can_serve_it() 
     }
     assert kinds[1] is not None and kinds[1].kind == "KIND_GPU"
     assert kinds[2] is not None and kinds[2].kind == "KIND_MODEL"
+
+
+def test_what_is_planned_for_is_what_a_deployment_takes() -> None:
+    assert planned("llama-8b", LINE).container.tag == images.releases("vllm")[-1] == "26.06"
+    for tag in ("24.10", "26.08"):
+        with pytest.raises(UsageError, match="holds what target vllm runs by") as refused:
+            planned("llama-8b", f"{LINE} --triton {tag}")
+        assert refused.value.expected == "one of 26.06"
 
 
 def test_settings_are_of_the_target_whatever_the_contract() -> None:
