@@ -16,6 +16,7 @@ from builder.check import Choice
 from builder.errors import BuilderError, Interrupted, ServeError
 from builder.finding import Finding
 from builder.rule import Host
+from builder.rules import backends
 from builder.server import Options, Server
 from builder.serving import readiness, triton_log, wakefulness
 
@@ -193,7 +194,7 @@ def _inspect(
     models = layout.read(repository)
     host: Host = house.plugin("servers", using, option="--using").host(options)
     findings = check.check_layout(models, host, _QUICK)
-    bad = [one for one in findings if one.severity != "warning" and one.code in refusing]
+    bad = _decisive([one for one in findings if one.severity != "warning" and one.code in refusing])
     if bad:
         raise ServeError(
             "\n".join(f"{finding.address}: {finding.code} {finding.message}" for finding in bad),
@@ -201,6 +202,12 @@ def _inspect(
             remedy="\n".join(dict.fromkeys(finding.remedy for finding in bad)),
         )
     return models, findings
+
+
+def _decisive(bad: list[Finding]) -> list[Finding]:
+    """Return the findings without what else is wrong with a model that this server has no backend for."""
+    elsewhere = {one.model for one in bad if one.code == backends.UNKNOWN}
+    return [one for one in bad if one.code == backends.UNKNOWN or one.model not in elsewhere]
 
 
 def _has_free_choice(options: Options) -> bool:

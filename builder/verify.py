@@ -95,8 +95,7 @@ def verify(
     Raises VerifyError when there is nothing to verify or no server, UsageError for unknown names.
     """
     served = read_repository(repository)
-    fronts = _fronts(served, names)
-    _require_known_contracts(served, fronts)
+    fronts = require_verifiable(served, names)
     client = Client(http, grpc, metrics, served.configs, patience=min(30.0, check_seconds / 2))
     for door, address, option in (("http", http, "--url"), ("grpc", grpc, "--grpc-url")):
         if not client.alive(door):
@@ -153,6 +152,13 @@ def _chosen(only: Iterable[str] | None) -> list[Check]:
             f"no check is named {', '.join(sorted(unknown))}", remedy="see `builder verify --list`"
         )
     return [check for check in every if check.name in wanted]
+
+
+def require_verifiable(served: Repository, names: Iterable[str] | None) -> list[str]:
+    """Return the fronts to verify; raise UsageError for unknown names, and where no check is said of them."""
+    fronts = _fronts(served, names)
+    _require_known_contracts(served, fronts)
+    return fronts
 
 
 def _fronts(served: Repository, names: Iterable[str] | None) -> list[str]:

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from builder.errors import UsageError
 from builder.report import Report
 from builder.serve import boot
+from builder.served import read_repository
 from builder.server import Options
-from builder.verify import checks, verify
+from builder.verify import checks, require_verifiable, verify
 
 Progress = Callable[[str, float], None]
 
@@ -46,6 +47,7 @@ def run(
         http, grpc, metrics = addresses(url, grpc_url, metrics_url)
         # at a port that was only guessed there may be nothing: what needs it is then skipped aloud
         return ask(http, grpc, metrics if metrics_url or _listens(metrics) else None)
+    require_verifiable(read_repository(repository), names or None)
     progress("booting Triton", 0.0)
     with boot(repository, options=Options(exit_timeout=SECONDS_TO_STOP)) as server:
         return ask(server.http, server.grpc, server.metrics)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from builder.deploying import images
 from builder.layout import Model
 from builder.rule import Fault, Host, closest, rule
 
@@ -40,7 +41,10 @@ _MEANT = {
 _TENSORFLOW_LEFT = "25.03"
 
 
-@rule("TRN411")
+UNKNOWN = "TRN411"
+
+
+@rule(UNKNOWN)
 def backend_unknown(model: Model, config: Any, host: Host) -> Iterator[Fault]:
     """A backend is one that the server has, or comes in the model's own folder.
 
@@ -107,7 +111,9 @@ def runtime_escapes(model: Model, config: Any) -> Iterator[Fault]:
 
 def _remedy(name: str) -> str:
     if name in KNOWN:
-        return f"serve it in the container of NVIDIA's that has the {name} backend"
+        alone = images.of_backend(name)
+        where = f"the {name} backend, {alone}: builder deploy compose" if alone else f"the {name} backend"
+        return f"serve it in the container of NVIDIA's that has {where}"
     return "put the backend into the model's folder, or where the server looks (--backend-directory)"
 
 

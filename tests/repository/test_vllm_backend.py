@@ -15,8 +15,9 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from builder.check import check
 from builder.cli import main
-from builder.errors import UsageError
+from builder.errors import ServeError, UsageError
 from builder.rule import Host
+from builder.serve import boot
 from builder.targets import vllm
 
 HOST = Host("26.08", completes=False)
@@ -80,7 +81,23 @@ def test_the_embedded_server_is_known_to_lack_the_backend(built: Workshop) -> No
     host = Host("24.10", gpus=0, backends=frozenset({"python"}), completes=False)
     (fault,) = [one for one in check(built.output, host=host) if one.code == "TRN411"]
     assert "the server has python" in fault.message
-    assert "container of NVIDIA's that has the vllm backend" in fault.remedy
+    image = "nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3"
+    assert f"container of NVIDIA's that has the vllm backend, {image}" in fault.remedy
+
+
+def test_a_server_that_lacks_the_backend_names_what_serves_it_and_nothing_else(built: Workshop) -> None:
+    # on a machine without a GPU its instance group is wrong too, which is not what to mend
+    with pytest.raises(ServeError) as refused:
+        boot(built.output)
+    assert "unable to find backend library for backend 'vllm'" in refused.value.found
+    assert "TRN403" not in refused.value.found
+    assert "tritonserver:26.08-vllm-python-py3" in refused.value.remedy
+    assert "KIND_CPU" not in refused.value.remedy
+
+
+def test_verify_says_before_a_boot_what_it_cannot_ask(built: Workshop) -> None:
+    code, said = run("verify", str(built.output))
+    assert code == 2 and "these speak another: tiny (vllm_backend)" in said
 
 
 def test_a_copied_version_that_names_the_old_one(built: Workshop) -> None:
