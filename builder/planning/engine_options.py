@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,14 +51,34 @@ def _setting(text: str, question: Question) -> tuple[str, Any]:
             f"--set {text!r}: target {question.target} lets nothing named {name!r} be set",
             expected=_nearest(name, known),
         )
-    if known[name].startswith("--"):
-        raise UsageError(
-            f"--set {text!r}", expected=f"{known[name]}, which decides it", remedy=f"use {known[name]}"
-        )
+    return name, _value(text, value, known[name])
+
+
+def _value(text: str, value: str, kind: str) -> Any:
+    """Return what a kind of `data/*_arguments.toml` reads in a value; raise UsageError where it is none."""
+    if kind.startswith("no: "):
+        raise UsageError(f"--set {text!r} is refused", expected=kind.removeprefix("no: "))
+    if kind.startswith("--"):
+        decide = "decide" if " and " in kind else "decides"
+        raise UsageError(f"--set {text!r}", expected=f"{kind}, which {decide} it", remedy=f"use {kind}")
+    if "|" in kind:
+        if value not in kind.split("|"):
+            raise UsageError(f"--set {text!r}", expected=f"one of {', '.join(kind.split('|'))}")
+        return value
+    name, *bounds = re.split(r"(?=[<>])", kind)
     try:
-        return name, _KINDS[known[name]](value)
+        read = _KINDS[name](value)
+        if not all(_within(read, bound) for bound in bounds):
+            raise ValueError(value)
     except ValueError as error:
-        raise UsageError(f"--set {text!r}", expected=_EXPECTED[known[name]]) from error
+        limits = " and ".join(re.sub(r"(?<=[<>=])(?=\d)", " ", bound) for bound in bounds)
+        raise UsageError(f"--set {text!r}", expected=f"{_EXPECTED[name]} {limits}".rstrip()) from error
+    return read
+
+
+def _within(number: float, bound: str) -> bool:
+    sign = bound.rstrip("0123456789")
+    return _COMPARED[sign](number, float(bound.removeprefix(sign)))
 
 
 def _nearest(name: str, known: Mapping[str, str]) -> str:
@@ -88,6 +110,12 @@ def _flag(text: str) -> bool:
     return text == "true"
 
 
+_COMPARED: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _KINDS: Mapping[str, Callable[[str], Any]] = {
     "int": int,
     "float": _number,

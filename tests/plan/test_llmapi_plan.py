@@ -56,6 +56,8 @@ def test_settings_take_the_place_of_what_was_planned() -> None:
         ("engine.backend=tensorrt", ["'backend'", "engine."]),
         ("engine.max_seq_len=4096", ["use --max-context"]),
         ("engine.max_batch_size=8", ["use --concurrency"]),
+        ("engine.context_parallel_size=2", ["is refused", "--tp times --pp GPUs"]),
+        ("engine.guided_decoding_backend=outlines", ["one of xgrammar, llguidance"]),
         ("engine.strem_interval=4", ["engine.stream_interval"]),
     ],
 )

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 from planning import planned
 
+from builder import house
 from builder.errors import UsageError
 
 NAMED = {
@@ -224,6 +226,28 @@ def test_vllm_wants_no_more_of_a_gpu_than_is_planned():
     assert shared.engine_arguments["gpu_memory_utilization"] == 0.18
 
 
+def test_settings_at_their_bounds_and_of_known_words_are_told():
+    line = (
+        "--gpu h200 --target vllm --set engine.gpu_memory_utilization=1 --set engine.scheduling_policy=fcfs"
+    )
+    told = planned("llama-8b", f"{line} --set engine.max_num_partial_prefills=1").engine_arguments
+    assert (told["gpu_memory_utilization"], told["scheduling_policy"]) == (1.0, "fcfs")
+    assert told["max_num_partial_prefills"] == 1
+
+
+@pytest.mark.parametrize("target", ["vllm", "llmapi"])
+def test_every_kind_of_setting_is_one_that_can_be_read(target):
+    kinds = set(house.plugin("targets", target, option="--target").SETTABLE.values())
+    numbers = re.compile(r"(int|float)((>=?\d+)?(<=?\d+)?)")
+    words = re.compile(r"\w+(\|\w+)+")
+    plain = {"bool", "string", "json"}
+    assert [
+        kind
+        for kind in kinds - plain
+        if not (kind.startswith(("--", "no: ")) or numbers.fullmatch(kind) or words.fullmatch(kind))
+    ] == []
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
@@ -240,6 +264,13 @@ def test_vllm_wants_no_more_of_a_gpu_than_is_planned():
         ("engine.speculative_config={", ["JSON"]),
         ("engine.max_model_len=4096", ["use --max-context"]),
         ("engine.tensor_parallel_size=2", ["use --tp"]),
+        ("engine.kv_cache_memory_bytes=1", ["--concurrency and --max-context, which decide it"]),
+        ("engine.data_parallel_size=2", ["is refused", "--tp times --pp GPUs"]),
+        ("engine.gpu_memory_utilization=0", ["a number > 0 and <= 1"]),
+        ("engine.gpu_memory_utilization=1.01", ["a number > 0 and <= 1"]),
+        ("engine.max_num_batched_tokens=0", ["a whole number >= 1"]),
+        ("engine.video_pruning_rate=1", ["a number >= 0 and < 1"]),
+        ("engine.scheduling_policy=lifo", ["one of fcfs, priority"]),
     ],
 )
 def test_a_setting_that_the_engine_does_not_take(setting, words):
