@@ -40,6 +40,18 @@ _MEANT = {
 }
 _TENSORFLOW_LEFT = "25.03"
 
+_BY_FILE = {
+    "model.savedmodel": "tensorflow",
+    "model.graphdef": "tensorflow",
+    "model.plan": "tensorrt",
+    "model.onnx": "onnxruntime",
+    "model.xml": "openvino",
+    "model.pt": "pytorch",
+    "model.py": "python",
+}
+"""What Triton takes for the backend where a config names neither that nor a platform, the first that is there
+(core/src/model_config_utils.cc, AutoCompleteBackendFields)."""
+
 
 UNKNOWN = "TRN411"
 
@@ -57,7 +69,7 @@ def backend_unknown(model: Model, config: Any, host: Host) -> Iterator[Fault]:
         backend: "python"
         == m/1/model.py
     """
-    name = config.backend
+    name = config.backend or _by_file(model, config)
     if not name or name in (KNOWN if host.backends is None else host.backends) or _brings_its_own(model):
         return
     known = KNOWN if host.backends is None else host.backends
@@ -109,6 +121,13 @@ def runtime_escapes(model: Model, config: Any) -> Iterator[Fault]:
         )
 
 
+def _by_file(model: Model, config: Any) -> str:
+    if config.platform or not model.served:
+        return ""
+    folder = model.path / str(model.served[0])
+    return next((name for file, name in _BY_FILE.items() if (folder / file).exists()), "")
+
+
 def _remedy(name: str) -> str:
     if name in KNOWN:
         alone = images.of_backend(name)
@@ -118,6 +137,6 @@ def _remedy(name: str) -> str:
 
 
 def _brings_its_own(model: Model) -> bool:
-    name = model.config.runtime or f"libtriton_{model.config.backend}.so"
+    name = model.config.runtime or f"libtriton_{model.config.backend or _by_file(model, model.config)}.so"
     places = [model.path, *(model.path / str(version) for version in model.served)]
     return any((place / name).is_file() for place in places)
