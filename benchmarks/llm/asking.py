@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from statistics import median
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from workbench.deployment import Deployment
 
 from builder.measuring import place, statistics, told
-from builder.measuring.generator import Generator
-from builder.measuring.task import Asking, Load, Task, shared
+from builder.measuring.generators import Together
+from builder.measuring.task import Asking, Load, Task
 from builder.measuring.told import Told
 from llm.trials import BATCH, CLOSED, Trial
 
@@ -42,7 +39,7 @@ def openai(url: str, name: str, tokens: int) -> Asking:
     return place.openai(url, model=name, key=None, output_tokens=tokens, extra=body).asking
 
 
-class Clients:
+class Clients(Together):
     """Generators that ask one server as one; they end with the block.
 
     With a `salt` each prompt is marked, so that no cache knows it. Without one each process takes its share
@@ -53,42 +50,22 @@ class Clients:
         task = Task(asking, tuple(prompts), 0, salt, PATIENCE)
         shares = [task.prompts if salt else task.prompts[number::processes] for number in range(processes)]
         # each goes through the prompts in an order of its own
-        self._generators = [
-            Generator(replace(task, prompts=share, seed=number)) for number, share in enumerate(shares)
-        ]
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            for generator in self._generators:
-                stack.enter_context(generator)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+        super().__init__(replace(task, prompts=share, seed=number) for number, share in enumerate(shares))
 
     def warm(self, requests: int, name: str) -> None:
         """Ask for what is reported nowhere."""
         load = Load("closed", concurrency=requests, requests=requests, kept_up=False)
-        self._run(load, f"warm-up {name}")
+        self.hear(load, f"warm-up {name}", _unseen)
 
     def sample(self, trial: Trial, name: str) -> dict[str, Any]:
         """Run a trial and return its figures; raise Failed when a request fails."""
         kept_up = trial.shape == CLOSED and trial.prompts == "chats"
         load = Load("closed", concurrency=trial.level, requests=trial.requests, kept_up=kept_up)
-        return sample_of(joined(self._run(load, name), trial.shape), trial)
+        return sample_of(joined(self.hear(load, name, _unseen), trial.shape), trial)
 
-    def _run(self, load: Load, name: str) -> list[Told]:
-        shares = shared(load, len(self._generators))
 
-        def one(number: int) -> Told:
-            return self._generators[number].run(shares[number], f"{name}.{number}", lambda share: None)
-
-        with ThreadPoolExecutor(len(shares)) as pool:
-            return list(pool.map(one, range(len(shares))))
+def _unseen(share: float) -> None:
+    """Show no progress: a record is written, nobody watches."""
 
 
 def joined(parts: Sequence[Told], shape: str) -> Told:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,13 +14,10 @@ from builder.measuring.generator import Generator
 from builder.measuring.task import Load, Task, shared
 
 
-class Generators:
+class Together:
     """Use it as a context manager; leaving the block ends all processes, whatever they are doing."""
 
-    def __init__(self, task: Task, processes: int) -> None:
-        self._streams = task.asking.streams
-        # each goes through the prompts in an order of its own
-        tasks = [replace(task, seed=task.seed + number) for number in range(processes)]
+    def __init__(self, tasks: Iterable[Task]) -> None:
         self._generators = [Generator(one) for one in tasks]
         self._stack = ExitStack()
 
@@ -36,11 +33,11 @@ class Generators:
     ) -> None:
         self._stack.close()
 
-    def run(self, load: Load, name: str, progress: Callable[[float], None]) -> dict[str, Any]:
-        """Put a load on the server and return its figures; `name` makes marks. Raises MeasureError."""
+    def hear(self, load: Load, name: str, progress: Callable[[float], None]) -> list[told.Told]:
+        """Put a load on the server, shared by all, and return what each heard. Raises MeasureError."""
         shares = shared(load, len(self._generators))
         if len(shares) == 1:
-            return statistics.describe(self._generators[0].run(load, name, progress), streams=self._streams)
+            return [self._generators[0].run(load, name, progress)]
         done = [0.0] * len(shares)
 
         def one(number: int) -> told.Told:
@@ -51,5 +48,17 @@ class Generators:
             return self._generators[number].run(shares[number], f"{name}.{number}", heard)
 
         with ThreadPoolExecutor(len(shares)) as pool:
-            parts = list(pool.map(one, range(len(shares))))
-        return statistics.describe(told.joined(parts), streams=self._streams)
+            return list(pool.map(one, range(len(shares))))
+
+
+class Generators(Together):
+    """Processes of one task, each through the prompts in an order of its own."""
+
+    def __init__(self, task: Task, processes: int) -> None:
+        super().__init__(replace(task, seed=task.seed + number) for number in range(processes))
+        self._streams = task.asking.streams
+
+    def run(self, load: Load, name: str, progress: Callable[[float], None]) -> dict[str, Any]:
+        """Put a load on the server and return its figures; `name` makes marks. Raises MeasureError."""
+        parts = self.hear(load, name, progress)
+        return statistics.describe(parts[0] if len(parts) == 1 else told.joined(parts), streams=self._streams)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from builder.proving.prompted import Prompted
+
 _TOKENS = 2048
 """Golden prompts and answers are short, and come one by one."""
 
@@ -33,30 +35,21 @@ def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
     return Model(LLM(model=str(folder), tokenizer=str(folder.parent / "tokenizer"), **told))
 
 
-class Model:
-    """One sequence at a time; `start` begins a new one."""
+class Model(Prompted):
+    """TensorRT-LLM's `LLM`."""
 
     def __init__(self, llm: Any) -> None:
+        super().__init__()
         self._llm = llm
-        self._ids: list[int] = []
 
-    def start(self, ids: list[int], tokens: int) -> npt.NDArray[np.float32]:
-        """Return the logits [vocabulary] after the prompt."""
-        self._ids = list(ids)
-        return self._logits()
-
-    def append(self, token: int) -> npt.NDArray[np.float32]:
-        """Return the logits [vocabulary] after one more token; what came before is in the prefix cache."""
-        self._ids.append(token)
-        return self._logits()
-
-    def _logits(self) -> npt.NDArray[np.float32]:
+    def logits(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Return the logits [vocabulary] after these ids."""
         from tensorrt_llm.llmapi import SamplingParams
 
         asked = SamplingParams(
             max_tokens=1, end_id=-1, ignore_eos=True, top_k=1, return_generation_logits=True, detokenize=False
         )
-        (answer,) = self._llm.generate([{"prompt_token_ids": self._ids}], asked, use_tqdm=False)
+        (answer,) = self._llm.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False)
         found = answer.outputs[0].generation_logits
         logits: npt.NDArray[np.float32] = found.float().cpu().numpy().reshape(-1)
         return logits

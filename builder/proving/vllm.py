@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from builder.proving.prompted import Prompted
+
 _SMALL = {"max_num_seqs": 1, "kv_cache_memory_bytes": 1 << 30, "max_model_len": 2048}
 """Golden prompts and answers are short, and come one by one."""
 
@@ -24,31 +26,22 @@ def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
     return Model(LLM(model=str(folder), tokenizer=tokenizer, max_logprobs=-1, **told))
 
 
-class Model:
-    """One sequence at a time; `start` begins a new one. Log probabilities serve as logits."""
+class Model(Prompted):
+    """vLLM's `LLM`; log probabilities serve as logits."""
 
     def __init__(self, llm: Any) -> None:
+        super().__init__()
         self._llm = llm
         self._vocabulary = int(llm.llm_engine.model_config.get_vocab_size())
-        self._ids: list[int] = []
 
-    def start(self, ids: list[int], tokens: int) -> npt.NDArray[np.float32]:
-        """Return the logits [vocabulary] after the prompt."""
-        self._ids = list(ids)
-        return self._logits()
-
-    def append(self, token: int) -> npt.NDArray[np.float32]:
-        """Return the logits [vocabulary] after one more token; what came before is in the prefix cache."""
-        self._ids.append(token)
-        return self._logits()
-
-    def _logits(self) -> npt.NDArray[np.float32]:
+    def logits(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Return the logits [vocabulary] after these ids."""
         from vllm import SamplingParams
 
         asked = SamplingParams(
             temperature=0.0, max_tokens=1, logprobs=-1, flat_logprobs=True, ignore_eos=True, detokenize=False
         )
-        (answer,) = self._llm.generate([{"prompt_token_ids": self._ids}], asked, use_tqdm=False)
+        (answer,) = self._llm.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False)
         found = answer.outputs[0].logprobs
         logits = np.full(self._vocabulary, -np.inf, dtype=np.float32)
         logits[np.array(found.token_ids)] = found.logprobs
