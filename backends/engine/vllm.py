@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from backends.engine import vllm_scheduler
 from backends.engine.hosted import Hosted
 from backends.engine.protocol import Guide, InvalidRequest, Sampling, Top
 from backends.engine.stepper import Gauges, Progress
@@ -21,6 +22,8 @@ NOT_BESIDE_GUESSES = frozenset({"min_p", "logit_bias"})
 
 _GUIDES = {"json_schema": "json", "regex": "regex", "ebnf_grammar": "grammar"}
 """Kind of a Guide -> the field of vllm's StructuredOutputsParams that takes its text."""
+
+_SCHEDULER = f"{vllm_scheduler.__name__}.{vllm_scheduler.create.__name__}"
 
 _REASONS = {"stop": "stop", "length": "length", "abort": "cancelled"}
 
@@ -43,7 +46,7 @@ def stepper(settings: Mapping[str, Any], folder: Path) -> Vllm:
     from vllm import EngineArgs, LLMEngine
 
     model = str(folder / settings["model"])
-    told = located(settings["engine_arguments"], folder)
+    told = {"scheduler_cls": _SCHEDULER, **located(settings["engine_arguments"], folder)}
     arguments = EngineArgs(model=model, tokenizer=str(folder / "tokenizer"), **told)
     adapters = {name: folder / path for name, path in settings.get("adapters", {}).items()}
     return Vllm(LLMEngine.from_engine_args(arguments), adapters)

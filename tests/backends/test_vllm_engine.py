@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backends.engine import vllm
+from backends.engine import vllm, vllm_scheduler
 from backends.engine.protocol import Guide, InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
 from backends.engine.vllm import Vllm, parameters, stepper, unsupported
@@ -272,6 +272,9 @@ def test_a_draft_of_the_version_s_folder_is_found_there(
     asked = {"num_speculative_tokens": 3, **({"model": model} if model else {"method": "ngram"})}
     stepper({"model": "model", "engine_arguments": {"speculative_config": asked, "seed": 1}}, tmp_path)
     found = str(tmp_path / "draft") if model == "draft" else model
+    # vLLM finds what it is to schedule with by this name
+    module, name = str(told["scheduler_cls"]).rsplit(".", 1)
+    assert getattr(sys.modules[module], name) is vllm_scheduler.create
     assert told["speculative_config"] == {**asked, **({"model": found} if model else {})}
     assert (told["model"], told["tokenizer"], told["seed"]) == (
         str(tmp_path / "model"),
@@ -284,3 +287,39 @@ def test_what_vllm_takes_not_beside_guesses_is_named() -> None:
     assert "min_p" not in unsupported({"speculative_config": None, "seed": 1})
     for arguments in ({"speculative_config": {"method": "ngram"}}, {"spec_method": "ngram"}):
         assert unsupported(arguments) - unsupported({}) == {"min_p", "logit_bias"}
+
+
+class Scheduler:
+    """As much of vllm.v1.core.sched.Scheduler as is used."""
+
+    def __init__(self, **given: Any) -> None:
+        self.given = given
+        self.running: list[str] = []
+        self.counted = 0
+
+    def make_stats(self, spec_decoding_stats: object = None) -> int:
+        """Return what was counted since the last call."""
+        counted, self.counted = self.counted, 0
+        return counted
+
+
+def test_the_scheduler_is_vllm_s_own_and_counts_all_that_it_tells_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("backends.engine.vllm_scheduler.time.monotonic", lambda: now)
+    settings = SimpleNamespace(scheduler_cls="ours")
+    settings.get_scheduler_cls = lambda: {None: Scheduler}[settings.scheduler_cls]
+    config = SimpleNamespace(scheduler_config=settings)
+    made = vllm_scheduler.create(vllm_config=config, block_size=16)
+    assert made.given == {"vllm_config": config, "block_size": 16}
+    told = []
+    for step in range(100):
+        made.running = [] if step == 99 else ["0"]
+        made.counted += 1
+        told.append(made.make_stats(None))
+        now += 0.01
+    # steps of 10 ms: every fifth, and the last of all, after which no other follows
+    assert sum(number for number in told if number) == 100
+    assert 15 <= sum(number is not None for number in told) <= 25
+    assert told[-1] is not None
