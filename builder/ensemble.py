@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+HOME = "{home}"
+"""Stands in a parameter for the path of the model's version folder where the server is."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -13,7 +16,7 @@ class Tensor:
     Requests whose `ragged` inputs differ in size still share a batch. A `labelled` output has a name for
     each of its elements, which Triton's classification extension answers with. With an input that is
     counted, `longest_as`, the graph gets one more of that name: it has as many elements as the request of
-    the batch that has the most.
+    the batch that has the most. A `scalar` reaches the backend without its dimension of one.
     """
 
     name: str
@@ -23,19 +26,24 @@ class Tensor:
     ragged: bool = False
     labelled: bool = False
     longest_as: str = ""
+    scalar: bool = False
 
 
 @dataclass(frozen=True)
 class Batching:
-    """Dynamic batching of one member; the delay is how long the first request waits for company."""
+    """Dynamic batching of one member; the delay is how long the first request waits for company.
+
+    A batch of a `preferred` size waits for none.
+    """
 
     max_queue_delay_microseconds: int
     max_queue_size: int
+    preferred: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of an ensemble: the member it runs, and model tensor -> ensemble tensor maps."""
+    """One step of an ensemble: the suffix of the member it runs, and model tensor -> ensemble tensor maps."""
 
     member: str
     inputs: Mapping[str, str]
@@ -52,7 +60,8 @@ class Member:
     the CPU. `settings` names what of the artifact's settings a Python model is told, all of it where empty;
     `tokenizes` whether it gets the tokenizer. `why` says in one sentence why requests are batched by Triton,
     or why not. `accepted` are warnings of `builder check` that are known and answered, as
-    "TRN729: the answer".
+    "TRN729: the answer". `parameters` are what its backend is told in config.pbtxt; `named` is the name
+    it has whatever the deployment is called.
     """
 
     suffix: str
@@ -69,6 +78,8 @@ class Member:
     on_engine_device: bool = False
     instances: int = 1
     accepted: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    named: str = ""
     steps: tuple[Step, ...] = field(default=())
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from builder.ensemble import Step, Tensor
+from builder import contract
+from builder.ensemble import HOME, Step, Tensor
 from builder.plan import Plan
 from builder.planning.models import ModelPlan
 
@@ -12,19 +13,19 @@ LABELS = "labels.txt"
 """The file beside config.pbtxt that names the elements of a labelled output, one in a line."""
 
 
-def text(model: ModelPlan, plan: Plan) -> str:
+def text(model: ModelPlan, plan: Plan, version: int = 1) -> str:
     """Return the text of one model's config.pbtxt.
 
     What may differ between versions is not here but in the version folder: on a reload Triton
-    applies this file to every version.
+    applies this file to every version. Where a backend must be told that folder's path, there is only one.
     """
     from google.protobuf import text_format
 
     comments = [f"# check: ignore {warning}\n" for warning in model.member.accepted]
-    return "".join(comments) + str(text_format.MessageToString(message(model, plan)))
+    return "".join(comments) + str(text_format.MessageToString(message(model, plan, version)))
 
 
-def message(model: ModelPlan, plan: Plan) -> Any:
+def message(model: ModelPlan, plan: Plan, version: int = 1) -> Any:
     """Return the inference.ModelConfig of one model."""
     from tritonclient.grpc import model_config_pb2
 
@@ -32,7 +33,11 @@ def message(model: ModelPlan, plan: Plan) -> Any:
     config = model_config_pb2.ModelConfig(name=model.name, max_batch_size=member.max_batch_size)
     config.version_policy.latest.num_versions = 1
     for tensor in member.inputs:
-        config.input.add(**_tensor(tensor), optional=tensor.optional, allow_ragged_batch=tensor.ragged)
+        added = config.input.add(
+            **_tensor(tensor), optional=tensor.optional, allow_ragged_batch=tensor.ragged
+        )
+        if tensor.scalar:
+            added.reshape.SetInParent()
         if tensor.longest_as:
             config.batch_input.add(
                 kind="BATCH_MAX_ELEMENT_COUNT_AS_SHAPE",
@@ -45,11 +50,14 @@ def message(model: ModelPlan, plan: Plan) -> Any:
     if member.steps:
         config.platform = "ensemble"
         for step in member.steps:
-            _add_step(config, step, plan.name)
+            _add_step(config, step, plan)
         return config
     config.backend = member.backend
     if member.backend != "python" and plan.kind != "generation":
         _add_options(config, plan)
+    home = f"{contract.MODELS}/{model.name}/{version}"
+    for name, value in member.parameters.items():
+        config.parameters[name].string_value = value.replace(HOME, home)
     if member.decoupled:
         config.model_transaction_policy.decoupled = True
     if model.instances:
@@ -57,6 +65,7 @@ def message(model: ModelPlan, plan: Plan) -> Any:
             kind=model.instances.kind, count=model.instances.count, gpus=model.instances.gpus
         )
     if member.batching:
+        config.dynamic_batching.preferred_batch_size.extend(member.batching.preferred)
         config.dynamic_batching.max_queue_delay_microseconds = member.batching.max_queue_delay_microseconds
         if member.batching.max_queue_size:
             config.dynamic_batching.default_queue_policy.max_queue_size = member.batching.max_queue_size
@@ -86,8 +95,14 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
     return {"name": tensor.name, "data_type": f"TYPE_{tensor.data_type}", "dims": tensor.dims}
 
 
-def _add_step(config: Any, step: Step, name: str) -> None:
+def _add_step(config: Any, step: Step, plan: Plan) -> None:
     # without a version Triton takes 0, which no model has
-    added = config.ensemble_scheduling.step.add(model_name=name + step.member, model_version=-1)
+    added = config.ensemble_scheduling.step.add(model_name=_name(step.member, plan), model_version=-1)
     added.input_map.update(step.inputs)
     added.output_map.update(step.outputs)
+
+
+def _name(suffix: str, plan: Plan) -> str:
+    """Return what the member of a suffix is called, which may have a name of its own."""
+    named = (model.name for model in plan.models if model.member.suffix == suffix)
+    return next(named, plan.name + suffix)

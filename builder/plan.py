@@ -161,9 +161,10 @@ def plan(subject: Subject, options: Options) -> Plan:
     )
     container = ways.container(name, target, promised, options.triton)
     facts = replace(subject.facts, strings=target.STRINGS)
+    pipeline = ways.pipeline(subject.pipeline, facts)
     models = tuple(
         placed(subject.name, fitted(member, pipeline.kind, decided), device, split)
-        for member in promised.members(ways.pipeline(subject.pipeline, facts))
+        for member in ways.members(pipeline, target, promised, decided, container)
     )
     return Plan(
         name=subject.name,

@@ -97,7 +97,8 @@ def _latest(repository: Path, model: ModelPlan) -> int:
 def _texts(model: Path, version: int) -> dict[str, bytes]:
     """Return the small files of one version by relative name, and config.pbtxt.
 
-    One that names its own folder says the same in every version.
+    One that names its own folder says the same in every version. A config.pbtxt that does is of one version
+    alone, so that another one is refused under its name.
     """
     folder = model / str(version)
     own = f"/{model.name}/{version}".encode()
@@ -109,7 +110,7 @@ def _texts(model: Path, version: int) -> dict[str, bytes]:
         and file.suffix not in _ARTIFACTS
         and "__pycache__" not in file.parts
     }
-    return {**found, **{name: _bytes(model / name) for name in _CONTRACT}}
+    return {**found, **{name: _bytes(model / name).replace(own, b"/own") for name in _CONTRACT}}
 
 
 def _bytes(file: Path) -> bytes:

@@ -14,7 +14,7 @@ from builder.convert import Artifact
 from builder.errors import RepositoryError
 from builder.manifest import manifest
 from builder.plan import Plan
-from builder.planning.models import ModelPlan
+from builder.planning.models import ModelPlan, is_graph
 from builder.prove import Evidence
 from builder.source import Checkpoint
 from builder.target import Compilation
@@ -74,7 +74,7 @@ def write(
             home = stage / model.name
             folder = home / str(version)
             folder.mkdir(parents=True)
-            (home / "config.pbtxt").write_text(model_config.text(model, plan), encoding="utf-8")
+            (home / "config.pbtxt").write_text(model_config.text(model, plan, version), encoding="utf-8")
             _write_labels(plan, model, home)
             _write_version(plan, model, artifact, folder)
         if plan.compilation is not None:
@@ -128,7 +128,8 @@ def _write_python_model(plan: Plan, model: ModelPlan, artifact: Artifact, folder
     roots = [main]
     if model is plan.front:
         roots.append(backends / "engine" / f"{plan.engine}.py")
-        files.place(artifact.model, folder / "model")
+        if _engine_model(plan) is None:
+            files.place(artifact.model, folder / "model")
     shutil.copyfile(main, folder / "model.py")
     for file in modules.reached(backends, roots):
         if file != main:
@@ -147,8 +148,10 @@ def _settings(plan: Plan, model: ModelPlan, artifact: Artifact) -> dict[str, Any
     if model is not plan.front:
         return told
     adapters = {one.name: f"{adapter.FOLDER}/{one.name}" for one in plan.adapters}
+    beside = _engine_model(plan)
     return {
         **told,
+        **({"engine_model": beside} if beside else {}),
         **({"adapters": adapters} if adapters else {}),
         "engine": plan.engine,
         "engine_arguments": dict(plan.engine_arguments),
@@ -159,3 +162,8 @@ def _settings(plan: Plan, model: ModelPlan, artifact: Artifact) -> dict[str, Any
         "default_deadline_seconds": DEADLINE_SECONDS,
         "reasoning": None,
     }
+
+
+def _engine_model(plan: Plan) -> str | None:
+    """Return the name of the model that is the engine itself, None where the front hosts it."""
+    return next((model.name for model in plan.models if is_graph(model.member)), None)

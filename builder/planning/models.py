@@ -51,7 +51,7 @@ class ModelPlan:
 def _plain(tensor: Tensor) -> dict[str, Any]:
     """Return a tensor without what few of them are, where it is not."""
     plain = asdict(tensor)
-    rare = ("labelled", "longest_as")
+    rare = ("labelled", "longest_as", "scalar")
     return {name: value for name, value in plain.items() if value or name not in rare}
 
 
@@ -82,4 +82,4 @@ def placed(name: str, member: Member, device: str, split: Split) -> ModelPlan:
             if on_gpu and split.gpus == 1
             else Instances("KIND_MODEL" if on_gpu else "KIND_CPU", member.instances)
         )
-    return ModelPlan(name + member.suffix, member, instances)
+    return ModelPlan(member.named or name + member.suffix, member, instances)

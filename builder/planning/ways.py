@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from builder import contract, house
 from builder.contract import Contract
-from builder.ensemble import Facts, Pipeline
+from builder.ensemble import Facts, Member, Pipeline
 from builder.errors import UsageError
 from builder.planning import versions
-from builder.planning.asked import Options, Subject
+from builder.planning.asked import Decision, Options, Subject
 from builder.target import Target
 
 
@@ -21,6 +22,16 @@ def pipeline(name: str, facts: Facts) -> Pipeline:
         raise UsageError(f"pipeline {name!r} does not exist", expected=f"one of {', '.join(known)}")
     found: Pipeline = house.load_file(path).pipeline(facts)
     return found
+
+
+def members(
+    found: Pipeline, way: Target, promised: Contract, decided: Decision, container: versions.Container
+) -> tuple[Member, ...]:
+    """Return the Triton models: those of the pipeline and of the target, as the contract shows them."""
+    more = getattr(way, "members", None)
+    if more is not None:
+        found = replace(found, members=(*more(decided, container), *found.members))
+    return promised.members(found)
 
 
 def target(name: str, subject: Subject) -> Target:

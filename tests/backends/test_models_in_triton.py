@@ -51,7 +51,9 @@ def repository(
         folder = home / f"{NAME}{member.suffix}" / "1"
         folder.mkdir(parents=True)
         plan = ModelPlan(folder.parent.name, member, instances)
-        (folder.parent / "config.pbtxt").write_text(model_config.text(plan, SimpleNamespace(name=NAME)))
+        (folder.parent / "config.pbtxt").write_text(
+            model_config.text(plan, SimpleNamespace(name=NAME, models=()))
+        )
         if member.steps:
             (folder / ".keep").touch()
             continue

@@ -100,7 +100,7 @@ def write(repository: Path, names: Iterable[str] = tuple(DEPLOYMENTS)) -> None:
     tokenizer = scripted_repository.trained_tokenizer()
     for name in names:
         deployment = DEPLOYMENTS[name]
-        plan: Any = SimpleNamespace(name=name)
+        plan: Any = SimpleNamespace(name=name, models=())
         for member in _pipeline(deployment).members:
             _write_model(repository / (name + member.suffix), member, deployment, plan, tokenizer)
         front = repository / name / "1"

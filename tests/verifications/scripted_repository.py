@@ -15,7 +15,7 @@ from builder import files, house, model_config, modules
 from builder.planning.models import ModelPlan
 
 NAME = "scripted"
-PLAN: Any = SimpleNamespace(name=NAME)
+PLAN: Any = SimpleNamespace(name=NAME, models=())
 """As much of a plan as a config.pbtxt of Python models needs."""
 BOS, START, END, PAD = "<s>", "<|start|>", "<|end|>", "<|pad|>"
 TEMPLATE = (
