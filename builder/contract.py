@@ -27,6 +27,8 @@ class Contract(Protocol):
     """The sort of container that alone serves it, such as "vllm-python-py3"; "" where any does that holds the
     engine, and the embedded server."""
 
+    # one that asks something else of a container than its target has also NEEDS, as a target
+
     def members(self, pipeline: Pipeline) -> tuple[Member, ...]:
         """Return the Triton models, given those of ours."""
         ...

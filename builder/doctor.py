@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import shutil
+import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder import house
+from builder.planning import placement, resolving
+from builder.planning.resolving import Machine, Needs, Resolution
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,46 @@ def _cache() -> Diagnosis:
         f"{folder}, {free >> 30} GiB free",
         "free some space, or point BUILDER_CACHE at another disk",
     )
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Which container would run a target on a machine: `resolution` is None for a target that any runs.
+
+    `verdicts` say of each container why it cannot, "" where it can, the newest first; `tools` are programs
+    of that container, with where they are on this machine, "" for nowhere.
+    """
+
+    target: Diagnosis
+    machine: Machine
+    resolution: Resolution | None
+    verdicts: Mapping[str, str]
+    tools: Mapping[str, str]
+
+
+def advise(name: str, triton: str | None, gpu: str | None, driver: str | None) -> Advice:
+    """Find the container for a target; without `gpu` and `driver`, for the GPU of this machine.
+
+    Raises:
+        UsageError: there is no such target or GPU, no container can, or `triton` cannot.
+    """
+    target = house.plugin("targets", name, option="--target")
+    machine = Machine(placement.gpu(gpu) if gpu else None, driver or ("" if gpu else _driver()))
+    needs: Needs | None = getattr(target, "NEEDS", None)
+    if needs is None:
+        return Advice(_target(name), machine, None, {}, {})
+    found = resolving.resolve(needs, machine, triton, f"target {name}")
+    tools = {tool: shutil.which(tool) or "" for tool in needs.tools}
+    return Advice(_target(name), machine, found, resolving.verdicts(needs, machine), tools)
+
+
+def _driver() -> str:
+    """Return the version of the NVIDIA driver that is loaded, "" for none."""
+    if not shutil.which("nvidia-smi"):
+        return ""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.partition("\n")[0].strip() if done.returncode == 0 else ""

@@ -27,8 +27,9 @@ def manifest(
     `adapters` are the digests of the files of LoRA adapters, by their names in the version folder.
     """
     origin = _origin(plan.origin)
-    # why an engine was chosen is for people: other figures, the same deployment
-    planned = {name: value for name, value in plan.to_json().items() if name != "engine_why"}
+    # why an engine and a container were chosen is for people: other reasons, the same deployment
+    reasons = ("engine_why", "resolution")
+    planned = {name: value for name, value in plan.to_json().items() if name not in reasons}
     if artifact.draft is not None:
         draft = planned["speculation"]["draft"]
         draft["origin"] = _origin(draft["origin"])

@@ -19,6 +19,7 @@ from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Sub
 from builder.planning.memory import Memory
 from builder.planning.models import ModelPlan, fitted, is_graph, placed
 from builder.planning.placement import Gpu, Split
+from builder.planning.resolving import Resolution
 from builder.speculation import Speculation
 from builder.target import Compilation, Target
 from builder.weight_format import Stored
@@ -37,7 +38,8 @@ class Plan:
     `compilation` makes an engine of the graph, None where it is served as it is. `stored` is what the
     checkpoint says of weights that are quantised already, None for plain ones; `cache_type` what the KV cache
     is kept in, "" for what is computed in; `contract` the file of `contracts/` that says what clients see;
-    `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name.
+    `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name;
+    `resolution` is how the container was found, None where any would do.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Plan:
     contract: str = contract.USUAL
     speculation: Speculation | None = None
     adapters: tuple[Adapter, ...] = ()
+    resolution: Resolution | None = None
 
     @property
     def front(self) -> ModelPlan:
@@ -85,6 +88,10 @@ class Plan:
         """Return the plan as JSON would hold it, deterministic."""
         plain = asdict(self)
         plain["adapters"] = [one.to_json() for one in self.adapters]
+        plain["container"] = self.container.to_json()
+        del plain["resolution"]
+        if self.resolution is not None:
+            plain["resolution"] = self.resolution.to_json()
         for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
             if not plain[name]:
                 del plain[name]
@@ -159,7 +166,8 @@ def plan(subject: Subject, options: Options) -> Plan:
             beside=speculating.beside(speculation, chosen),
         )
     )
-    container = ways.container(name, target, promised, options.triton)
+    where = ways.machine(subject, options, card, (chosen.name, chosen.cache_type))
+    container, resolution = ways.container(name, target, promised, options.triton, where)
     facts = replace(subject.facts, strings=target.STRINGS)
     pipeline = ways.pipeline(subject.pipeline, facts)
     models = tuple(
@@ -198,6 +206,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         contract=options.contract or contract.USUAL,
         speculation=speculation,
         adapters=decided.adapters,
+        resolution=resolution,
     )
 
 

@@ -114,6 +114,9 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
         max_tokens=(wanted.max_tokens if wanted else None) or _most_tokens(pipeline, folder),
         truncates=wanted.truncates if wanted else False,
         stored=stored,
+        # only a graph that is served as it was given has them
+        opset=int(found.config.get("opset", 0)),
+        ir_version=int(found.config.get("ir_version", 0)),
     )
 
 

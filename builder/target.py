@@ -86,13 +86,13 @@ class Target(Protocol):
 
     A target whose artifact is compiled once more, on the GPU, has also
     `compilation(graph: Member, memory: Memory, precision: str, card: Gpu, container: Container)`, which
-    returns its Compilation, or raises UsageError. One that few containers can run has also `CONTAINERS`, the
-    tags of these: the last is planned for. One whose KV cache may be kept in another data type has
-    `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name. One that guesses tokens
-    ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and --draft decide. One
-    that serves LoRA adapters says so by `ADAPTERS = True`. One whose engine is a model of Triton's own has
-    `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come before the front, and
-    the first that is not of Python gets the artifact.
+    returns its Compilation, or raises UsageError. One that asks something of the container that runs it has
+    `NEEDS: planning.resolving.Needs`: the newest that has it is planned for. One whose KV cache may be kept
+    in another data type has `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name.
+    One that guesses tokens ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and
+    --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`. One whose engine is a model
+    of Triton's own has `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come
+    before the front, and the first that is not of Python gets the artifact.
     """
 
     TITLE: str

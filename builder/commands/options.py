@@ -93,6 +93,14 @@ directory = click.argument("directory", type=Folder(), default=DEFAULT_REPOSITOR
 as_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
+driver = click.option(
+    "--driver",
+    callback=not_empty,
+    metavar="VERSION",
+    help="NVIDIA driver where it is to run, such as 570.86.10: no container that it is too old for.",
+)
+
+
 def planning(command: Command) -> Command:
     options = [
         click.option(
@@ -128,6 +136,7 @@ def planning(command: Command) -> Command:
             help="Choose the CPU engine by this measurement of it (repeatable).",
         ),
         click.option("--triton", metavar="TAG", help="Container to plan for, such as 26.08."),
+        driver,
         click.option(
             "--accelerate",
             callback=not_empty,
@@ -200,6 +209,7 @@ def planned(values: dict[str, Any]) -> Any:
         max_context=values["max_context"],
         concurrency=values["concurrency"],
         triton=values["triton"],
+        driver=values["driver"],
         profiles=values["profiles"],
         accelerate=values["accelerate"],
         settings=values["settings"],

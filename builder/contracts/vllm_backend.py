@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from builder.ensemble import Member, Pipeline, Tensor
-from builder.planning import versions
+from builder.planning.resolving import Needs
 from builder.speculation import FOLDER
 
 TITLE = "NVIDIA's vllm backend: config.pbtxt and model.json"
 TARGETS = ("vllm",)
-CONTAINERS = versions.holding("vllm", (0, 22))
 IMAGE = "vllm-python-py3"
+NEEDS = Needs(sort=IMAGE, library="vllm", least=(0, 22), compute="7.5", instead="--contract builder")
+CONTAINERS = NEEDS.releases
 
 MODEL = Member(
     suffix="",

@@ -40,7 +40,11 @@ def release(asked: str | None, facts: Sequence[Mapping[str, Any]], newest: str) 
 
 def containers() -> dict[str, versions.Container]:
     """Return the containers by tag that can hold our packages, oldest first."""
-    return {name: row for name, row in versions.containers().items() if _python(row) >= OLDEST_PYTHON}
+    return {
+        name: row
+        for name, row in versions.containers().items()
+        if row.python and _python(row) >= OLDEST_PYTHON
+    }
 
 
 def container(tag: str) -> versions.Container:

@@ -18,8 +18,7 @@ from builder.deploying import choices
 from builder.errors import UsageError
 from builder.layout import Layout
 from builder.planning import versions
-
-USUAL = "py3"
+from builder.planning.resolving import Needs
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def image(repository: Layout, imported: Iterable[str]) -> Image:
     backends = {model.backend for model in repository.models.values()}
     found = _found(frozenset(imported), backends)
     if not found:
-        return Image(USUAL, tuple(versions.containers()))
+        return Image(versions.USUAL, versions.holding("onnxruntime", ()))
     if len({one.flavour for one in found.values()}) > 1:
         raise UsageError(
             f"the models need {' and '.join(found)}, which no image of NVIDIA's has together",
@@ -117,9 +116,17 @@ def require_release(one: Image, tag: str) -> None:
         )
 
 
-def releases(module: str) -> tuple[str, ...]:
-    """Return the releases whose image brings a module, oldest first."""
-    return _read(module).releases
+def needs(module: str) -> Needs:
+    """Return what a target asks of a container whose engine is a module that comes with an image."""
+    told = _told(module)
+    return Needs(
+        sort=told["flavour"],
+        library=told["library"],
+        least=versions.number(told["least"]),
+        below=versions.number(told["below"]),
+        compute=told["compute"],
+        formats={"fp8": told["fp8"]} if "fp8" in told else {},
+    )
 
 
 def known() -> list[str]:
@@ -128,20 +135,18 @@ def known() -> list[str]:
 
 
 def _read(module: str) -> Image:
-    told: dict[str, Any] = tomllib.loads((_folder() / f"{module}.toml").read_text(encoding="utf-8"))
-    releases = versions.holding(told["library"], _version(told["least"]), _version(told["below"]))
-    return Image(told["flavour"], releases, frozenset(told["brings"]), told["backend"])
+    told = _told(module)
+    return Image(told["flavour"], needs(module).releases, frozenset(told["brings"]), told["backend"])
 
 
 def _with_backend(module: str) -> tuple[str, ...]:
     """Return the releases whose image has the module's backend: that is NVIDIA's, of any version."""
-    told = tomllib.loads((_folder() / f"{module}.toml").read_text(encoding="utf-8"))
     able = choices.containers()
-    return tuple(tag for tag in versions.holding(told["library"], ()) if tag in able)
+    return tuple(tag for tag in versions.holding(_told(module)["library"], ()) if tag in able)
 
 
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(map(int, text.split(".")))
+def _told(module: str) -> dict[str, Any]:
+    return tomllib.loads((_folder() / f"{module}.toml").read_text(encoding="utf-8"))
 
 
 def _folder() -> Path:

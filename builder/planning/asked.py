@@ -29,6 +29,8 @@ class Options:
     max_context: int | None = None
     concurrency: int | None = None
     triton: str | None = None
+    driver: str | None = None
+    """The NVIDIA driver of the machine that is to serve it."""
     profiles: tuple[str, ...] = ()
     """ENGINE=FILE, measurements that replace the shipped ones of these engines."""
     accelerate: str | None = None
@@ -64,6 +66,7 @@ class Subject:
     `quantize` is what its recipe wants on a CPU, None leaves it to the plan. `max_tokens` is how long a
     text it was made for, None where only its dimensions say; longer ones are cut where it `truncates`.
     `stored` is what it says of weights that are quantised already, `draft` the model that guesses ahead.
+    `opset` and `ir_version` are those of a graph that is served as it was given, 0 where it is exported here.
     """
 
     name: str
@@ -80,6 +83,8 @@ class Subject:
     truncates: bool = False
     stored: Stored | None = None
     draft: Draft | None = None
+    opset: int = 0
+    ir_version: int = 0
 
 
 @dataclass(frozen=True)

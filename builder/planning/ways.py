@@ -9,8 +9,10 @@ from builder import contract, house
 from builder.contract import Contract
 from builder.ensemble import Facts, Member, Pipeline
 from builder.errors import UsageError
-from builder.planning import versions
+from builder.planning import resolving, versions
 from builder.planning.asked import Decision, Options, Subject
+from builder.planning.placement import Gpu
+from builder.planning.resolving import Machine, Needs, Resolution
 from builder.target import Target
 
 
@@ -68,20 +70,29 @@ def require_adapters(options: Options, name: str) -> None:
         )
 
 
-def container(name: str, way: Target, promised: Contract, asked: str | None) -> versions.Container:
-    """Return the container that is planned for; engines, and what few containers hold, need NVIDIA's own."""
-    holding: tuple[str, ...] = promised.CONTAINERS or getattr(way, "CONTAINERS", ())
-    if asked is None and holding:
-        return versions.container(holding[-1])
-    if asked is None:
-        engines = hasattr(way, "compilation")
-        return versions.container(versions.NEWEST_TAG if engines else versions.DEFAULT_TAG)
-    if holding and asked in versions.containers() and asked not in holding:
-        raise UsageError(
-            f"--triton {asked}: no container of that release holds what target {name} runs by",
-            expected=f"one of {', '.join(holding)}",
-        )
-    return versions.container(asked)
+def machine(subject: Subject, options: Options, card: Gpu | None, formats: tuple[str, ...]) -> Machine:
+    """Return what is known of where the model will run; `formats` are what it computes in and keeps."""
+    return Machine(card, options.driver or "", formats, subject.opset, subject.ir_version)
+
+
+def container(
+    name: str, way: Target, promised: Contract, asked: str | None, where: Machine
+) -> tuple[versions.Container, Resolution | None]:
+    """Return the container that is planned for, and how it was found; None where any would do."""
+    wanted = needs(way, promised)
+    if wanted is None or (wanted.embedded and asked is None):
+        return versions.container(asked or versions.DEFAULT_TAG), None
+    whose = f"target {name}" if promised.IMAGE == "" else f"the contract of target {name}"
+    found = resolving.resolve(wanted, where, asked, whose)
+    return found.container, found
+
+
+def needs(way: Target, promised: Contract) -> Needs | None:
+    """Return what a contract asks of a container, else its target; None where neither asks anything."""
+    wanted = cast(Needs | None, getattr(promised, "NEEDS", None) or getattr(way, "NEEDS", None))
+    if wanted is not None and promised.CONTAINERS:
+        return replace(wanted, only=promised.CONTAINERS)
+    return wanted
 
 
 def accelerators(asked: str | None, way: Target, device: str) -> tuple[str, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from builder.doctor import Diagnosis
+import click
+
+from builder.doctor import Advice, Diagnosis
 from builder.printing import tables
 
 
@@ -70,6 +72,36 @@ def show_diagnosis(rows: Iterable[Diagnosis]) -> None:
         ("what", "", "seen", "to add it"),
         [(row.what, "ok" if row.ready else "-", row.detail, "" if row.ready else row.remedy) for row in rows],
     )
+
+
+def advice_to_json(found: Advice) -> dict[str, Any]:
+    """Return which container runs a target, as JSON would hold it."""
+    return {
+        "target": vars(found.target),
+        "driver": found.machine.driver,
+        "gpu": found.machine.card.name if found.machine.card else "",
+        "container": found.resolution.to_json() if found.resolution else None,
+        "containers": dict(found.verdicts),
+        "tools": dict(found.tools),
+    }
+
+
+def show_advice(found: Advice) -> None:
+    """Print the container for a target, why not a newer one, and what of it is on this machine."""
+    card, driver = found.machine.card, found.machine.driver
+    where = [f"{card.title} (compute capability {card.compute})"] if card else []
+    where += [f"driver {driver}"] if driver else []
+    click.echo(f"{found.target.what}{', on ' if where else ''}{', '.join(where)}")
+    if found.resolution is None:
+        click.echo("  image      any of NVIDIA's, or the embedded server: its engine comes by pip")
+        return
+    click.echo(f"  image      {found.resolution.image}: {found.resolution.why}")
+    for tool, place in found.tools.items():
+        click.echo(f"  {tool}: {place or 'in that image; not on this machine'}")
+    state = found.target.detail + (f": {found.target.remedy}" if found.target.remedy else "")
+    click.echo(f"  here       {state}\n")
+    rows = [(tag, "" if problem else "can run it", problem) for tag, problem in found.verdicts.items()]
+    tables.show("Containers", ("--triton", "", "why not"), rows)
 
 
 def _yes(value: bool) -> str:

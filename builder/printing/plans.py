@@ -12,10 +12,14 @@ from builder.architecture import Dimensions
 from builder.ensemble import Tensor
 from builder.plan import Plan
 from builder.planning.models import ModelPlan
+from builder.planning.resolving import Resolution
+from builder.planning.versions import Container
 from builder.printing import tables
 from builder.speculation import Speculation
 from builder.target import Compilation
 from builder.weight_format import Stored
+
+NEWER_SHOWN = 3
 
 
 def show(plan: Plan) -> None:
@@ -30,6 +34,8 @@ def show(plan: Plan) -> None:
     if plan.engine_why:
         click.echo(f"  because    {plan.engine}: {plan.engine_why}")
     click.echo(f"  server     Triton {plan.container.triton} ({plan.container.tag}); {_at_once(plan)}")
+    if plan.resolution:
+        _show_resolution(plan.resolution, plan.container)
     promised = contract.load(plan.contract, plan.target)
     if promised.IMAGE:
         click.echo(f"  contract   {plan.contract}: served by {plan.container.sort(promised.IMAGE)} alone")
@@ -53,6 +59,16 @@ def show(plan: Plan) -> None:
         rows = [("in", *_tensor(tensor)) for tensor in model.inputs]
         rows += [("out", *_tensor(tensor)) for tensor in model.outputs]
         tables.show(f"{model.name}: tensors", ("", "name", "type", "dims", ""), rows)
+
+
+def _show_resolution(found: Resolution, box: Container) -> None:
+    size = box.contents(found.image.removeprefix(box.sort(""))).size
+    click.echo(f"  image      {found.image}{f' ({size:g} GB)' if size else ''}: {found.why}")
+    for tag, reason in found.newer[-NEWER_SHOWN:]:
+        click.echo(f"             not {tag}: {reason}")
+    if len(found.newer) > NEWER_SHOWN:
+        more = len(found.newer) - NEWER_SHOWN
+        click.echo(f"             nor {more} newer ones (`builder doctor --target`)")
 
 
 def _show_engine(compilation: Compilation) -> None:

@@ -148,8 +148,8 @@ def onnx_too_new(model: Model, host: Host) -> Iterator[Fault]:
 
     See https://onnxruntime.ai/docs/reference/compatibility.html.
     """
-    runtime = _runtime_of(host.triton)
-    known = _known_by(runtime)
+    runtime = versions.before(host.triton).onnxruntime
+    known = versions.opset("onnxruntime", runtime)
     for path, graph in graphs(model):
         if known and (graph.opset > known[0] or graph.ir_version > known[1]):
             yield Fault(
@@ -194,25 +194,6 @@ def onnx_data_missing(model: Model) -> Iterator[Fault]:
                     f"copy {name} into {model.name}/{folder}",
                     file=str(folder / name),
                 )
-
-
-def _runtime_of(triton: str) -> str:
-    """Return the ONNX Runtime of the newest container in the table that is no newer than a release."""
-    known = [
-        box.onnxruntime for tag, box in versions.containers().items() if tag <= triton and box.onnxruntime
-    ]
-    return known[-1] if known else ""
-
-
-def _known_by(runtime: str) -> tuple[int, int] | None:
-    """Return (opset, IR version) of an ONNX Runtime by the compatibility table of its documentation."""
-    table = {(1, 19): (21, 10), (1, 20): (21, 10), (1, 21): (22, 10), (1, 22): (23, 11), (1, 23): (23, 11)}
-    if not runtime:
-        return None
-    release = tuple(int(part) for part in runtime.split(".")[:2])
-    if release in table:
-        return table[(release[0], release[1])]
-    return (24, 12) if release > (1, 23) else None
 
 
 def is_onnx(model: Model) -> bool:

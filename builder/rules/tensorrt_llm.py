@@ -140,6 +140,8 @@ def engine_of_another_version(model: Model, config: Any, repository: Layout, hos
     container = versions.containers().get(host.triton)
     if folder is None or not isinstance(built, str) or container is None:
         return
+    if versions.TENSORRT_LLM not in (*container.images, *container.absent):
+        return  # nothing is known of that image
     runs = container.tensorrtllm
     if not runs or _release(runs) != _release(built):
         fitting = [

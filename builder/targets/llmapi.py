@@ -31,7 +31,7 @@ REQUIREMENTS = {
     "transformers": "builder[convert]",
     "torch": "builder[convert]",
 }
-CONTAINERS = images.releases("tensorrt_llm")
+NEEDS = images.needs("tensorrt_llm")
 
 MOST_TOKENS_A_STEP = 8192
 """Of prompts and answers together: longer prompts are read in several steps."""

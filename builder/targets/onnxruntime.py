@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import files
+from builder.planning.resolving import Needs
 from builder.target import Job, Placed
 
 TITLE = "ONNX by Triton's onnxruntime backend"
@@ -46,6 +47,7 @@ TOOLS = (
     "lightgbm",
 )
 REQUIREMENTS = dict.fromkeys(("onnxruntime", "onnx", "onnxscript"), "builder[encoders]")
+NEEDS = Needs(library="onnxruntime", graph="onnxruntime", embedded=True)
 
 
 def engine_arguments(placed: Placed) -> dict[str, Any]:

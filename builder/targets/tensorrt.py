@@ -14,6 +14,7 @@ from builder.ensemble import Member, Tensor
 from builder.errors import UsageError
 from builder.planning.memory import USABLE, Memory
 from builder.planning.placement import Gpu
+from builder.planning.resolving import Needs
 from builder.planning.versions import TRTEXEC, Container
 from builder.target import Compilation, Job, Placed
 from builder.targets import onnxruntime
@@ -30,6 +31,7 @@ PAGED_CACHE = False
 SETTABLE: dict[str, str] = {}
 TOOLS = onnxruntime.TOOLS
 REQUIREMENTS = onnxruntime.REQUIREMENTS
+NEEDS = Needs(graph="tensorrt", tools=(TRTEXEC,), instead="--target onnxruntime")
 
 SOURCE, WRITTEN, RESULT = "model.onnx", "model.plan.part", "model.plan"
 TIMINGS = "timing.cache"

@@ -27,7 +27,7 @@ PAGED_CACHE = True
 SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))
 TOOLS = ("vllm", "transformers", "torch", "tokenizers")
 REQUIREMENTS = {"vllm": "builder[vllm]", "transformers": "builder[convert]", "torch": "builder[convert]"}
-CONTAINERS = images.releases("vllm")
+NEEDS = images.needs("vllm")
 
 MOST_TOKENS_A_STEP = 8192
 MOST_ON_SMALL_GPUS = 2048
