@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from builder.finding import Severity
+from builder.planning import versions
 from builder.textproto import Path, Place
 
 CONFIG = "config.pbtxt"
 
-OLDEST, NEWEST = "24.10", "26.09"
+OLDEST, NEWEST = "24.10", max(versions.containers())
 """The releases whose rules are known."""
 
 _LETTERS_OFF = 12

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.commands import options
+from builder.rule import NEWEST, OLDEST
 
 if TYPE_CHECKING:
     from builder.check import Choice
@@ -21,8 +22,6 @@ _APART = (("--json", "--github"), ("--json", "--graph"), ("--json", "--mermaid")
 
 
 def _release(context: click.Context, option: click.Parameter, value: str) -> str:
-    from builder.rule import NEWEST, OLDEST
-
     if not re.fullmatch(r"\d\d\.(0[1-9]|1[0-2])", value) or not OLDEST <= value <= NEWEST:
         raise click.BadParameter(f"{value} is no release from {OLDEST} to {NEWEST}")
     return value
@@ -32,11 +31,11 @@ def _release(context: click.Context, option: click.Parameter, value: str) -> str
 @click.argument("directories", metavar="[DIRECTORY]...", nargs=-1, type=options.Folder())
 @click.option(
     "--triton",
-    default="26.09",
+    default=NEWEST,
     show_default=True,
     callback=_release,
     metavar="YY.MM",
-    help="Release of Triton that is to serve it, from 24.10 to 26.09.",
+    help=f"Release of Triton that is to serve it, from {OLDEST} to {NEWEST}.",
 )
 @click.option(
     "--gpus", type=click.IntRange(0), metavar="N", help="GPUs of that server; unknown when not given."

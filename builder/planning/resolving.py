@@ -131,8 +131,8 @@ def _require_card(needs: Needs, machine: Machine, what: str) -> None:
     """Raise UsageError for a GPU that no container of these could use."""
     if machine.card is None:
         return
-    limits = {"": needs.compute, **{name: needs.formats.get(name, "") for name in machine.formats}}
-    for name, least in limits.items():
+    formats = [(name, needs.formats[name]) for name in machine.formats if name in needs.formats]
+    for name, least in [("", needs.compute), *formats]:
         if least and versions.number(machine.card.compute) < versions.number(least):
             raise UsageError(
                 f"{machine.card.title} has compute capability {machine.card.compute}: "

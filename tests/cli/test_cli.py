@@ -198,6 +198,33 @@ def test_doctor(monkeypatch, tmp_path):
     assert not (tmp_path / "absent").exists(), "doctor only looks"
 
 
+def test_doctor_says_which_container_a_target_runs_in():
+    words = ("doctor", "--target", "llmapi", "--gpu", "h200", "--driver", "550.54.15")
+    shown = run(*words)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "25.10-trtllm-python-py3: the newest that has TensorRT-LLM >= 1.0, < 1.5" in shown.stdout
+    told = json.loads(run(*words, "--json").stdout)
+    assert told["container"]["image"] == "nvcr.io/nvidia/tritonserver:25.10-trtllm-python-py3"
+    assert (told["containers"]["25.10"], told["driver"], told["gpu"]) == ("", "550.54.15", "h200")
+    assert "580.65.06" in told["containers"]["26.07"]
+    assert "comes by pip" in run("doctor", "--target", "onnx").stdout
+    assert "/usr/src/tensorrt/bin/trtexec" in run("doctor", "--target", "tensorrt").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--target", "llmapi", "--triton", "26.08"), "use `--triton 26.07`"),
+        (("--target", "nothing"), "'nothing' does not exist"),
+        (("--triton", "26.08"), "are asked of a --target"),
+    ],
+)
+def test_doctor_refuses_an_impossible_pair(words, said):
+    result = run("doctor", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
 def test_doctor_gives_the_command_for_what_is_missing(monkeypatch):
     from builder.targets import onnx
 

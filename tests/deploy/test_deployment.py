@@ -239,13 +239,13 @@ def test_instances_are_counted(handmade: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize(
     ("tag", "nearest"),
-    [("26.05", "26.06"), ("26.04", "26.03"), ("26.9", "26.08"), ("24.10", "24.12"), ("26.08-py3", "26.08")],
+    [("27.05", "26.08"), ("26.9", "26.08"), ("24.11", "24.12"), ("24.10", "24.12"), ("26.08-py3", "26.08")],
 )
 def test_unknown_tag_names_the_nearest(tag: str, nearest: str, default: Path) -> None:
     with pytest.raises(UsageError) as refused:
         deployment(default, Options(triton=tag))
     assert refused.value.remedy == f"the nearest is --triton {nearest}"
-    assert ("too old" in refused.value.found) == (tag == "24.10")
+    assert ("too old" in refused.value.found) == (tag in ("24.10", "24.11"))
 
 
 @pytest.mark.parametrize("tag", ["latest", "", "nvcr.io/x"])

@@ -106,7 +106,7 @@ def test_a_file_in_the_way(scripted: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--triton", "26.05"), 2, "the nearest is --triton 26.06"),
+        (("--triton", "26.12"), 2, "the nearest is --triton 26.08"),
         (("--triton", ""), 2, "is not in the table"),
         (("--bind", "everywhere"), 2, "is not an IP address"),
         (("--http-port", "8002"), 2, "--http-port and --metrics-port are both 8002"),

@@ -21,6 +21,7 @@ ORDER = (
         "tensorrt",
         "vllm",
         "llmapi",
+        "versions",
         "contracts",
         "check",
         "serve",

@@ -22,6 +22,7 @@ FIELDS = {
     "--quantize": ("quantize", str),
     "--target": ("target", str),
     "--triton": ("triton", str),
+    "--driver": ("driver", str),
     "--accelerate": ("accelerate", str),
     "--contract": ("contract", str),
     "--kv-cache": ("cache_type", str),

@@ -78,13 +78,14 @@ def test_a_container_without_the_llm_api_is_refused(tag: str) -> None:
     with pytest.raises(UsageError) as refused:
         planned("llama-8b", f"{GPU} --triton {tag}")
     assert f"--triton {tag}" in refused.value.found
-    assert str(refused.value.expected) == "one of 25.10, 25.12, 26.03, 26.06, 26.07"
+    able = ["25.09", "25.10", "25.11", "25.12", *(f"26.0{month}" for month in range(1, 8))]
+    assert str(refused.value.expected) == f"one of {', '.join(able)}"
 
 
 def test_containers_are_compared_as_versions() -> None:
-    assert versions.holding("vllm", (0, 17)) == ("26.03", "26.06", "26.07", "26.08")
-    assert versions.holding("vllm", (0, 17), below=(0, 24)) == ("26.03", "26.06")
-    assert versions.holding("tensorrtllm", (1, 2, 1)) == ("26.06", "26.07")
+    assert versions.holding("vllm", (0, 17)) == ("26.03", "26.04", "26.05", "26.06", "26.07", "26.08")
+    assert versions.holding("vllm", (0, 17), below=(0, 22)) == ("26.03", "26.04", "26.05")
+    assert versions.holding("tensorrtllm", (1, 2, 1)) == ("26.04", "26.05", "26.06", "26.07")
     assert versions.holding("tensorrtllm", (2,)) == ()
 
 
