@@ -36,7 +36,7 @@ def test_nvidia_s_form_is_one_model_of_the_newest_container_that_can_serve_it() 
 
 
 def test_what_is_planned_for_is_what_a_deployment_takes() -> None:
-    assert planned("llama-8b", LINE).container.tag == images.releases("vllm")[-1] == "26.06"
+    assert planned("llama-8b", LINE).container.tag == images.needs("vllm").releases[-1] == "26.06"
     for tag in ("24.10", "26.08"):
         with pytest.raises(UsageError, match="and target vllm needs vLLM") as refused:
             planned("llama-8b", f"{LINE} --triton {tag}")
