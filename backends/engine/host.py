@@ -18,7 +18,7 @@ from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from backends.engine.orders import Abort, Add, Answer, Broken, Loaded, News, Order, Score
+from backends.engine.orders import MOST_UNHEARD, Abort, Add, Answer, Broken, Heard, Loaded, News, Order, Score
 from backends.engine.protocol import EngineError
 from backends.engine.stepper import Gauges, Progress, Stepper, joined
 
@@ -35,6 +35,7 @@ class Outbox:
         self._waiting: list[Progress] = []
         self._gauges = Gauges()
         self._filled = self._ended = False
+        self._unheard = 0
         self._thread = threading.Thread(target=self._send_until_ended, name="answers", daemon=True)
         self._thread.start()
 
@@ -46,6 +47,12 @@ class Outbox:
             self._filled = True
             self._changed.notify()
 
+    def heard(self) -> None:
+        """Take note that the front has room for more."""
+        with self._changed:
+            self._unheard -= 1
+            self._changed.notify()
+
     def close(self) -> None:
         """Send what waits and end the thread."""
         with self._changed:
@@ -53,14 +60,19 @@ class Outbox:
             self._changed.notify()
         self._thread.join()
 
+    @property
+    def _may_send(self) -> bool:
+        return self._filled and self._unheard < MOST_UNHEARD
+
     def _send_until_ended(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._filled or self._ended)
+                self._changed.wait_for(lambda: self._may_send or self._ended)
                 if not self._filled:
                     return
                 waiting, self._waiting = self._waiting, []
                 gauges, self._filled = self._gauges, False
+                self._unheard += 1
             if not _sent(self._connection, News(tuple(joined(waiting)), gauges, len(waiting))):
                 return
 
@@ -73,7 +85,7 @@ class Host:
         self._outbox = Outbox(connection)
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._reader = threading.Thread(
-            target=_read, args=(connection, self._orders), name="orders", daemon=True
+            target=_read, args=(connection, self._orders, self._outbox), name="orders", daemon=True
         )
         self._reader.start()
 
@@ -122,10 +134,15 @@ def _told(error: Exception) -> tuple[str, str]:
     return EngineError.__name__, f"the engine refused this request: {error}"
 
 
-def _read(connection: Connection, orders: queue.SimpleQueue[Order | None]) -> None:
+def _read(connection: Connection, orders: queue.SimpleQueue[Order | None], outbox: Outbox) -> None:
     try:
         while True:
-            orders.put(connection.recv())
+            order = connection.recv()
+            if isinstance(order, Heard):
+                # the next answer must not wait for the step that runs
+                outbox.heard()
+            else:
+                orders.put(order)
     except (EOFError, OSError):
         orders.put(None)
         # a step that never returns must not outlive the front

@@ -10,14 +10,15 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from backends.engine import protocol
 from backends.engine.mailbox import Item, Mailbox, deliver
-from backends.engine.orders import Abort, Add, News, Score
+from backends.engine.orders import Abort, Add, Heard, News, Score
 from backends.engine.process import Ended, EngineProcess
 from backends.engine.protocol import DeadlineExceeded, EngineError, Health, Overloaded, Sampling, Step
 from backends.engine.scheduler import require_room
@@ -176,7 +177,7 @@ class Hosted:
                 prefix_queries=news.gauges.prefix_queries,
                 prefix_hits=news.gauges.prefix_hits,
             )
-        _deliver(found)
+        _deliver(found, partial(self._process.send, Heard()))
 
     def _fail(self, reason: str) -> None:
         with self._lock:
@@ -197,11 +198,24 @@ def _items(progress: Progress) -> list[Item]:
     return items
 
 
-def _deliver(items: Sequence[tuple[_Job, Item]]) -> None:
-    """Hand items to the loops of their readers, each loop woken once."""
+def _nothing() -> None:
+    pass
+
+
+def _deliver(items: Sequence[tuple[_Job, Item]], then: Callable[[], None] = _nothing) -> None:
+    """Hand items to the loops of their readers, each loop woken once; `then` is called once they are read."""
     for loop in {job.loop for job, _ in items}:
         theirs = [(job.mailbox, item) for job, item in items if job.loop is loop]
         try:
-            loop.call_soon_threadsafe(deliver, theirs)
+            loop.call_soon_threadsafe(_hand_over, theirs, then)
         except RuntimeError:
-            pass  # the loop has closed: nobody is left to tell
+            continue  # the loop has closed: nobody is left to tell
+        # one of the loops tells for all
+        then = _nothing
+    then()
+
+
+def _hand_over(items: Sequence[tuple[Mailbox, Item]], then: Callable[[], None]) -> None:
+    deliver(items)
+    # behind the readers, which are woken in this order
+    asyncio.get_running_loop().call_soon(then)

@@ -35,7 +35,12 @@ class Abort:
     keys: tuple[int, ...]
 
 
-Order = Add | Score | Abort
+@dataclass(frozen=True)
+class Heard:
+    """The front has passed on one piece of news: another may follow."""
+
+
+Order = Add | Score | Abort | Heard
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,17 @@ class Loaded:
 class News:
     """What the steps since the last news brought, at most one Progress for each sequence.
 
-    `turns` counts the steps of each sequence.
+    `turns` counts the steps of each sequence. A front hears MOST_UNHEARD of these, then none until it says
+    Heard: what it cannot keep up with waits where it is joined, not as a heap of single tokens.
     """
 
     progress: tuple[Progress, ...]
     gauges: Gauges
     turns: int
+
+
+MOST_UNHEARD = 2
+"""One that the front passes on, and one that waits for it."""
 
 
 @dataclass(frozen=True)
