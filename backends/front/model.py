@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,12 @@ from backends.engine.protocol import (
     Overloaded,
     Sampling,
 )
-from backends.front import generation, outputs
+from backends.front import generation
 from backends.front.generation import Chunk
 from backends.front.limits import Limits
 from backends.front.lookout import Lookout
 from backends.front.metrics import Metrics
+from backends.front.outputs import Outputs, usual
 from backends.front.request import Request, parse
 from backends.front.timings import Stopwatch, Timings
 from backends.text.chat import Chat
@@ -40,6 +41,10 @@ from backends.text.decoding import Vocabulary
 from backends.text.encoding import Encoder
 
 WARM_UP_TOKENS = 2
+SECONDS_OF_A_TURN = 0.0005
+"""How long a thread may keep the interpreter while another waits for it (sys.setswitchinterval): admitting a
+request, handing on steps and sending responses are one each, and would wait for Python's 5 ms."""
+
 _CODES: dict[type[Exception], str] = {
     InvalidRequest: "INVALID_ARG",
     Overloaded: "UNAVAILABLE",
@@ -52,6 +57,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load tokenizer and engine, and answer one prompt, so that the first client waits for nothing."""
+        sys.setswitchinterval(SECONDS_OF_A_TURN)
         folder = Path(args["model_repository"]) / args["model_version"]
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         self._reasoning = settings["reasoning"]
@@ -71,6 +77,7 @@ class TritonPythonModel:
         )
         self._numbers = itertools.count()
         self._timings = Timings()
+        self._usual = usual(pb_utils.Tensor)
         self._lookout = Lookout(self._engine.abort)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
@@ -88,11 +95,11 @@ class TritonPythonModel:
             sender = request.get_response_sender()
             try:
                 parsed = self._parse(request)
-                names = frozenset(request.requested_output_names())
+                outputs = Outputs(pb_utils.Tensor, request.requested_output_names(), self._usual)
             except Exception as error:
                 _send_error(sender, error)
                 continue
-            answer = _Answer(sender, names, f"{next(self._numbers)}", arrived)
+            answer = _Answer(sender, outputs, f"{next(self._numbers)}", arrived)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
     def is_ready(self) -> bool:
@@ -118,7 +125,7 @@ class TritonPythonModel:
     async def _serve(self, answer: _Answer, request: Request) -> None:
         self._lookout.enter(answer)
         try:
-            scores = await self._engine.score(request.ids) if request.prompt_log_probs else []
+            scores = tuple(await self._engine.score(request.ids)) if request.prompt_log_probs else ()
             await _all_or_none(
                 self._serve_one(answer, request, place, scores) for place in range(request.sequences)
             )
@@ -129,7 +136,9 @@ class TritonPythonModel:
         finally:
             self._lookout.leave(answer)
 
-    async def _serve_one(self, answer: _Answer, request: Request, place: int, scores: list[float]) -> None:
+    async def _serve_one(
+        self, answer: _Answer, request: Request, place: int, scores: Sequence[float]
+    ) -> None:
         chunks: list[Chunk] = []
         async with aclosing(self._chunks(answer, request, place)) as made:
             async for chunk in made:
@@ -157,9 +166,9 @@ class TritonPythonModel:
 class _Answer:
     """The responses of one request: whatever happens, Triton gets exactly one final flag."""
 
-    def __init__(self, sender: Any, names: frozenset[str], name: str, arrived: float) -> None:
+    def __init__(self, sender: Any, outputs: Outputs, name: str, arrived: float) -> None:
         self._sender = sender
-        self._names = names
+        self._outputs = outputs
         self.name = name
         self.arrived = arrived
 
@@ -167,9 +176,8 @@ class _Answer:
         """Ask Triton whether the client has gone."""
         return bool(self._sender.is_cancelled())
 
-    def send(self, chunk: Chunk, input_tokens: int, scores: list[float]) -> None:
-        made = outputs.arrays(chunk, input_tokens, scores, self._names)
-        tensors = [pb_utils.Tensor(name, array) for name, array in made.items()]
+    def send(self, chunk: Chunk, input_tokens: int, scores: Sequence[float]) -> None:
+        tensors = self._outputs.of(chunk, input_tokens, scores)
         self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
 
     def end(self) -> None:

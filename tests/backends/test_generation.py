@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from backends.engine.protocol import Health, Sampling, Step, Top
 from backends.front.generation import Chunk, generate, join
-from backends.front.outputs import arrays
+from backends.front.outputs import Outputs, usual
 from backends.front.reasoning import Splitter
 from backends.front.request import Request
 from backends.front.timings import Stopwatch, Timings
@@ -230,13 +230,18 @@ def test_unfinished_reasoning_is_reasoning(vocabulary: Vocabulary, encoder: Enco
     assert (text_of(chunks), "".join(chunk.reasoning for chunk in chunks)) == ("", "so </thi")
 
 
+def arrays(chunk: Chunk, names: list[str]) -> dict[str, Any]:
+    """Return what a response of a prompt of 3 tokens holds, by output."""
+    return dict(Outputs(lambda name, array: (name, array), names).of(chunk, 3, ()))
+
+
 def test_outputs_have_the_types_of_the_contract() -> None:
     tops = ((7, -0.5), (3, -1.0), (9, -2.5)), ((2, -0.25), (8, -1.0), (7, -4.0))
     chunk = Chunk("é", "", (7, 8), (), (-0.5, -1.0), -1.5, 2, 1, "stop", tops)
     names = [tensor.name for tensor in FRONT.outputs]
-    made = arrays(chunk, 3, [], names)
+    made = arrays(chunk, names)
     assert list(made) == names
-    assert list(arrays(chunk, 3, [], ["text_output"])) == ["text_output"]
+    assert list(arrays(chunk, ["text_output"])) == ["text_output"]
     shapes = {name: array.shape for name, array in made.items()}
     assert {name for name, shape in shapes.items() if shape != (1, 1)} == {
         "output_ids",
@@ -254,4 +259,32 @@ def test_outputs_have_the_types_of_the_contract() -> None:
     assert made["text_output"][0, 0] == "é".encode()
     assert made["output_ids"].dtype == made["num_input_tokens"].dtype == np.int32
     assert made["cum_log_probs"].dtype == made["output_log_probs"].dtype == np.float32
-    assert arrays(replace(chunk, tops=()), 3, [], ["output_top_ids"])["output_top_ids"].shape == (1, 0, 0)
+    assert arrays(replace(chunk, tops=()), ["output_top_ids"])["output_top_ids"].shape == (1, 0, 0)
+
+
+def test_what_responses_say_alike_is_made_once_and_each_says_what_it_is_given() -> None:
+    names = [tensor.name for tensor in FRONT.outputs]
+    made: list[str] = []
+
+    def tensor(name: str, array: Any) -> tuple[str, Any]:
+        made.append(name)
+        return name, array
+
+    known = usual(tensor)
+    assert sorted(made) == sorted(names)
+    outputs = Outputs(tensor, names, known)
+    for chunk, anew in (
+        (Chunk("a", "", (7,), (), (), 0.0, 1, 0, ""), 4),  # text, ids, both counts
+        (Chunk("b", "", (8,), (7,), (), 0.0, 2, 0, ""), 4),  # text, ids, those before, their count
+        (Chunk("", "thought", (9,), (7, 8), (-0.5,), -0.5, 3, 1, "stop", (((9, -0.5),),)), 11),
+        (Chunk("", "", (), (7, 8, 9), (), 0.0, 3, 0, ""), 9),
+    ):
+        made.clear()
+        found = outputs.of(chunk, 3, ())
+        assert [name for name, _ in found] == names
+        assert {name: (array.tolist(), array.dtype) for name, array in found} == {
+            name: (array.tolist(), array.dtype) for name, array in arrays(chunk, names).items()
+        }
+        assert len(made) == anew
+    # other answers begin with what is usual, not with this one
+    assert known["text_output"][0] == ""
