@@ -10,8 +10,9 @@ import json
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from backends.front.lookout import Lookout
 from backends.front.metrics import Metrics
 from backends.front.outputs import Outputs, usual
 from backends.front.request import Request, parse
+from backends.front.sending import Sending
 from backends.front.timings import Stopwatch, Timings
 from backends.text.chat import Chat
 from backends.text.decoding import Vocabulary
@@ -80,6 +82,7 @@ class TritonPythonModel:
         self._usual = usual(pb_utils.Tensor)
         self._lookout = Lookout(self._engine.abort)
         self._loop = asyncio.new_event_loop()
+        self._sending = Sending(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._warm_up(), self._loop).result()
@@ -99,7 +102,7 @@ class TritonPythonModel:
             except Exception as error:
                 _send_error(sender, error)
                 continue
-            answer = _Answer(sender, outputs, f"{next(self._numbers)}", arrived)
+            answer = _Answer(sender, self._sending, outputs, next(self._numbers), arrived)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
     def is_ready(self) -> bool:
@@ -114,6 +117,7 @@ class TritonPythonModel:
         self._metrics.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._sending.close()
 
     def _parse(self, request: Any) -> Request:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
@@ -166,10 +170,13 @@ class TritonPythonModel:
 class _Answer:
     """The responses of one request: whatever happens, Triton gets exactly one final flag."""
 
-    def __init__(self, sender: Any, outputs: Outputs, name: str, arrived: float) -> None:
+    def __init__(self, sender: Any, sending: Sending, outputs: Outputs, number: int, arrived: float) -> None:
         self._sender = sender
+        self._sending = sending
         self._outputs = outputs
-        self.name = name
+        self._number = number
+        self._error: Exception | None = None
+        self.name = f"{number}"
         self.arrived = arrived
 
     def is_cancelled(self) -> bool:
@@ -177,14 +184,31 @@ class _Answer:
         return bool(self._sender.is_cancelled())
 
     def send(self, chunk: Chunk, input_tokens: int, scores: Sequence[float]) -> None:
+        """Send a response soon; raise what became of an earlier one."""
+        if self._error:
+            raise self._error
         tensors = self._outputs.of(chunk, input_tokens, scores)
-        self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
+        self._put(partial(self._sender.send, pb_utils.InferenceResponse(output_tensors=tensors)))
 
     def end(self) -> None:
-        self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        self._put(partial(self._sender.send, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL))
 
     def fail(self, error: Exception) -> None:
-        _send_error(self._sender, error)
+        self._put(partial(_send_error, self._sender, error))
+
+    def _put(self, call: Callable[[], None]) -> None:
+        self._sending.put(self._number, partial(self._make, call))
+
+    def _make(self, call: Callable[[], None]) -> None:
+        """Make a call; when it fails that is the answer's end, and nothing may follow."""
+        if self._error:
+            return
+        try:
+            call()
+        except Exception as error:
+            self._error = error
+            with suppress(Exception):
+                _send_error(self._sender, error)
 
 
 def _send_error(sender: Any, error: Exception) -> None:
