@@ -18,6 +18,7 @@ from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from backends import turns
 from backends.engine.orders import MOST_UNHEARD, Abort, Add, Answer, Broken, Heard, Loaded, News, Order, Score
 from backends.engine.protocol import EngineError
 from backends.engine.stepper import Gauges, Progress, Stepper, joined
@@ -161,6 +162,7 @@ def _sent(connection: Connection, answer: Answer) -> bool:
 
 def main(engine: str, folder: Path, connection: Connection) -> int:
     """Load the engine of a version folder and serve its front; return the exit code."""
+    turns.shorten()
     try:
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         stepper: Stepper = importlib.import_module(f"backends.engine.{engine}").stepper(settings, folder)

@@ -10,9 +10,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing, suppress
-from functools import partial
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,10 @@ import triton_python_backend_utils as pb_utils
 # A package of the same name may be installed: what stands beside this file comes first.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from backends.engine.protocol import (
-    DeadlineExceeded,
-    Engine,
-    EngineError,
-    InvalidRequest,
-    Overloaded,
-    Sampling,
-)
+from backends import turns
+from backends.engine.protocol import Engine, Sampling
 from backends.front import generation
+from backends.front.answer import Answer, send_error
 from backends.front.generation import Chunk
 from backends.front.limits import Limits
 from backends.front.lookout import Lookout
@@ -43,15 +37,6 @@ from backends.text.decoding import Vocabulary
 from backends.text.encoding import Encoder
 
 WARM_UP_TOKENS = 2
-SECONDS_OF_A_TURN = 0.0005
-"""How long a thread may keep the interpreter while another waits for it (sys.setswitchinterval): admitting a
-request, handing on steps and sending responses are one each, and would wait for Python's 5 ms."""
-
-_CODES: dict[type[Exception], str] = {
-    InvalidRequest: "INVALID_ARG",
-    Overloaded: "UNAVAILABLE",
-    DeadlineExceeded: "UNAVAILABLE",
-}
 
 
 class TritonPythonModel:
@@ -59,7 +44,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load tokenizer and engine, and answer one prompt, so that the first client waits for nothing."""
-        sys.setswitchinterval(SECONDS_OF_A_TURN)
+        turns.shorten()
         folder = Path(args["model_repository"]) / args["model_version"]
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         self._reasoning = settings["reasoning"]
@@ -100,9 +85,9 @@ class TritonPythonModel:
                 parsed = self._parse(request)
                 outputs = Outputs(pb_utils.Tensor, request.requested_output_names(), self._usual)
             except Exception as error:
-                _send_error(sender, error)
+                send_error(sender, error)
                 continue
-            answer = _Answer(sender, self._sending, outputs, next(self._numbers), arrived)
+            answer = Answer(sender, self._sending, outputs, next(self._numbers), arrived)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
     def is_ready(self) -> bool:
@@ -126,7 +111,7 @@ class TritonPythonModel:
         timeout = request.timeout() or parameters.get("timeout", 0)
         return parse(tensors, parameters, self._limits, self._encoder, self._chat, timeout)
 
-    async def _serve(self, answer: _Answer, request: Request) -> None:
+    async def _serve(self, answer: Answer, request: Request) -> None:
         self._lookout.enter(answer)
         try:
             scores = tuple(await self._engine.score(request.ids)) if request.prompt_log_probs else ()
@@ -140,9 +125,7 @@ class TritonPythonModel:
         finally:
             self._lookout.leave(answer)
 
-    async def _serve_one(
-        self, answer: _Answer, request: Request, place: int, scores: Sequence[float]
-    ) -> None:
+    async def _serve_one(self, answer: Answer, request: Request, place: int, scores: Sequence[float]) -> None:
         chunks: list[Chunk] = []
         async with aclosing(self._chunks(answer, request, place)) as made:
             async for chunk in made:
@@ -154,7 +137,7 @@ class TritonPythonModel:
         if not request.stream:
             answer.send(generation.join(chunks), len(request.ids), scores)
 
-    def _chunks(self, answer: _Answer, request: Request, place: int) -> Any:
+    def _chunks(self, answer: Answer, request: Request, place: int) -> Any:
         stopwatch = Stopwatch(self._timings, answer.arrived, len(request.ids))
         return generation.generate(
             self._engine, answer.name, request, place, self._vocabulary, self._reasoning, stopwatch
@@ -165,57 +148,6 @@ class TritonPythonModel:
         steps: AsyncIterator[Any] = self._engine.generate("warm-up", ids, Sampling(max_tokens=WARM_UP_TOKENS))
         async for _ in steps:
             pass
-
-
-class _Answer:
-    """The responses of one request: whatever happens, Triton gets exactly one final flag."""
-
-    def __init__(self, sender: Any, sending: Sending, outputs: Outputs, number: int, arrived: float) -> None:
-        self._sender = sender
-        self._sending = sending
-        self._outputs = outputs
-        self._number = number
-        self._error: Exception | None = None
-        self.name = f"{number}"
-        self.arrived = arrived
-
-    def is_cancelled(self) -> bool:
-        """Ask Triton whether the client has gone."""
-        return bool(self._sender.is_cancelled())
-
-    def send(self, chunk: Chunk, input_tokens: int, scores: Sequence[float]) -> None:
-        """Send a response soon; raise what became of an earlier one."""
-        if self._error:
-            raise self._error
-        tensors = self._outputs.of(chunk, input_tokens, scores)
-        self._put(partial(self._sender.send, pb_utils.InferenceResponse(output_tensors=tensors)))
-
-    def end(self) -> None:
-        self._put(partial(self._sender.send, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL))
-
-    def fail(self, error: Exception) -> None:
-        self._put(partial(_send_error, self._sender, error))
-
-    def _put(self, call: Callable[[], None]) -> None:
-        self._sending.put(self._number, partial(self._make, call))
-
-    def _make(self, call: Callable[[], None]) -> None:
-        """Make a call; when it fails that is the answer's end, and nothing may follow."""
-        if self._error:
-            return
-        try:
-            call()
-        except Exception as error:
-            self._error = error
-            with suppress(Exception):
-                _send_error(self._sender, error)
-
-
-def _send_error(sender: Any, error: Exception) -> None:
-    code = getattr(pb_utils.TritonError, _CODES.get(type(error), "INTERNAL"))
-    text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
-    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
-    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 async def _all_or_none(parts: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -21,7 +21,7 @@ from backends.front.outputs import Outputs
 from backends.front.sending import THREADS, Sending
 from builder import house
 
-FRONT = Path(__file__).parents[2] / "backends" / "front" / "model.py"
+ANSWER = Path(__file__).parents[2] / "backends" / "front" / "answer.py"
 
 
 @contextmanager
@@ -104,11 +104,10 @@ def test_after_a_response_that_could_not_be_sent_the_answer_ends_with_the_reason
     utilities.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1  # type: ignore[attr-defined]
     utilities.TritonError = type("TritonError", (), {"INTERNAL": 13, "__init__": _keep})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    front = house.load_file(FRONT)
+    front = house.load_file(ANSWER)
     sender, chunk = Sender(), Chunk("a", "", (7,), (), (), 0.0, 1, 0, "")
     with sending() as made:
-        answer = front._Answer(sender, made, Outputs(lambda name, array: name, ["text_output"]), 3, 0.0)
+        answer = front.Answer(sender, made, Outputs(lambda name, array: name, ["text_output"]), 3, 0.0)
         in_loop(made, lambda: answer.send(chunk, 1, ()))
         in_loop(made, lambda: (answer.send(chunk, 1, ()), answer.send(chunk, 1, ()), answer.end()))
         in_loop(made, lambda: None)

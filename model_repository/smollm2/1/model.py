@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -20,31 +20,23 @@ import triton_python_backend_utils as pb_utils
 # A package of the same name may be installed: what stands beside this file comes first.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from backends.engine.protocol import (
-    DeadlineExceeded,
-    Engine,
-    EngineError,
-    InvalidRequest,
-    Overloaded,
-    Sampling,
-)
-from backends.front import generation, outputs
+from backends import turns
+from backends.engine.protocol import Engine, Sampling
+from backends.front import generation
+from backends.front.answer import Answer, send_error
 from backends.front.generation import Chunk
 from backends.front.limits import Limits
 from backends.front.lookout import Lookout
 from backends.front.metrics import Metrics
+from backends.front.outputs import Outputs, usual
 from backends.front.request import Request, parse
+from backends.front.sending import Sending
 from backends.front.timings import Stopwatch, Timings
 from backends.text.chat import Chat
 from backends.text.decoding import Vocabulary
 from backends.text.encoding import Encoder
 
 WARM_UP_TOKENS = 2
-_CODES: dict[type[Exception], str] = {
-    InvalidRequest: "INVALID_ARG",
-    Overloaded: "UNAVAILABLE",
-    DeadlineExceeded: "UNAVAILABLE",
-}
 
 
 class TritonPythonModel:
@@ -52,6 +44,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load tokenizer and engine, and answer one prompt, so that the first client waits for nothing."""
+        turns.shorten()
         folder = Path(args["model_repository"]) / args["model_version"]
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         self._reasoning = settings["reasoning"]
@@ -71,8 +64,10 @@ class TritonPythonModel:
         )
         self._numbers = itertools.count()
         self._timings = Timings()
+        self._usual = usual(pb_utils.Tensor)
         self._lookout = Lookout(self._engine.abort)
         self._loop = asyncio.new_event_loop()
+        self._sending = Sending(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._warm_up(), self._loop).result()
@@ -88,11 +83,11 @@ class TritonPythonModel:
             sender = request.get_response_sender()
             try:
                 parsed = self._parse(request)
-                names = frozenset(request.requested_output_names())
+                outputs = Outputs(pb_utils.Tensor, request.requested_output_names(), self._usual)
             except Exception as error:
-                _send_error(sender, error)
+                send_error(sender, error)
                 continue
-            answer = _Answer(sender, names, f"{next(self._numbers)}", arrived)
+            answer = Answer(sender, self._sending, outputs, next(self._numbers), arrived)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
     def is_ready(self) -> bool:
@@ -107,6 +102,7 @@ class TritonPythonModel:
         self._metrics.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._sending.close()
 
     def _parse(self, request: Any) -> Request:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
@@ -115,10 +111,10 @@ class TritonPythonModel:
         timeout = request.timeout() or parameters.get("timeout", 0)
         return parse(tensors, parameters, self._limits, self._encoder, self._chat, timeout)
 
-    async def _serve(self, answer: _Answer, request: Request) -> None:
+    async def _serve(self, answer: Answer, request: Request) -> None:
         self._lookout.enter(answer)
         try:
-            scores = await self._engine.score(request.ids) if request.prompt_log_probs else []
+            scores = tuple(await self._engine.score(request.ids)) if request.prompt_log_probs else ()
             await _all_or_none(
                 self._serve_one(answer, request, place, scores) for place in range(request.sequences)
             )
@@ -129,7 +125,7 @@ class TritonPythonModel:
         finally:
             self._lookout.leave(answer)
 
-    async def _serve_one(self, answer: _Answer, request: Request, place: int, scores: list[float]) -> None:
+    async def _serve_one(self, answer: Answer, request: Request, place: int, scores: Sequence[float]) -> None:
         chunks: list[Chunk] = []
         async with aclosing(self._chunks(answer, request, place)) as made:
             async for chunk in made:
@@ -141,7 +137,7 @@ class TritonPythonModel:
         if not request.stream:
             answer.send(generation.join(chunks), len(request.ids), scores)
 
-    def _chunks(self, answer: _Answer, request: Request, place: int) -> Any:
+    def _chunks(self, answer: Answer, request: Request, place: int) -> Any:
         stopwatch = Stopwatch(self._timings, answer.arrived, len(request.ids))
         return generation.generate(
             self._engine, answer.name, request, place, self._vocabulary, self._reasoning, stopwatch
@@ -152,38 +148,6 @@ class TritonPythonModel:
         steps: AsyncIterator[Any] = self._engine.generate("warm-up", ids, Sampling(max_tokens=WARM_UP_TOKENS))
         async for _ in steps:
             pass
-
-
-class _Answer:
-    """The responses of one request: whatever happens, Triton gets exactly one final flag."""
-
-    def __init__(self, sender: Any, names: frozenset[str], name: str, arrived: float) -> None:
-        self._sender = sender
-        self._names = names
-        self.name = name
-        self.arrived = arrived
-
-    def is_cancelled(self) -> bool:
-        """Ask Triton whether the client has gone."""
-        return bool(self._sender.is_cancelled())
-
-    def send(self, chunk: Chunk, input_tokens: int, scores: list[float]) -> None:
-        made = outputs.arrays(chunk, input_tokens, scores, self._names)
-        tensors = [pb_utils.Tensor(name, array) for name, array in made.items()]
-        self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
-
-    def end(self) -> None:
-        self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-
-    def fail(self, error: Exception) -> None:
-        _send_error(self._sender, error)
-
-
-def _send_error(sender: Any, error: Exception) -> None:
-    code = getattr(pb_utils.TritonError, _CODES.get(type(error), "INTERNAL"))
-    text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
-    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
-    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 async def _all_or_none(parts: Iterable[Coroutine[Any, Any, None]]) -> None:

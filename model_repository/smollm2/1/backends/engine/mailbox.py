@@ -14,11 +14,14 @@ class Mailbox:
     """Filled by the event loop that reads it; what piles up while the reader is busy becomes one step."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[Item] = asyncio.Queue()
+        self._items: list[Item] = []
+        self._reader: asyncio.Future[None] | None = None
 
     def put(self, item: Item) -> None:
         """Add what came; an error is the last."""
-        self._queue.put_nowait(item)
+        self._items.append(item)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     async def steps(self, read: Callable[[int], None] = lambda items: None) -> AsyncIterator[Step]:
         """Yield steps up to the one with a finish reason; raise an error once what came before it was read.
@@ -26,9 +29,10 @@ class Mailbox:
         `read` is told how many items a step was made of, as soon as the reader comes back for more.
         """
         while True:
-            items = [await self._queue.get()]
-            while not self._queue.empty():
-                items.append(self._queue.get_nowait())
+            if not self._items:
+                self._reader = asyncio.get_running_loop().create_future()
+                await self._reader
+            items, self._items = self._items, []
             steps = [item for item in items if isinstance(item, Step)]
             if steps:
                 yield merge(steps)

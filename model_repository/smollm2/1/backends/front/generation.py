@@ -105,6 +105,8 @@ class _Writer:
 
         Token by token: how many of them a step holds depends on how busy the server is.
         """
+        if not self._stopper.looks:
+            return step, self._decoder.push(step.ids), False
         shown = ""
         for end, token in enumerate(step.ids, 1):
             text, stopped = self._stopper.push(self._decoder.push((token,)))

@@ -137,10 +137,11 @@ class Chat:
         used = set("".join(text for part in parts for text in _strings(part)))
         if any("\ud800" <= character <= "\udfff" for character in used):
             raise ChatError("messages holds half of a surrogate pair, which is no character")
-        free = [chr(code) for code in _PRIVATE_USE if chr(code) not in used]
-        if len(free) < 2:
+        free = (chr(code) for code in _PRIVATE_USE if chr(code) not in used)
+        first, second = next(free, ""), next(free, "")
+        if not second:
             raise ChatError("messages uses every character of the private use area, which no text does")
-        return free[0], free[1]
+        return first, second
 
 
 def _parse(messages: str) -> tuple[list[dict[str, Any]], list[Any]]:

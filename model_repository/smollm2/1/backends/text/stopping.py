@@ -15,6 +15,11 @@ class Stopper:
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
 
+    @property
+    def looks(self) -> bool:
+        """Whether there is any stop string to look for."""
+        return bool(self._stops)
+
     def push(self, text: str) -> tuple[str, bool]:
         """Return the text that may be shown, and whether a stop string ended it."""
         if not self._stops:

@@ -36,7 +36,7 @@ class Encoder:
         """
         adds = [add_special_tokens and not (self._bos and text.startswith(self._bos)) for text in texts]
         found: dict[int, list[int]] = {}
-        for flag in (True, False):
+        for flag in set(adds):
             places = [place for place, add in enumerate(adds) if add is flag]
             encodings = self._tokenizer.encode_batch(
                 [texts[place] for place in places], add_special_tokens=flag
