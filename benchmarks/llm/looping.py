@@ -1,4 +1,4 @@
-"""A closed loop around an engine that is stepped: always so many requests at once."""
+"""Loops around an engine that is stepped: always so many requests at once, or some more at every step."""
 
 from __future__ import annotations
 
@@ -57,3 +57,32 @@ def run(library: Library, prompts: Sequence[Sequence[int]], tokens: int, level: 
     share = (time.process_time() - before) / (ended_at - started)
     library.abort(sorted(running))
     return Told(started, ended_at, "", round(share, 3), tuple(one.told() for one in begun.values()))
+
+
+def arriving(
+    library: Library, prompts: Sequence[Sequence[int]], tokens: int, at_a_step: int
+) -> list[list[int]]:
+    """Return the answers to prompts of which so many begin before each step, as a server's do.
+
+    Batches of every size come about, and steps that read prompts beside those that are answered.
+    """
+    found: dict[str, list[int]] = {}
+    left = 0
+    for first in range(0, len(prompts), at_a_step):
+        for number, ids in enumerate(prompts[first : first + at_a_step], first):
+            found[str(number)] = []
+            library.add(str(number), ids, tokens)
+            left += 1
+        left -= _read(library, found)
+    while left:
+        left -= _read(library, found)
+    return list(found.values())
+
+
+def _read(library: Library, found: dict[str, list[int]]) -> int:
+    """Note what a step brings; return how many answers it ended."""
+    ended = 0
+    for key, ids, last in library.step():
+        found[key] += ids
+        ended += last
+    return ended

@@ -26,6 +26,8 @@ from llm.stage import Stage
 from llm.trials import BATCH, Trial
 
 SECONDS_TO_END = 60.0
+AT_A_STEP = 4
+"""Requests that come between two steps of those that come one after the other."""
 FIRST_TOKENS = 8
 """How often one prompt alone is asked for one token."""
 
@@ -61,6 +63,12 @@ class Raw(children.Child):
         found: list[list[int]] = self.ask({"do": "generate", "prompts": batches, "tokens": tokens})["ids"]
         return found
 
+    def arriving(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+        """Return the ids that it makes of prompts that come one after the other, as a server's do."""
+        job = {"do": "arriving", "prompts": [list(ids) for ids in prompts], "tokens": tokens}
+        found: list[list[int]] = self.ask({**job, "at_a_step": AT_A_STEP})["ids"]
+        return found
+
     def forget(self) -> None:
         """Empty its prefix cache."""
         self.ask({"do": "forget"})
@@ -88,6 +96,8 @@ def answer(library: Library, job: dict[str, Any]) -> dict[str, Any]:
     if job["do"] == "loop":
         heard = looping.run(library, job["prompts"], job["tokens"], job["level"], job["requests"])
         return heard.to_json()
+    if job["do"] == "arriving":
+        return {"ids": looping.arriving(library, job["prompts"], job["tokens"], job["at_a_step"])}
     if job["do"] == "forget":
         library.forget()
         return {}

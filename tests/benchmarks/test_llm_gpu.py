@@ -206,6 +206,16 @@ def test_a_loop_keeps_the_load_up_until_the_last_that_counts_has_ended() -> None
     assert measured[-1].last <= heard.ended
 
 
+def test_requests_that_come_one_after_the_other_join_those_that_are_answered() -> None:
+    library = Scripted()
+    prompts = [[number] for number in range(10)]
+    job = {"do": "arriving", "prompts": prompts, "tokens": 3, "at_a_step": 2}
+    found = raw.answer(library, job)["ids"]
+    # answers of 3 or 4 tokens, two more at every step: six or seven of ten are under way at the most
+    assert [len(ids) for ids in found] == [4, 3] * 5
+    assert 6 <= library.most <= 7 and library.asked == prompts and not library.running
+
+
 def test_a_raw_engine_does_as_it_is_told() -> None:
     library = Scripted()
     found = raw.answer(library, {"do": "generate", "prompts": [[[1], [2]], [[3]]], "tokens": 2})
@@ -393,6 +403,7 @@ def test_scores_are_compared_by_hand() -> None:
     assert found["tokens"] == 3 and found["mean"] == pytest.approx(0.4)
     # of the first prompt one is too high by what the other is too low
     assert found["worst"] == 0.5 and found["worst_prompt"] == pytest.approx(0.2)
+    assert found["of_all"] == pytest.approx(0.2 / 3, abs=1e-5)
 
 
 def test_the_share_of_a_prefix_cache() -> None:
@@ -509,9 +520,14 @@ SOAKED = {
 
 def checked() -> dict[str, Any]:
     same = {"share": 1.0}
-    scored = {"mean": 0.002, "worst_prompt": 0.001}
+    scored = {"mean": 0.002, "worst_prompt": 0.001, "of_all": 0.001}
     return {
-        "ids": {"alone": same, "together": {"share": 0.9}, "raw_together": {"share": 0.8}},
+        "ids": {
+            "alone": same,
+            "together": {"share": 0.9},
+            "raw_together": {"share": 0.8},
+            "raw_arriving": {"share": 0.7},
+        },
         "scores": {"bfloat16": scored, "float32": scored, "transformers": scored},
         "verify": {"counts": {"passed": 92, "failed": 0, "skipped": 1}},
     }
