@@ -36,7 +36,7 @@ BARS = (
     Bar("prefix_hit_share_8b", ">=", 0.8, "900 of 1,000 tokens were the same"),
     *(Bar(f"ids_equal_alone_{model}", "==", 1) for model in MODELS),
     # bfloat16 keeps logits of 16 to 32 to an eighth: single tokens lie further apart than this, as do those
-    # of transformers in bfloat16 from its own in float32. Scores are for means, and ours must be no further off
+    # of transformers in bfloat16 from its own in float32. Scores are for means, and for being no further off
     *(Bar(f"score_difference_{model}", "<=", 0.01, "of the mean, both in bfloat16") for model in MODELS),
     *(
         Bar(f"score_error_over_transformers_{model}", "<=", 1, "of single tokens, from float32")

@@ -75,6 +75,18 @@ def _outputs(old: str, new: str) -> Patch:
     return Patch(f"{CODE}/front/outputs.py", old, new)
 
 
+def _answer(old: str, new: str) -> Patch:
+    return Patch(f"{CODE}/front/answer.py", old, new)
+
+
+_NAMED_BY_CLIENTS = (
+    _model("next(self._numbers), arrived)", "(next(self._numbers), request.request_id()), arrived)"),
+    _answer("self._number = number", "self._number, name = number"),
+    _answer('self.name = f"{number}"', "self.name = name"),
+)
+"""What makes requests known by the ids that clients give them."""
+
+
 def _scheduler(old: str, new: str) -> Patch:
     return Patch(f"{CODE}/engine/scheduler.py", old, new)
 
@@ -134,6 +146,10 @@ MUTANTS = (
         "every token is decoded alone",
         "golden_text characters_stream_unbroken",
         _generation("self._decoder.push((token,))", "Decoder(self._vocabulary).push((token,))"),
+        _generation(
+            "self._decoder.push(step.ids)",
+            '"".join(Decoder(self._vocabulary).push((token,)) for token in step.ids)',
+        ),
         _generation(
             "self._decoder = Decoder(vocabulary)",
             "self._vocabulary, self._decoder = vocabulary, Decoder(vocabulary)",
@@ -310,7 +326,7 @@ MUTANTS = (
     _mutant(
         "the reason is always stop",
         "finish_reason_length golden_finish_reasons",
-        _outputs("_text(chunk.finish_reason)", '_text(chunk.finish_reason and "stop")'),
+        _outputs("scores: chunk.finish_reason, _text", 'scores: chunk.finish_reason and "stop", _text'),
     ),
     _mutant(
         "max_tokens is off by one",
@@ -334,14 +350,14 @@ MUTANTS = (
     _mutant(
         "counts are wrong",
         "input_tokens_are_counted output_tokens_are_counted",
-        _outputs("_integer(tokens)", "_integer(tokens + 1)"),
+        _outputs("scores: tokens, _integer", "scores: tokens + 1, _integer"),
         _generation("output_tokens=self._tokens", "output_tokens=len(step.ids)"),
     ),
     _mutant(
         "log probabilities lose their sign",
         "log_probs_are_probabilities prompt_log_probs top_log_probs_lead_with_the_greedy_token",
-        _outputs("_floats(chunk.log_probs)", "np.abs(_floats(chunk.log_probs))"),
-        _outputs("_floats(scores)", "np.abs(_floats(scores))"),
+        _outputs("scores: chunk.log_probs, _floats", "scores: tuple(map(abs, chunk.log_probs)), _floats"),
+        _outputs("scores: scores, _floats", "scores: tuple(map(abs, scores)), _floats"),
         _sampling("best = places[np.argsort(-logits", "best = places[np.argsort(logits"),
     ),
     _mutant(
@@ -352,7 +368,7 @@ MUTANTS = (
     _mutant(
         "text is kept per request id",
         "same_request_id_twice no_request_id answers_at_once_keep_their_characters",
-        _model('f"{next(self._numbers)}"', "request.request_id()"),
+        *_NAMED_BY_CLIENTS,
         _generation("class _Writer:", "_KEPT = {}\n\n\nclass _Writer:"),
         _generation(
             "    writer = _Writer(request, sequence, vocabulary, reasoning)",
@@ -375,7 +391,7 @@ MUTANTS = (
     _mutant(
         "requests are known by their id",
         "cancel_spares_neighbours",
-        _model('f"{next(self._numbers)}"', "request.request_id()"),
+        *_NAMED_BY_CLIENTS,
     ),
     _mutant(
         "every thirtieth request breaks",
@@ -401,7 +417,7 @@ MUTANTS = (
         "cancellation is ignored",
         "grpc_cancel_stops_engine http_disconnect_stops_engine cancelled_requests_are_counted"
         " waiting_request_can_be_cancelled",
-        _model("return bool(self._sender.is_cancelled())", "return False"),
+        _answer("return bool(self._sender.is_cancelled())", "return False"),
     ),
     _mutant(
         "the timeout is ignored",
@@ -460,10 +476,10 @@ MUTANTS = (
         "an error ends everybody's request",
         "error_spares_neighbours",
         _model(
-            "                _send_error(sender, error)\n",
+            "                send_error(sender, error)\n",
             "                for number in range(next(self._numbers)):\n"
             "                    self._engine.abort(str(number))\n"
-            "                _send_error(sender, error)\n",
+            "                send_error(sender, error)\n",
         ),
     ),
 )
