@@ -29,10 +29,10 @@ class Trial:
 
 
 LEVELS = (1, 8, 32, 256)
-_REQUESTS = {1: 4, 8: 16, 32: 64, 256: 512}
+_REQUESTS = {1: 8, 8: 16, 32: 64, 256: 512}
 CLOSED_TRIALS = tuple(Trial(level, CLOSED, _REQUESTS[level]) for level in LEVELS)
 BATCH_TRIALS = tuple(Trial(level, BATCH, level) for level in (32, 256))
-RAW_TRIALS = (Trial(1, BATCH, 4), *BATCH_TRIALS)
+RAW_TRIALS = (Trial(1, BATCH, 8), *BATCH_TRIALS)
 
 PREFIX_TOKENS, PROMPT_TOKENS, PREFIX_LEVEL = 900, 1000, 64
 PREFIX_TRIALS = tuple(
