@@ -152,7 +152,11 @@ class TritonPythonModel:
 
 async def _all_or_none(parts: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run all at once; when one fails the others are ended first: after the error nothing may be sent."""
-    tasks = [asyncio.create_task(part) for part in parts]
+    first, *others = parts
+    if not others:
+        await first
+        return
+    tasks = [asyncio.create_task(part) for part in (first, *others)]
     try:
         await asyncio.gather(*tasks)
     finally:
