@@ -7,8 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import triton_python_backend_utils as pb_utils
-
 from backends.engine.protocol import DeadlineExceeded, EngineError, InvalidRequest, Overloaded
 from backends.front.generation import Chunk
 from backends.front.outputs import Outputs
@@ -24,7 +22,11 @@ _CODES: dict[type[Exception], str] = {
 class Answer:
     """The responses of one request: whatever happens, Triton gets exactly one final flag."""
 
-    def __init__(self, sender: Any, sending: Sending, outputs: Outputs, number: int, arrived: float) -> None:
+    def __init__(
+        self, utilities: Any, sender: Any, sending: Sending, outputs: Outputs, number: int, arrived: float
+    ) -> None:
+        """`utilities` is Triton's module for Python models, `arrived` a moment of time.monotonic()."""
+        self._utilities = utilities
         self._sender = sender
         self._sending = sending
         self._outputs = outputs
@@ -42,15 +44,15 @@ class Answer:
         if self._error:
             raise self._error
         tensors = self._outputs.of(chunk, input_tokens, scores)
-        self._put(partial(self._sender.send, pb_utils.InferenceResponse(output_tensors=tensors)))
+        self._put(partial(self._sender.send, self._utilities.InferenceResponse(output_tensors=tensors)))
 
     def end(self) -> None:
         """Say that nothing follows."""
-        self._put(partial(self._sender.send, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL))
+        self._put(partial(self._sender.send, flags=self._utilities.TRITONSERVER_RESPONSE_COMPLETE_FINAL))
 
     def fail(self, error: Exception) -> None:
         """End it with an error."""
-        self._put(partial(send_error, self._sender, error))
+        self._put(partial(send_error, self._utilities, self._sender, error))
 
     def _put(self, call: Callable[[], None]) -> None:
         self._sending.put(self._number, partial(self._make, call))
@@ -64,12 +66,12 @@ class Answer:
         except Exception as error:
             self._error = error
             with suppress(Exception):
-                send_error(self._sender, error)
+                send_error(self._utilities, self._sender, error)
 
 
-def send_error(sender: Any, error: Exception) -> None:
+def send_error(utilities: Any, sender: Any, error: Exception) -> None:
     """Answer a request with an error, and nothing after it."""
-    code = getattr(pb_utils.TritonError, _CODES.get(type(error), "INTERNAL"))
+    code = getattr(utilities.TritonError, _CODES.get(type(error), "INTERNAL"))
     text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
-    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))
-    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    response = utilities.InferenceResponse(error=utilities.TritonError(text, code))
+    sender.send(response, flags=utilities.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -85,9 +85,10 @@ class TritonPythonModel:
                 parsed = self._parse(request)
                 outputs = Outputs(pb_utils.Tensor, request.requested_output_names(), self._usual)
             except Exception as error:
-                send_error(sender, error)
+                send_error(pb_utils, sender, error)
                 continue
-            answer = Answer(sender, self._sending, outputs, next(self._numbers), arrived)
+            number = next(self._numbers)
+            answer = Answer(pb_utils, sender, self._sending, outputs, number, arrived)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
     def is_ready(self) -> bool:

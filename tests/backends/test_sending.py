@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.front.answer import Answer
 from backends.front.generation import Chunk
 from backends.front.outputs import Outputs
 from backends.front.sending import THREADS, Sending
-from builder import house
-
-ANSWER = Path(__file__).parents[2] / "backends" / "front" / "answer.py"
 
 
 @contextmanager
@@ -31,11 +27,13 @@ def sending() -> Iterator[Sending]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     made = Sending(loop)
-    yield made
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    made.close()
-    loop.close()
+    try:
+        yield made
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        made.close()
+        loop.close()
 
 
 def in_loop(made: Sending, work: Callable[[], Any]) -> Any:
@@ -96,18 +94,15 @@ class Sender:
             raise RuntimeError("no space left in shared memory")
 
 
-def test_after_a_response_that_could_not_be_sent_the_answer_ends_with_the_reason(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    utilities = ModuleType("triton_python_backend_utils")
-    utilities.InferenceResponse = SimpleNamespace  # type: ignore[attr-defined]
-    utilities.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1  # type: ignore[attr-defined]
-    utilities.TritonError = type("TritonError", (), {"INTERNAL": 13, "__init__": _keep})  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
-    front = house.load_file(ANSWER)
+def test_after_a_response_that_could_not_be_sent_the_answer_ends_with_the_reason() -> None:
+    utilities = SimpleNamespace(
+        InferenceResponse=SimpleNamespace,
+        TRITONSERVER_RESPONSE_COMPLETE_FINAL=1,
+        TritonError=type("TritonError", (), {"INTERNAL": 13, "__init__": _keep}),
+    )
     sender, chunk = Sender(), Chunk("a", "", (7,), (), (), 0.0, 1, 0, "")
     with sending() as made:
-        answer = front.Answer(sender, made, Outputs(lambda name, array: name, ["text_output"]), 3, 0.0)
+        answer = Answer(utilities, sender, made, Outputs(lambda name, array: name, ["text_output"]), 3, 0.0)
         in_loop(made, lambda: answer.send(chunk, 1, ()))
         in_loop(made, lambda: (answer.send(chunk, 1, ()), answer.send(chunk, 1, ()), answer.end()))
         in_loop(made, lambda: None)

@@ -80,7 +80,7 @@ def _answer(old: str, new: str) -> Patch:
 
 
 _NAMED_BY_CLIENTS = (
-    _model("next(self._numbers), arrived)", "(next(self._numbers), request.request_id()), arrived)"),
+    _model("number = next(self._numbers)", "number = next(self._numbers), request.request_id()"),
     _answer("self._number = number", "self._number, name = number"),
     _answer('self.name = f"{number}"', "self.name = name"),
 )
@@ -476,10 +476,10 @@ MUTANTS = (
         "an error ends everybody's request",
         "error_spares_neighbours",
         _model(
-            "                send_error(sender, error)\n",
+            "                send_error(pb_utils, sender, error)\n",
             "                for number in range(next(self._numbers)):\n"
             "                    self._engine.abort(str(number))\n"
-            "                send_error(sender, error)\n",
+            "                send_error(pb_utils, sender, error)\n",
         ),
     ),
 )

@@ -85,9 +85,10 @@ class TritonPythonModel:
                 parsed = self._parse(request)
                 outputs = Outputs(pb_utils.Tensor, request.requested_output_names(), self._usual)
             except Exception as error:
-                send_error(sender, error)
+                send_error(pb_utils, sender, error)
                 continue
-            answer = Answer(sender, self._sending, outputs, next(self._numbers), arrived)
+            number = next(self._numbers)
+            answer = Answer(pb_utils, sender, self._sending, outputs, number, arrived)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
     def is_ready(self) -> bool:
@@ -152,7 +153,11 @@ class TritonPythonModel:
 
 async def _all_or_none(parts: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run all at once; when one fails the others are ended first: after the error nothing may be sent."""
-    tasks = [asyncio.create_task(part) for part in parts]
+    first, *others = parts
+    if not others:
+        await first
+        return
+    tasks = [asyncio.create_task(part) for part in (first, *others)]
     try:
         await asyncio.gather(*tasks)
     finally:
