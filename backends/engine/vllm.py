@@ -23,7 +23,7 @@ NOT_BESIDE_GUESSES = frozenset({"min_p", "logit_bias"})
 _GUIDES = {"json_schema": "json", "regex": "regex", "ebnf_grammar": "grammar"}
 """Kind of a Guide -> the field of vllm's StructuredOutputsParams that takes its text."""
 
-_SCHEDULER = f"{vllm_scheduler.__name__}.{vllm_scheduler.create.__name__}"
+_SCHEDULER = f"{vllm_scheduler.__name__}.{vllm_scheduler.scheduler.__name__}"
 
 _REASONS = {"stop": "stop", "length": "length", "abort": "cancelled"}
 

@@ -13,16 +13,16 @@ from typing import Any
 SECONDS_BETWEEN_NUMBERS = 0.05
 
 
-def create(*, vllm_config: Any, **given: Any) -> Any:
+def scheduler(*, vllm_config: Any, **given: Any) -> Any:
     """Return the scheduler that vLLM would have taken; to be told by name as EngineArgs.scheduler_cls.
 
     vLLM 0.22 calls what it finds there with keywords alone (v1/engine/core.py).
     """
     settings = vllm_config.scheduler_config
     settings.scheduler_cls = None
-    scheduler = settings.get_scheduler_cls()(vllm_config=vllm_config, **given)
-    scheduler.make_stats = _seldom(scheduler, scheduler.make_stats)
-    return scheduler
+    made = settings.get_scheduler_cls()(vllm_config=vllm_config, **given)
+    made.make_stats = _seldom(made, made.make_stats)
+    return made
 
 
 def _seldom(scheduler: Any, make: Callable[..., Any]) -> Callable[..., Any]:

@@ -274,7 +274,7 @@ def test_a_draft_of_the_version_s_folder_is_found_there(
     found = str(tmp_path / "draft") if model == "draft" else model
     # vLLM finds what it is to schedule with by this name
     module, name = str(told["scheduler_cls"]).rsplit(".", 1)
-    assert getattr(sys.modules[module], name) is vllm_scheduler.create
+    assert getattr(sys.modules[module], name) is vllm_scheduler.scheduler
     assert told["speculative_config"] == {**asked, **({"model": found} if model else {})}
     assert (told["model"], told["tokenizer"], told["seed"]) == (
         str(tmp_path / "model"),
@@ -311,7 +311,7 @@ def test_the_scheduler_is_vllm_s_own_and_counts_all_that_it_tells_seldom(
     settings = SimpleNamespace(scheduler_cls="ours")
     settings.get_scheduler_cls = lambda: {None: Scheduler}[settings.scheduler_cls]
     config = SimpleNamespace(scheduler_config=settings)
-    made = vllm_scheduler.create(vllm_config=config, block_size=16)
+    made = vllm_scheduler.scheduler(vllm_config=config, block_size=16)
     assert made.given == {"vllm_config": config, "block_size": 16}
     told = []
     for step in range(100):
