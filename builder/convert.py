@@ -30,6 +30,13 @@ from builder.target import Job
 
 Progress = Callable[[str, float], None]
 
+Expected = Callable[[dict[str, str], dict[str, str]], None]
+
+
+def anything(source: dict[str, str], draft: dict[str, str]) -> None:
+    """Expect no particular files."""
+
+
 _PARTS = ("model", "tokenizer", speculation.FOLDER)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -56,8 +63,14 @@ class Artifact:
     draft_digests: dict[str, str] = field(default_factory=dict)
 
 
-def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
+def convert(
+    plan: Plan, checkpoint: Checkpoint, progress: Progress, expected: Expected = anything
+) -> Artifact:
     """Make the artifact, or find it in the cache; an interrupted conversion leaves nothing behind.
+
+    Args:
+        expected: is shown the digests of the checkpoint's files, and of the draft's, before they are
+            converted; what it raises goes on.
 
     Raises:
         SourceError: a file of the checkpoint cannot be read or fetched.
@@ -67,6 +80,7 @@ def convert(plan: Plan, checkpoint: Checkpoint, progress: Progress) -> Artifact:
     with files.translated(ConversionError, "writing the artifact"):
         folder, digests = source_folder.of_checkpoint(checkpoint, "the checkpoint", progress)
         draft, draft_digests = source_folder.of_draft(plan, folder, progress)
+        expected(digests, draft_digests)
         identity = artifact_key.identity(plan, digests, draft_digests)
         key = artifact_key.key(identity)
         home = house.cache_folder() / "artifacts" / key

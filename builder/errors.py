@@ -4,6 +4,7 @@ BuilderError                1  anything below
   UsageError                2  the command line asks for something that does not exist
   SourceError               1  a checkpoint is missing, truncated or not what it says
   PlanError                 1  no deployment of this model fits what was asked
+  LockError                 1  what is found is not what builder.lock pins
   ConversionError           1  the artifact could not be made
   ProofError                1  the artifact does not answer like its source
   RepositoryError           1  the repository could not be written or published
@@ -55,6 +56,10 @@ class SourceError(BuilderError):
 
 class PlanError(BuilderError):
     """No deployment of this model fits what was asked."""
+
+
+class LockError(BuilderError):
+    """What is found is not what builder.lock pins, or the lock cannot be read or written."""
 
 
 class ConversionError(BuilderError):

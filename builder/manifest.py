@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import builder
 from builder.convert import Artifact
 from builder.plan import Plan
 from builder.prove import Evidence
-from builder.source import Checkpoint
+from builder.source import Checkpoint, origin_of
 
 FORMAT = 1
 
@@ -26,13 +25,13 @@ def manifest(
 
     `adapters` are the digests of the files of LoRA adapters, by their names in the version folder.
     """
-    origin = _origin(plan.origin)
+    origin = origin_of(plan.origin)
     # why an engine and a container were chosen is for people: other reasons, the same deployment
     reasons = ("engine_why", "resolution")
     planned = {name: value for name, value in plan.to_json().items() if name not in reasons}
     if artifact.draft is not None:
         draft = planned["speculation"]["draft"]
-        draft["origin"] = _origin(draft["origin"])
+        draft["origin"] = origin_of(draft["origin"])
     return {
         "format": FORMAT,
         "name": plan.name,
@@ -49,9 +48,3 @@ def manifest(
         "artifact": {"key": artifact.key, "sha256": {**artifact.digests, **adapters}},
         "evidence": evidence.to_json(),
     }
-
-
-def _origin(named: str) -> str:
-    """Return what was named; a folder of this machine says nothing elsewhere, digests say what was in it."""
-    here = Path(named)
-    return here.resolve().name if here.exists() else named

@@ -8,21 +8,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from builder import contract, publishing, repository, source, verifying
+from builder import contract, lock, publishing, repository, source, verifying
 from builder.check import Choice, check
 from builder.compiling import compiled
-from builder.convert import convert, require_libraries
+from builder.convert import Artifact, convert, require_libraries
 from builder.errors import RepositoryError, UsageError, VerifyError
-from builder.plan import Options, Plan, plan
+from builder.lock import Pins
+from builder.plan import Options, Plan
 from builder.prove import Evidence, prove
 from builder.publishing import Published
 from builder.report import Report
 from builder.rule import Host
 from builder.rules.engines import MISSING as ENGINE_MISSING
-from builder.subjects import read, refined
+from builder.source import Checkpoint
+from builder.subjects import name_of, read, refined
 
 Progress = Callable[[str, float], None]
 
@@ -32,15 +35,18 @@ class Built:
     """What a build did; `report` is None when nothing new was published or verification was skipped.
 
     `verified` counts the checks of that version by outcome, also when it was published before. `engine` is
-    what the graph was compiled to, None where it is served as it is, or is yet to be compiled.
+    what the graph was compiled to, None where it is served as it is, or is yet to be compiled. `locked` is
+    the lock where something was pinned in it.
     """
 
     plan: Plan
+    artifact: Artifact
     evidence: Evidence
     published: Published
     report: Report | None
     verified: dict[str, int] | None
     engine: Path | None = None
+    locked: Path | None = None
 
 
 def build(
@@ -51,21 +57,35 @@ def build(
     checkpoint: str | None = None,
     served_name: str | None = None,
     verifying: bool = True,
+    lock_file: Path | None = None,
+    update_lock: bool = False,
     progress: Progress = lambda doing, share: None,
 ) -> Built:
-    """Build, prove, stage, check, boot, verify; publish only what passed all of it."""
-    started = time.time()
-    subject, found = read(name, checkpoint, served_name, options.draft)
-    planned = plan(subject, options)
+    """Build, prove, stage, check, boot, verify; publish only what passed all of it.
+
+    `lock_file` pins what is taken, None for nothing; with `update_lock` what it pinned before is replaced.
+    """
+    pins = lock.read(lock_file, name_of(name, served_name), moving=update_lock)
+    subject, found = read(name, checkpoint, served_name, options.draft, pins.revision)
+    planned = lock.pinned(subject, options, pins)
     require_libraries(planned)
     if verifying:
         _require_a_server(planned)
     if found is None:
-        found = source.open_checkpoint(subject.origin)
-        planned = plan(refined(subject, found), options)
+        found = source.open_checkpoint(subject.origin, subject.revision)
+        planned = lock.pinned(refined(subject, found), options, pins)
+    lock.require_tools(planned, found, pins)
+    built = _built(planned, found, output, pins, verifying, progress)
+    return replace(built, locked=lock.write(pins, built.plan, found, built.artifact))
+
+
+def _built(
+    planned: Plan, found: Checkpoint, output: Path, pins: Pins, verifying: bool, progress: Progress
+) -> Built:
+    started = time.time()
     if output.exists() and not output.is_dir():
         raise RepositoryError(f"{output} is not a folder", expected="a model repository, or nothing yet")
-    artifact = convert(planned, found, progress)
+    artifact = convert(planned, found, progress, partial(lock.require_source, pins, planned.target))
     evidence = prove(planned, artifact, progress)
     engine = compiled(planned, artifact, progress)
     with repository.staging(output) as stage:
@@ -77,7 +97,7 @@ def build(
             published = Published(output, planned.name, same, fresh=False)
             counts = _counts(published)
             if not lacking and (counts or not verifying):
-                return Built(planned, evidence, published, None, counts, engine)
+                return Built(planned, artifact, evidence, published, None, counts, engine)
         _require_no_findings(stage, planned)
         report = _verify_staged(planned, stage, progress) if verifying else None
         record = {
@@ -93,7 +113,7 @@ def build(
             published = publishing.publish(planned, stage, output, version)
             if report and not published.fresh:
                 publishing.note(published, record)
-    return Built(planned, evidence, published, report, _counts(published), engine)
+    return Built(planned, artifact, evidence, published, report, _counts(published), engine)
 
 
 def _counts(published: Published) -> dict[str, int] | None:

@@ -136,6 +136,12 @@ def name_of(checkpoint: Checkpoint, file: Path) -> str:
     return str(file.relative_to(checkpoint.path)) if inside else file.name
 
 
+def origin_of(named: str) -> str:
+    """Return what was named; a folder of this machine says nothing elsewhere, digests say what was in it."""
+    here = Path(named)
+    return here.resolve().name if here.exists() else named
+
+
 def fingerprint(files: Iterable[Path], headers: Iterable[bytes]) -> str:
     """Return 64 hexadecimal digits that change with any file's name, size, time or header."""
     hasher = hashlib.sha256()

@@ -16,17 +16,28 @@ PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64
 """What a config says the weights are kept in -> what they are computed in where nobody says otherwise."""
 
 
+def name_of(name: str, served_name: str | None) -> str:
+    """Return what NAME is served as: a recipe's file by its own name."""
+    return served_name or (Path(name).stem if name.endswith(".toml") else name)
+
+
 def read(
-    name: str, checkpoint: str | None, served_name: str | None, draft: str | None = None
+    name: str,
+    checkpoint: str | None,
+    served_name: str | None,
+    draft: str | None = None,
+    revision: str | None = None,
 ) -> tuple[Subject, Checkpoint | None]:
     """Find out what NAME is: its checkpoint where that is at hand, else its recipe's published numbers.
+
+    `revision` is the commit that is pinned, None for what the recipe says, or the newest.
 
     Raises:
         UsageError: NAME is no recipe and no checkpoint was given.
         SourceError: the checkpoint that was given cannot be read, or contradicts its recipe; a draft that
             guesses other tokens.
     """
-    subject, found = _read(name, checkpoint, served_name)
+    subject, found = _read(name, checkpoint, served_name, revision)
     return (_with_draft(subject, found, draft) if draft else subject), found
 
 
@@ -40,7 +51,9 @@ def _with_draft(subject: Subject, found: Checkpoint | None, reference: str) -> S
     return replace(subject, draft=draft)
 
 
-def _read(name: str, checkpoint: str | None, served_name: str | None) -> tuple[Subject, Checkpoint | None]:
+def _read(
+    name: str, checkpoint: str | None, served_name: str | None, revision: str | None
+) -> tuple[Subject, Checkpoint | None]:
     known = name in recipe.names() or name.endswith(".toml")
     if not known and not checkpoint:
         recipe.load(name)
@@ -48,12 +61,14 @@ def _read(name: str, checkpoint: str | None, served_name: str | None) -> tuple[S
         subject = _from_recipe(recipe.load(name))
         if not checkpoint:
             found = _at_hand(subject.origin)
-            subject = replace(subject, name=served_name or subject.name)
+            subject = replace(
+                subject, name=served_name or subject.name, revision=revision or subject.revision
+            )
             return (refined(subject, found), found) if found else (subject, None)
         wanted: Subject | None = subject
     else:
         wanted = None
-    found = source.open_checkpoint(str(checkpoint))
+    found = source.open_checkpoint(str(checkpoint), revision)
     subject = _from_checkpoint(served_name or (wanted.name if wanted else name), found, wanted)
     return subject, found
 
@@ -75,6 +90,7 @@ def _from_recipe(known: recipe.Recipe) -> Subject:
     return Subject(
         name=known.name,
         origin=known.checkpoint,
+        revision=known.revision,
         model_type=known.model_type,
         dimensions=known.dimensions(),
         target=known.target,

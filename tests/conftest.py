@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from builder.servers import docker, embedded
 
 
 def pytest_configure() -> None:
+    # no test pins anything in the folder that it is run in, unless it is about that
+    os.environ["BUILDER_LOCK"] = "none"
     # a run that is ended from outside still ends the servers that it booted; one in the background of a
     # script ignores Ctrl-C, and so would the programs whose Ctrl-C is tested
     for number in (signal.SIGTERM, signal.SIGINT):

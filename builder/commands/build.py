@@ -29,6 +29,8 @@ def command(
     as_json: bool,
     checkpoint: str | None,
     served_name: str | None,
+    lock_file: Path | None,
+    update_lock: bool,
     **values: Any,
 ) -> None:
     """Build NAME into a model repository: convert, prove, write, check, boot, verify, publish.
@@ -47,6 +49,8 @@ def command(
             checkpoint=checkpoint,
             served_name=served_name,
             verifying=verifying,
+            lock_file=options.lock_of(name, lock_file, writing=True),
+            update_lock=update_lock,
             progress=progress,
         )
     if as_json:

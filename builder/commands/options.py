@@ -189,6 +189,16 @@ def planning(command: Command) -> Command:
             help="Read a checkpoint that is a pickle, which runs whatever code it holds.",
         ),
         click.option(
+            "--lock",
+            "lock_file",
+            type=click.Path(path_type=Path),
+            envvar="BUILDER_LOCK",
+            metavar="FILE",
+            show_default="builder.lock",
+            help="File that pins what is taken; beside a recipe's own file, else here; none for no lock.",
+        ),
+        click.option("--update-lock", is_flag=True, help="Take what is newest, and pin that instead."),
+        click.option(
             "--name", "served_name", callback=not_empty, metavar="NAME", help="Name to serve it under."
         ),
     ]
@@ -220,6 +230,21 @@ def planned(values: dict[str, Any]) -> Any:
         draft=values["draft"],
         adapters=values["adapters"],
     )
+
+
+def lock_of(name: str, asked: Path | None, *, writing: bool) -> Path | None:
+    """Return the lock of a model, None for none; refuse one that could not be written."""
+    from builder import lock
+
+    path = lock.beside(name) if asked is None else asked
+    if str(path) == lock.NOWHERE:
+        return None
+    if path.is_dir() or (writing and not os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise click.BadParameter(
+            f"{path} may not be written by this user; name another file, or --lock {lock.NOWHERE}",
+            param_hint="--lock",
+        )
+    return path
 
 
 _ports = (

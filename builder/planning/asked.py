@@ -67,6 +67,7 @@ class Subject:
     text it was made for, None where only its dimensions say; longer ones are cut where it `truncates`.
     `stored` is what it says of weights that are quantised already, `draft` the model that guesses ahead.
     `opset` and `ir_version` are those of a graph that is served as it was given, 0 where it is exported here.
+    `revision` is the branch, tag or commit to read its origin at, None for the newest.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Subject:
     draft: Draft | None = None
     opset: int = 0
     ir_version: int = 0
+    revision: str | None = None
 
 
 @dataclass(frozen=True)

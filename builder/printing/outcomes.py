@@ -24,6 +24,7 @@ def to_json(built: Built) -> dict[str, Any]:
         "new": published.fresh,
         "evidence": built.evidence.to_json(),
         "verified": json.loads(built.report.to_json()) if built.report else None,
+        "locked": str(built.locked) if built.locked else None,
         **(
             {"engine": {"built": _has_engine(built), "script": str(_script(built))}}
             if _compiles(built)
@@ -48,6 +49,8 @@ def show(built: Built) -> None:
         click.echo(f"{place} version {published.version} is this very build already ({checked})")
     else:
         click.echo(f"published {place} version {published.version}, {checked}")
+    if built.locked:
+        click.echo(f"pinned in {built.locked}: its source, {built.plan.container.tag} and the tools")
     image = contract.load(built.plan.contract, built.plan.target).IMAGE
     if _compiles(built):
         _show_engine(built)

@@ -33,7 +33,9 @@ def is_fast(command: Command) -> bool:
 
 def environment() -> dict[str, str]:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    # a reader of the pages has set nothing
+    own = {name: value for name, value in os.environ.items() if name != "BUILDER_LOCK"}
+    return {**own, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def write_files(page: Path, folder: Path) -> None:
