@@ -96,6 +96,7 @@ def _build(case: Case, repository: Path, source: Path, gpu: str | None) -> list[
         *device,
         "--quantize",
         case.precision,
+        *("--lock", "none"),
         "--output",
         str(repository),
     ]

@@ -35,7 +35,7 @@ def repository(folder: Path) -> Repository:
     """Return the repository of a folder; built into it when it is not there."""
     found = Repository(folder)
     if not found.graph.is_file():
-        command = deployment.builder("build", NAME, "--no-verify", "--output", str(folder))
+        command = deployment.builder("build", NAME, "--no-verify", "--lock", "none", "--output", str(folder))
         done = subprocess.run(command, cwd=deployment.ROOT, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"`builder build {NAME}` failed:\n{done.stdout}{done.stderr}")

@@ -101,7 +101,7 @@ def command(stage: Stage, wanted: Built, target: str) -> list[str]:
     # int4, what a CPU is planned for, loses all of weights that are random and few
     given += ["--quantize", "fp32"] if model.shape and stage.rehearses else []
     told = ["--set", f"engine.gpu_memory_utilization={SHARE_OF_GPU}"] if target == "vllm" else []
-    out = ["--no-verify", "--output", str(wanted.repository)]
+    out = ["--lock", "none", "--no-verify", "--output", str(wanted.repository)]
     return ["build", model.name, *given, "--target", target, *device, *sizes, *told, *out]
 
 

@@ -54,7 +54,7 @@ def builder(*arguments: str) -> list[str]:
 def build(folder: Path) -> Path:
     """Build the model into a folder and return it; seconds when the cache has the conversion."""
     done = subprocess.run(
-        builder("build", NAME, "--no-verify", "--output", str(folder)),
+        builder("build", NAME, "--no-verify", "--lock", "none", "--output", str(folder)),
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -81,8 +81,9 @@ def test_another_checkpoint_is_refused_before_it_is_converted_and_taken_when_tol
     assert "--update-lock" in refused.value.remedy
     assert (workshop.runs(), path.read_bytes()) == (converted, pinned)
     assert not (workshop.folder / "second").exists()
-    assert workshop.build(lock_file=path, update_lock=True, served_name="tiny-2").locked == path
-    assert workshop.build(lock_file=None, served_name="tiny").locked is None
+    other = workshop.folder / "third"
+    assert workshop.build(lock_file=path, update_lock=True, output=other).locked == path
+    assert workshop.build(lock_file=path, output=other).locked is None
 
 
 def test_update_replaces_the_entry_of_that_model_alone(workshop: tiny.Workshop, path: Path) -> None:
@@ -175,7 +176,8 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
     def knows(digest: str) -> None:
         line = f"echo nvcr.io/nvidia/tritonserver@{digest}" if digest else "exit 1"
-        program.write_text(f"#!/bin/sh\n[ $# = 5 ] && [ $1 $2 = imageinspect ] || {line}\n")
+        # image inspect --format TEMPLATE NAME
+        program.write_text(f'#!/bin/sh\n[ $# = 5 ] && [ "$1 $2 $3" = "image inspect --format" ] && {line}\n')
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
 
