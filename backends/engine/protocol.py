@@ -153,7 +153,11 @@ class Engine(Protocol):
 
 
 class EngineModule(Protocol):
-    """What a file beside this one offers."""
+    """What a file beside this one offers.
+
+    One whose engine is another model of Triton's has `WARMS_UP = False`: it cannot be asked while the front
+    loads.
+    """
 
     def create(self, settings: Mapping[str, Any], folder: Path) -> Engine:
         """Load the model under `folder` as settings.json says."""

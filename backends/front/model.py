@@ -70,7 +70,8 @@ class TritonPythonModel:
         self._sending = Sending(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._warm_up(), self._loop).result()
+        if getattr(module, "WARMS_UP", True):
+            asyncio.run_coroutine_threadsafe(self._warm_up(), self._loop).result()
         # what was loaded stays: looking through it for garbage would hold answers up
         gc.collect()
         gc.freeze()

@@ -19,10 +19,12 @@ from builder.rule import closest
 BACKEND = "tensorrtllm"
 SUFFIX = "_engine"
 
-NEEDED = {
+NEEDED: Mapping[str, Any] = {
     "FORCE_CPU_ONLY_INPUT_TENSORS": "no",
     "gpt_model_type": "inflight_fused_batching",
     "gpt_model_path": HOME,
+    # as the backend's own default has it, a greedy token is certain
+    "normalize_log_probs": False,
     # the backend does not load without these three, said or not
     "tokenizer_dir": "",
     "guided_decoding_backend": "",

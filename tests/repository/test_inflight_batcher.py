@@ -123,6 +123,7 @@ def test_the_engine_s_model_says_all_that_the_backend_needs() -> None:
         "FORCE_CPU_ONLY_INPUT_TENSORS": "no",
         "gpt_model_type": "inflight_fused_batching",
         "gpt_model_path": "/models/chat_engine/3",
+        "normalize_log_probs": "false",
         "tokenizer_dir": "",
         "guided_decoding_backend": "",
         "xgrammar_tokenizer_info_path": "",
