@@ -13,7 +13,19 @@ import builder
 from builder import signals
 from builder.errors import BuilderError, Interrupted
 
-COMMANDS = ("plan", "build", "check", "serve", "verify", "measure", "chat", "deploy", "list", "doctor")
+COMMANDS = (
+    "plan",
+    "build",
+    "import",
+    "check",
+    "serve",
+    "verify",
+    "measure",
+    "chat",
+    "deploy",
+    "list",
+    "doctor",
+)
 """The files of `commands/`, in the order of the line."""
 
 

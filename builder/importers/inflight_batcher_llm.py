@@ -1,0 +1,309 @@
+"""A repository of NVIDIA's inflight_batcher_llm templates, filled or not: engines of TensorRT-LLM.
+
+Source: triton_backend/all_models/inflight_batcher_llm of TensorRT-LLM up to 1.2; before, tensorrtllm_backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import reading
+from builder.data_types import spelled
+from builder.ensemble import Tensor
+from builder.errors import BuilderError, SourceError, UsageError
+from builder.inflight_batcher import engine_folder, tables, templates
+from builder.inflight_batcher.engine_folder import EngineFolder
+from builder.inflight_batcher.tables import Types
+from builder.inflight_batcher.templates import Template
+from builder.planning import versions
+from builder.planning.placement import Gpu
+from builder.planning.resolving import Machine, Needs, Resolution, resolve
+
+TITLE = "NVIDIA's inflight_batcher_llm templates"
+ENGINE, TOKENIZING = "tensorrt_llm", "preprocessing"
+MODELS = (ENGINE, TOKENIZING, "postprocessing", "ensemble", "tensorrt_llm_bls")
+"""NVIDIA's own names, by which the models ask each other."""
+
+USUAL = {
+    "triton_backend": ("tensorrtllm", "the C++ backend, the templates' usual one"),
+    "batching_strategy": ("inflight_fused_batching", "what NVIDIA's pages pass"),
+    "max_queue_delay_microseconds": ("0", "fill_template.py's own default"),
+    "max_queue_size": ("0", "fill_template.py's own default"),
+    "preprocessing_instance_count": ("1", "one of each"),
+    "postprocessing_instance_count": ("1", "one of each"),
+}
+"""Placeholders whose value is known without being told, and where from."""
+
+OLD_NAMES = "0.19"
+"""The last minor version whose tensors have the older names."""
+
+Values = Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the command line tells: values of placeholders, where engine and tokenizer are."""
+
+    values: Mapping[str, str]
+    engine: Path | None = None
+    tokenizer: Path | None = None
+    triton: str | None = None
+    card: Gpu | None = None
+    driver: str = ""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A repository as it was read.
+
+    `models` are its configs by name, filled; `values` the placeholders that were filled, with where each
+    value is from, `unset` those that stay the backend's choice. `version` is the TensorRT-LLM that its tensors are
+    of. `differences` are told where its tensors are not NVIDIA's, `problems` are what keeps it from being
+    written, each with what mends it.
+    """
+
+    path: Path
+    models: Mapping[str, Any]
+    values: Values
+    unset: tuple[str, ...]
+    version: str
+    engine: EngineFolder | None = None
+    tokenizer: Path | None = None
+    container: Resolution | None = None
+    differences: tuple[str, ...] = ()
+    problems: tuple[BuilderError, ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Return what the engine's model is told, without what is not set."""
+        told = self.models[ENGINE].parameters if ENGINE in self.models else {}
+        found = {name: told[name].string_value for name in told}
+        return {name: value for name, value in sorted(found.items()) if not templates.is_unset(value)}
+
+
+def recognises(folder: Path) -> bool:
+    """Say whether a folder has the engine's model and at least one more of NVIDIA's."""
+    there = [name for name in MODELS if (folder / name / "config.pbtxt").is_file()]
+    return ENGINE in there and len(there) > 1
+
+
+def read(folder: Path, answers: Answers) -> Imported:
+    """Read, fill and check a repository; what is wrong with it is told in the result.
+
+    Raises:
+        SourceError: the folder is no such repository, or a config that has nothing left to fill is broken.
+        UsageError: a value was given for a placeholder that is nowhere.
+    """
+    if not recognises(folder):
+        raise SourceError(
+            f"{folder} is no repository of {TITLE}",
+            expected=f"{ENGINE}/config.pbtxt, and {', '.join(MODELS[1:])} or some of them",
+            remedy="name the folder that was made of all_models/inflight_batcher_llm",
+        )
+    found = {name: _template(folder, name) for name in _names(folder)}
+    _require_known(answers.values, found)
+    problems: list[BuilderError] = []
+    engine = _engine(found, answers, problems)
+    values = _values(found, answers, engine)
+    lacking = {name: [one for one in told.bare if one not in values] for name, told in found.items()}
+    problems += [_unknown(name, bare) for name, bare in lacking.items() if bare]
+    plain = {name: value for name, (value, _) in values.items()}
+    models = {
+        name: templates.parse(templates.fill(told, plain), f"{folder}/{name}/config.pbtxt")
+        for name, told in found.items()
+        if not lacking[name]
+    }
+    container = _container(engine, answers, problems)
+    version = engine.version if engine else (container.container.tensorrtllm if container else "")
+    version = version or _version_of(models)
+    return Imported(
+        path=folder,
+        models=models,
+        values=values,
+        unset=tuple(sorted({one for told in found.values() for one in told.quoted if one not in values})),
+        version=version,
+        engine=engine,
+        tokenizer=_tokenizer(models, answers, problems),
+        container=container,
+        differences=tuple(_differences(models, version, _types(engine))),
+        problems=tuple(problems),
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("*/config.pbtxt"))
+
+
+def _template(folder: Path, name: str) -> Template:
+    path = folder / name / "config.pbtxt"
+    try:
+        return templates.read(reading.content(path).decode())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read: {error}", remedy="copy the repository again") from error
+
+
+def _require_known(given: Mapping[str, str], found: Mapping[str, Template]) -> None:
+    known = sorted({one for told in found.values() for one in (*told.bare, *told.quoted)})
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise UsageError(
+            f"--fill {unknown[0]}={given[unknown[0]]}: no template has ${{{unknown[0]}}}",
+            expected=f"one of {', '.join(known)}" if known else "no --fill: all is filled already",
+        )
+
+
+def _values(found: Mapping[str, Template], answers: Answers, engine: EngineFolder | None) -> Values:
+    """Return the values of all placeholders that are known: told, of the engine, or the usual ones."""
+    deduced = {**USUAL, **(_of_engine(engine) if engine else {})}
+    wanted = {one for told in found.values() for one in (*told.bare, *told.quoted)}
+    known = {name: value for name, value in deduced.items() if name in wanted}
+    return known | {name: (value, "--fill") for name, value in answers.values.items()}
+
+
+def _of_engine(engine: EngineFolder) -> dict[str, tuple[str, str]]:
+    """Return what the engine decides of the templates."""
+    types = _types(engine)
+    told = {
+        "triton_max_batch_size": (str(engine.max_batch_size or ""), "build_config.max_batch_size"),
+        "bls_instance_count": (str(engine.max_batch_size or ""), "as many as the engine takes at once"),
+        "max_beam_width": (str(engine.max_beam_width or ""), "build_config.max_beam_width"),
+        "logits_datatype": (f"TYPE_{types.logits}", "pretrained_config.logits_dtype"),
+        "encoder_input_features_data_type": (f"TYPE_{types.features}", "pretrained_config.dtype"),
+        "prompt_embedding_table_data_type": (f"TYPE_{types.prompt_table}", "pretrained_config.dtype"),
+    }
+    return {name: pair for name, pair in told.items() if pair[0]}
+
+
+def _types(engine: EngineFolder | None) -> Types:
+    names = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16"}
+    if engine is None:
+        return Types()
+    computed = names.get(engine.dtype, "FP16")
+    return Types(names.get(engine.logits, "FP32"), computed, computed)
+
+
+def _unknown(model: str, bare: Iterable[str]) -> SourceError:
+    named = ", ".join(f"${{{name}}}" for name in bare)
+    return SourceError(
+        f"{model}/config.pbtxt leaves {named} unfilled, and nothing here says what to write",
+        expected="a value for each",
+        remedy=" ".join(f"--fill {name}=VALUE" for name in bare),
+    )
+
+
+def _parameter(found: Mapping[str, Template], answers: Answers, model: str, name: str) -> str:
+    """Return a parameter of a model that may not be readable yet, "" where it is not set."""
+    if model not in found:
+        return ""
+    # a number fits in every place that is left
+    text = templates.fill(found[model], dict.fromkeys(found[model].bare, "1") | dict(answers.values))
+    try:
+        told = templates.parse(text, model).parameters
+    except SourceError:
+        return ""
+    value = told[name].string_value if name in told else ""
+    return "" if templates.is_unset(value) else str(value)
+
+
+def _engine(
+    found: Mapping[str, Template], answers: Answers, problems: list[BuilderError]
+) -> EngineFolder | None:
+    told = _parameter(found, answers, ENGINE, "gpt_model_path")
+    folder = answers.engine or (Path(told) if told else None)
+    if folder is None:
+        problems.append(
+            SourceError(
+                f"{ENGINE}/config.pbtxt names no engine: gpt_model_path is empty, or ${{engine_dir}}",
+                expected="the folder that `trtllm-build` wrote",
+                remedy="name it with --engine FOLDER",
+            )
+        )
+        return None
+    try:
+        return engine_folder.read(folder)
+    except SourceError as error:
+        problems.append(error)
+    except OSError as error:
+        problems.append(
+            SourceError(f"{folder} cannot be read: {error}", remedy="name it with --engine FOLDER")
+        )
+    return None
+
+
+def _container(
+    engine: EngineFolder | None, answers: Answers, problems: list[BuilderError]
+) -> Resolution | None:
+    """Return the container that reads the engine: of the same minor version of TensorRT-LLM."""
+    if engine is None:
+        return None
+    release = (*versions.number(engine.version), 0, 0)[:2]
+    needs = Needs(
+        sort=versions.TENSORRT_LLM,
+        library="tensorrtllm",
+        least=release,
+        below=(release[0], release[1] + 1),
+        compute="8.0",
+        instead="--to llmapi",
+    )
+    try:
+        machine = Machine(answers.card, answers.driver)
+        found = resolve(needs, machine, answers.triton, f"the engine of {engine.version}")
+        engine_folder.require_fits(engine, found.container, answers.card)
+    except BuilderError as error:
+        problems.append(error)
+        return None
+    return found
+
+
+def _tokenizer(models: Mapping[str, Any], answers: Answers, problems: list[BuilderError]) -> Path | None:
+    told = models[TOKENIZING].parameters if TOKENIZING in models else {}
+    named = told["tokenizer_dir"].string_value if "tokenizer_dir" in told else ""
+    folder = answers.tokenizer or (None if templates.is_unset(named) else Path(named))
+    if TOKENIZING not in models or (folder is not None and folder.is_dir() and any(folder.iterdir())):
+        return folder
+    what = f"{folder} is no folder here, or an empty one" if folder else "tokenizer_dir is not set"
+    problems.append(
+        SourceError(
+            f"{TOKENIZING}/config.pbtxt: {what}",
+            expected="the folder with the checkpoint's tokenizer",
+            remedy="name it with --tokenizer FOLDER",
+        )
+    )
+    return None
+
+
+def _version_of(models: Mapping[str, Any]) -> str:
+    """Return the oldest version that calls the tensors so, "" where there are none to tell by."""
+    names = {tensor.name for config in models.values() for tensor in config.input}
+    return OLD_NAMES if names & {"min_length", "random_seed"} else "1.2" if names else ""
+
+
+def _differences(models: Mapping[str, Any], version: str, types: Types) -> Iterable[str]:
+    """Yield where the tensors of NVIDIA's models are not those of their version."""
+    for name in MODELS:
+        if name in models and version:
+            told = tables.tensors(name, version, types)
+            for side, expected in zip(("input", "output"), told, strict=True):
+                yield from _compared(name, side, list(getattr(models[name], side)), expected)
+
+
+def _compared(model: str, side: str, found: list[Any], expected: tuple[Tensor, ...]) -> Iterable[str]:
+    wanted = {one.name: (f"TYPE_{one.data_type}", list(one.dims)) for one in expected}
+    held = {one.name: (spelled(one.data_type), list(one.dims)) for one in found}
+    if len(held) < len(found):
+        twice = sorted({one.name for one in found if [other.name for other in found].count(one.name) > 1})
+        yield f"{model}: {side} {', '.join(twice)} stands there twice; once is written"
+    for name in sorted({*wanted, *held}, key=[*wanted, *held].index):
+        if name not in held:
+            yield f"{model}: {side} {name} of NVIDIA's is not there"
+        elif name not in wanted:
+            yield f"{model}: {side} {name} is its own, not NVIDIA's"
+        elif held[name] != wanted[name]:
+            yield f"{model}: {side} {name} is {_shape(held[name])}, NVIDIA's is {_shape(wanted[name])}"
+
+
+def _shape(told: tuple[str, list[int]]) -> str:
+    return f"{told[0]} {told[1]}"

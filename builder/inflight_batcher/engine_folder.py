@@ -1,0 +1,153 @@
+"""A folder that `trtllm-build` wrote: config.json and one rank{n}.engine for each rank.
+
+config.json is TensorRT-LLM's EngineConfig (tensorrt_llm/builder.py): `version`, `pretrained_config` and
+`build_config`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import engine_file, reading
+from builder.errors import SourceError
+from builder.planning.placement import Gpu
+from builder.planning.versions import Container
+
+MOST_RANKS = 4096
+_LISTED = 4
+_SECTIONS = {"version": str, "pretrained_config": dict, "build_config": dict}
+
+
+@dataclass(frozen=True)
+class EngineFolder:
+    """What an engine was built by and for; 0 and "" are not told.
+
+    `version` is TensorRT-LLM's, `tensorrt` that of the library that wrote the ranks, `compute` the capability
+    of the GPU that it was built on, where our own record beside it says so. `dtype` and `logits` are
+    TensorRT-LLM's names, such as float16.
+    """
+
+    path: Path
+    version: str
+    tensor_parallel: int
+    pipeline_parallel: int
+    ranks: int
+    architecture: str = ""
+    dtype: str = ""
+    logits: str = ""
+    max_batch_size: int = 0
+    max_beam_width: int = 0
+    max_seq_len: int = 0
+    max_num_tokens: int = 0
+    quantization: str = ""
+    cache: str = ""
+    tensorrt: str = ""
+    compute: str = ""
+
+
+def read(folder: Path) -> EngineFolder:
+    """Read an engine's folder; raise SourceError with what is missing or broken in it."""
+    told = _config(folder)
+    model, built = told["pretrained_config"], told["build_config"]
+    mapping = _table(model, "mapping")
+    tensor, pipeline = _number(mapping, "tp_size") or 1, _number(mapping, "pp_size") or 1
+    ranks = _number(mapping, "world_size") or tensor * pipeline
+    _require_ranks(folder, ranks)
+    quantization = _table(model, "quantization")
+    return EngineFolder(
+        path=folder,
+        version=str(told["version"]),
+        tensor_parallel=tensor,
+        pipeline_parallel=pipeline,
+        ranks=ranks,
+        architecture=str(model.get("architecture") or ""),
+        dtype=str(model.get("dtype") or ""),
+        logits=str(model.get("logits_dtype") or ""),
+        max_batch_size=_number(built, "max_batch_size"),
+        max_beam_width=_number(built, "max_beam_width"),
+        max_seq_len=_number(built, "max_seq_len"),
+        max_num_tokens=_number(built, "max_num_tokens"),
+        quantization=str(quantization.get("quant_algo") or ""),
+        cache=str(quantization.get("kv_cache_quant_algo") or ""),
+        tensorrt=engine_file.version(folder / "rank0.engine"),
+        compute=_compute(folder),
+    )
+
+
+def require_fits(engine: EngineFolder, box: Container, card: Gpu | None) -> None:
+    """Raise SourceError for an engine of another TensorRT than a container's, or of another GPU."""
+    if engine.tensorrt and box.tensorrt and engine.tensorrt != box.tensorrt:
+        raise SourceError(
+            f"{engine.path} was built by TensorRT {engine.tensorrt}, and {box.tag} has {box.tensorrt}",
+            expected=f"an engine of TensorRT {box.tensorrt}",
+            remedy="serve it in the container that it was built in, or build it again in this one",
+        )
+    if card is not None and engine.compute and engine.compute != card.compute:
+        raise SourceError(
+            f"{engine.path} was built for compute capability {engine.compute}, and {card.title} has "
+            f"{card.compute}",
+            expected=f"a GPU of compute capability {engine.compute}",
+            remedy="build it again on such a GPU",
+        )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not folder.is_dir() or not path.is_file():
+        raise SourceError(
+            f"{folder} {'holds no config.json' if folder.is_dir() else 'does not exist here'}",
+            expected="the folder that `trtllm-build` wrote: config.json and rank*.engine",
+            remedy="name it with --engine FOLDER",
+        )
+    told, problem = reading.json_of(path)
+    if not problem and not isinstance(told, dict):
+        problem = "is no object"
+    lacking = [
+        name for name, kind in _SECTIONS.items() if not problem and not isinstance(told.get(name), kind)
+    ]
+    if problem or lacking:
+        raise SourceError(
+            f"{path} {problem or 'lacks ' + ', '.join(lacking)}: it is not that of an engine",
+            expected="what `trtllm-build` wrote; a checkpoint's folder must go through it first",
+            remedy="copy the engine's whole folder again, or build it",
+        )
+    return dict(told)
+
+
+def _require_ranks(folder: Path, ranks: int) -> None:
+    if ranks > MOST_RANKS:
+        raise SourceError(f"{folder}/config.json names {ranks} ranks", expected=f"at most {MOST_RANKS}")
+    wanted = [f"rank{rank}.engine" for rank in range(ranks)]
+    there = {path.name: path.stat().st_size for path in folder.glob("rank*.engine")}
+    missing = [name for name in wanted if name not in there]
+    empty = [name for name in wanted if there.get(name) == 0]
+    other = sorted(set(there) - set(wanted))
+    faults = [
+        f"{len(names)} {what}: {', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}"
+        for names, what in ((missing, "missing"), (empty, "empty"), (other, "of another engine"))
+        if names
+    ]
+    if faults:
+        raise SourceError(
+            f"{folder} was built for {ranks} rank{'s' * (ranks != 1)}; of its files {'; '.join(faults)}",
+            expected=f"{wanted[0]}{f' to {wanted[-1]}' if ranks > 1 else ''}, and no other",
+            remedy="copy the engine's whole folder into an empty one",
+        )
+
+
+def _compute(folder: Path) -> str:
+    record = folder / engine_file.RECORD
+    told = reading.json_of(record)[0] if record.is_file() else None
+    return str(told.get("compute") or "") if isinstance(told, dict) else ""
+
+
+def _table(told: dict[str, Any], name: str) -> dict[str, Any]:
+    value = told.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _number(told: dict[str, Any], name: str) -> int:
+    value = told.get(name)
+    return value if type(value) is int and value > 0 else 0

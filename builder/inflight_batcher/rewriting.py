@@ -1,0 +1,186 @@
+"""An imported repository, written for its container: nothing unfilled, engine and tokenizer inside."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import contract, files
+from builder.check import check
+from builder.errors import RepositoryError, UsageError
+from builder.importers.inflight_batcher_llm import ENGINE, TOKENIZING, Imported
+from builder.inflight_batcher import engine, tables, templates
+from builder.inflight_batcher.engine import BACKEND, Settings
+from builder.repository import PLACEHOLDER, staging
+from builder.rule import Host
+
+_VERSION = "1"
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where it was written, which parameters were left out and why, and what `check` warns of."""
+
+    path: Path
+    dropped: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def write(imported: Imported, output: Path) -> Written:
+    """Write the repository, check it, and move it to `output` whole.
+
+    Raises:
+        RepositoryError: something is unknown or broken, `output` is there already, or the result has errors.
+    """
+    _require_sound(imported)
+    if output.exists():
+        raise RepositoryError(
+            f"{output} is there already",
+            expected="a folder that is yet to be made",
+            remedy="name another --output",
+        )
+    assert imported.container is not None
+    dropped: dict[str, str] = {}
+    with staging(output) as stage:
+        for name, config in imported.models.items():
+            home = stage / name
+            home.mkdir()
+            _copy_code(imported.path / name, home)
+            text = _text(imported, name, config, dropped)
+            (home / "config.pbtxt").write_text(text, encoding="utf-8")
+        _place(imported, stage)
+        warnings = _checked(stage, imported.container.container.tag)
+        with files.translated(RepositoryError, f"writing {output}"):
+            stage.rename(output)
+    return Written(output, dropped, warnings)
+
+
+def _require_sound(imported: Imported) -> None:
+    if len(imported.problems) == 1:
+        raise imported.problems[0]
+    if imported.problems:
+        raise RepositoryError(
+            f"{len(imported.problems)} things keep {imported.path} from being written:\n"
+            + "\n".join(f"  {one.found}" for one in imported.problems),
+            expected="; ".join(one.expected for one in imported.problems if one.expected),
+            remedy="; ".join(one.remedy for one in imported.problems if one.remedy),
+        )
+
+
+def _copy_code(source: Path, home: Path) -> None:
+    """Copy all of a model but its config; what symlinks lead to is copied, as Triton would read it."""
+    for entry in sorted(source.iterdir()):
+        if entry.name == "config.pbtxt":
+            continue
+        if entry.is_dir():
+            shutil.copytree(entry, home / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(entry, home / entry.name)
+    version = home / _VERSION
+    if not any(folder.is_dir() and folder.name.isdecimal() for folder in home.iterdir()):
+        version.mkdir()
+        (version / PLACEHOLDER).touch()
+
+
+def _place(imported: Imported, stage: Path) -> None:
+    """Put engine and tokenizer where the configs name them."""
+    assert imported.engine is not None
+    for file in sorted(imported.engine.path.iterdir()):
+        if file.is_file():
+            files.place(file, stage / ENGINE / _VERSION / file.name)
+    if imported.tokenizer is not None:
+        files.place(imported.tokenizer, stage / TOKENIZING / _VERSION / "tokenizer")
+
+
+def _text(imported: Imported, name: str, config: Any, dropped: dict[str, str]) -> str:
+    from google.protobuf import text_format
+
+    changed = type(config)()
+    changed.CopyFrom(config)
+    for side in ("input", "output"):
+        _once(getattr(changed, side))
+    told = {key: config.parameters[key].string_value for key in config.parameters}
+    changed.parameters.clear()
+    for key, value in _parameters(imported, name, config.backend, told, dropped).items():
+        changed.parameters[key].string_value = value
+    return str(text_format.MessageToString(changed))
+
+
+def _once(tensors: Any) -> None:
+    """Leave the first of tensors that are called alike: Triton refuses two from 26.05 on."""
+    kept = {tensor.name: tensor for tensor in reversed(list(tensors))}
+    ordered = [kept[name] for name in dict.fromkeys(tensor.name for tensor in tensors)]
+    copies = [type(one).FromString(one.SerializeToString()) for one in ordered]
+    del tensors[:]
+    tensors.extend(copies)
+
+
+def _parameters(
+    imported: Imported, model: str, backend: str, told: Mapping[str, str], dropped: dict[str, str]
+) -> dict[str, str]:
+    """Return a model's parameters: those that are set, with the places of engine and tokenizer."""
+    given = {name: value for name, value in told.items() if not templates.is_unset(value)}
+    for name in sorted(set(told) - set(given)):
+        dropped[f"{model}: {name}"] = "not set: the default of the backend"
+    if imported.tokenizer is not None and "tokenizer_dir" in told and backend != BACKEND:
+        given["tokenizer_dir"] = f"{contract.MODELS}/{TOKENIZING}/{_VERSION}/tokenizer"
+    if "gpt_model_path" in given or model == ENGINE:
+        given["gpt_model_path"] = f"{contract.MODELS}/{ENGINE}/{_VERSION}"
+    if model != ENGINE or backend != BACKEND:
+        return given
+    known = tables.parameters()
+    for name in sorted(set(given) - set(known)):
+        dropped[f"{model}: {name}"] = f"backend {BACKEND} does not read it"
+    settings = Settings(
+        max_batch_size=imported.models[model].max_batch_size,
+        version=imported.version,
+        parameters={
+            name: value(name, value, known[name]["kind"]) for name, value in given.items() if name in known
+        },
+    )
+    return engine.texts(settings)
+
+
+def value(name: str, text: str, kind: str) -> Any:
+    """Return a parameter's value as Python has it; raise UsageError for what the backend could not read."""
+    readers: Mapping[str, Callable[[str], Any]] = {
+        "bool": _boolean,
+        "int": int,
+        "float": float,
+        "ints": lambda words: [int(word) for word in words.split(",")],
+    }
+    try:
+        return readers[kind](text) if kind in readers else text
+    except ValueError as error:
+        raise UsageError(
+            f"{ENGINE}/config.pbtxt: parameter {name} is {text!r}",
+            expected={"bool": "true or false", "ints": "numbers between commas"}.get(kind, f"one {kind}"),
+        ) from error
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in (*_TRUE, *_FALSE):
+        return text.lower() in _TRUE
+    raise ValueError(text)
+
+
+def _checked(stage: Path, triton: str) -> tuple[str, ...]:
+    """Return what `check` warns of; raise RepositoryError for what Triton would refuse.
+
+    NVIDIA's launcher starts Triton so that no backend adds to a config.
+    """
+    found = check(stage, host=Host(triton, completes=False))
+    errors = [
+        f"  {one.path}: {one.message} ({one.code}; {one.remedy})" for one in found if one.severity == "error"
+    ]
+    if errors:
+        raise RepositoryError(
+            f"the repository would have {len(errors)} findings in Triton {triton}:\n" + "\n".join(errors),
+            expected="none: nothing was written",
+            remedy="mend them in the repository that is imported",
+        )
+    return tuple(f"{one.code} {one.path}: {one.message}" for one in found)
