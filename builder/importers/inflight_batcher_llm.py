@@ -60,9 +60,9 @@ class Imported:
     """A repository as it was read.
 
     `models` are its configs by name, filled; `values` the placeholders that were filled, with where each
-    value is from, `unset` those that stay the backend's choice. `version` is the TensorRT-LLM that its tensors are
-    of. `differences` are told where its tensors are not NVIDIA's, `problems` are what keeps it from being
-    written, each with what mends it.
+    value is from, `unset` those that stay the backend's choice. `version` is the TensorRT-LLM that its
+    tensors are of. `differences` are told where its tensors are not NVIDIA's, `problems` are what keeps it
+    from being written, each with what mends it.
     """
 
     path: Path
@@ -128,7 +128,7 @@ def read(folder: Path, answers: Answers) -> Imported:
         engine=engine,
         tokenizer=_tokenizer(models, answers, problems),
         container=container,
-        differences=tuple(_differences(models, version, _types(engine))),
+        differences=tuple(_differences(models, version)),
         problems=tuple(problems),
     )
 
@@ -158,6 +158,9 @@ def _require_known(given: Mapping[str, str], found: Mapping[str, Template]) -> N
 def _values(found: Mapping[str, Template], answers: Answers, engine: EngineFolder | None) -> Values:
     """Return the values of all placeholders that are known: told, of the engine, or the usual ones."""
     deduced = {**USUAL, **(_of_engine(engine) if engine else {})}
+    if "ensemble" in found or "tensorrt_llm_bls" in found:
+        # theirs is FP16 in every version, and Triton loads no ensemble whose ends differ
+        deduced["prompt_embedding_table_data_type"] = ("TYPE_FP16", "as the ensemble has it")
     wanted = {one for told in found.values() for one in (*told.bare, *told.quoted)}
     known = {name: value for name, value in deduced.items() if name in wanted}
     return known | {name: (value, "--fill") for name, value in answers.values.items()}
@@ -183,6 +186,15 @@ def _types(engine: EngineFolder | None) -> Types:
         return Types()
     computed = names.get(engine.dtype, "FP16")
     return Types(names.get(engine.logits, "FP32"), computed, computed)
+
+
+def _types_of(models: Mapping[str, Any]) -> Types:
+    """Return the types that the engine's model has for what its engine decides."""
+    names = {"logits": "draft_logits", "features": "encoder_input_features"}
+    names["prompt_table"] = "prompt_embedding_table"
+    held = {one.name: spelled(one.data_type) for one in models[ENGINE].input} if ENGINE in models else {}
+    found = {field: held[name].removeprefix("TYPE_") for field, name in names.items() if name in held}
+    return Types(**found)
 
 
 def _unknown(model: str, bare: Iterable[str]) -> SourceError:
@@ -281,8 +293,9 @@ def _version_of(models: Mapping[str, Any]) -> str:
     return OLD_NAMES if names & {"min_length", "random_seed"} else "1.2" if names else ""
 
 
-def _differences(models: Mapping[str, Any], version: str, types: Types) -> Iterable[str]:
+def _differences(models: Mapping[str, Any], version: str) -> Iterable[str]:
     """Yield where the tensors of NVIDIA's models are not those of their version."""
+    types = _types_of(models)
     for name in MODELS:
         if name in models and version:
             told = tables.tensors(name, version, types)

@@ -100,7 +100,7 @@ def _tensors(imported: Imported) -> Iterator[Row]:
 
 
 def _value(name: str, text: str, kind: str) -> Any:
-    value = rewriting.value(name, text, kind)
+    value = rewriting.read_value(name, text, kind)
     return value.upper() if name == "batch_scheduler_policy" else value
 
 

@@ -1,0 +1,371 @@
+"""`builder import`: a stock repository becomes one that serves, or is refused with the numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stock_repository
+from click.testing import CliRunner, Result
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from builder import engine_file
+from builder.check import check
+from builder.cli import main
+from builder.errors import BuilderError, SourceError, UsageError
+from builder.importers import inflight_batcher_llm as importer
+from builder.importers.inflight_batcher_llm import Answers
+from builder.inflight_batcher import engine_folder, migration, rewriting, tables, templates
+from builder.planning import placement
+from builder.rule import Host
+from builder.targets import llmapi, vllm
+
+DECOUPLED = {"decoupled_mode": "true"}
+
+
+@pytest.fixture
+def stock(tmp_path: Path) -> Path:
+    return stock_repository.write(tmp_path / "stock")
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Answers:
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "tokenizer.json").write_text("{}")
+    return Answers(DECOUPLED, stock_repository.engine(tmp_path / "engine"), tokenizer)
+
+
+def config(repository: Path, model: str) -> ModelConfig:
+    text = (repository / model / "config.pbtxt").read_text(encoding="utf-8")
+    return text_format.Parse(text, ModelConfig())
+
+
+def shapes(tensors: Any) -> list[tuple[str, str, str]]:
+    names = ModelConfig.DESCRIPTOR.fields_by_name["input"].message_type.fields_by_name["data_type"].enum_type
+    return [
+        (one.name, names.values_by_number[one.data_type].name, ",".join(map(str, one.dims)))
+        for one in tensors
+    ]
+
+
+def test_a_stock_repository_is_imported_and_clean(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    found = importer.read(stock, dataclasses.replace(answers, values=DECOUPLED | {"bls_instance_count": "2"}))
+    assert (found.problems, found.version) == ((), "1.2.1")
+    assert found.container is not None
+    assert found.container.image.endswith(":26.07-trtllm-python-py3")
+    written = rewriting.write(found, tmp_path / "models")
+    assert written.warnings == ()
+    assert check(tmp_path / "models", host=Host("26.07", completes=False)) == []
+    assert "${" not in "".join(path.read_text() for path in (tmp_path / "models").glob("*/config.pbtxt"))
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("model", importer.MODELS)
+def test_its_tensors_are_nvidia_s(model: str, stock: Path, answers: Answers, tmp_path: Path) -> None:
+    rewriting.write(importer.read(stock, answers), tmp_path / "models")
+    written = config(tmp_path / "models", model)
+    of_the_engine = {"encoder_input_features": "BF16"}
+    for side, found in (("inputs", written.input), ("outputs", written.output)):
+        own = of_the_engine if model == "tensorrt_llm" else {}
+        assert shapes(found) == [
+            (name, f"TYPE_{own.get(name, kind)}", dims)
+            for name, kind, dims, _ in stock_repository.tensors(f"{model} {side}")
+        ]
+
+
+def test_what_stands_there_twice_is_said_and_written_once(stock: Path, answers: Answers) -> None:
+    assert importer.read(stock, answers).differences == (
+        "ensemble: output kv_cache_alloc_total_blocks stands there twice; once is written",
+    )
+
+
+def test_values_come_from_the_engine_and_say_so(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    found = importer.read(stock, answers)
+    assert found.values["triton_max_batch_size"] == ("64", "build_config.max_batch_size")
+    assert found.values["decoupled_mode"] == ("true", "--fill")
+    assert "kv_cache_free_gpu_mem_fraction" in found.unset
+    assert "commented_out" not in found.unset
+    written = rewriting.write(found, tmp_path / "models")
+    made = config(tmp_path / "models", "tensorrt_llm")
+    told = {name: made.parameters[name].string_value for name in made.parameters}
+    assert (made.backend, made.max_batch_size, made.model_transaction_policy.decoupled) == (
+        "tensorrtllm", 64, True,
+    )  # fmt: skip
+    assert told["gpt_model_path"] == "/models/tensorrt_llm/1"
+    assert (told["gpt_model_type"], told["max_beam_width"]) == ("inflight_fused_batching", "1")
+    assert "decoding_mode" not in told
+    assert written.dropped["tensorrt_llm: decoding_mode"].startswith("not set")
+    before = config(tmp_path / "models", "preprocessing").parameters["tokenizer_dir"].string_value
+    assert before == "/models/preprocessing/1/tokenizer"
+    assert (tmp_path / "models/preprocessing/1/tokenizer/tokenizer.json").is_file()
+    assert (tmp_path / "models/tensorrt_llm/1/rank0.engine").read_bytes() == b"engine"
+
+
+def test_a_repository_that_was_filled_keeps_what_it_was_told(
+    stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    values = DECOUPLED | {
+        "triton_max_batch_size": "8",
+        "kv_cache_free_gpu_mem_fraction": "0.85",
+        "enable_chunked_context": "True",
+        "max_attention_window_size": "1024,2048",
+        "enable_trt_overlap": "false",
+        "tokenizer_dir": str(answers.tokenizer),
+    }
+    once = importer.read(stock, Answers(values, answers.engine))
+    rewriting.write(once, tmp_path / "once")
+    again = importer.read(tmp_path / "once", Answers({}, answers.engine, answers.tokenizer))
+    assert (again.problems, again.values, again.unset) == ((), {}, ())
+    rewriting.write(again, tmp_path / "twice")
+    for model in importer.MODELS:
+        assert config(tmp_path / "once", model) == config(tmp_path / "twice", model)
+    made = config(tmp_path / "once", "tensorrt_llm")
+    assert made.max_batch_size == 8
+    assert made.parameters["enable_chunked_context"].string_value == "true"
+    assert made.parameters["max_attention_window_size"].string_value == "1024,2048"
+    assert "enable_trt_overlap" not in made.parameters
+
+
+def test_an_unfilled_place_that_nothing_tells_is_refused_and_nothing_written(
+    stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    found = importer.read(stock, Answers({}, answers.engine, answers.tokenizer))
+    assert [one.remedy for one in found.problems] == ["--fill decoupled_mode=VALUE"] * 2
+    with pytest.raises(BuilderError, match=r"tensorrt_llm/config.pbtxt leaves \$\{decoupled_mode\} unfilled"):
+        rewriting.write(found, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def _lacking(folder: Path) -> None:
+    (folder / "rank1.engine").unlink()
+
+
+def _empty(folder: Path) -> None:
+    (folder / "rank1.engine").write_bytes(b"")
+
+
+def _more(folder: Path) -> None:
+    (folder / "rank2.engine").write_bytes(b"engine")
+
+
+def _no_engine(folder: Path) -> None:
+    (folder / "config.json").write_text('{"architecture": "LlamaForCausalLM"}')
+
+
+def _gone(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_lacking, ["2 ranks", "1 missing: rank1.engine"]),
+        (_empty, ["2 ranks", "1 empty: rank1.engine"]),
+        (_more, ["2 ranks", "1 of another engine: rank2.engine"]),
+        (_no_engine, ["lacks version, pretrained_config, build_config"]),
+        (_gone, ["does not exist here"]),
+    ],
+)
+def test_an_engine_that_is_not_whole(
+    spoil: Callable[[Path], None], words: list[str], stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    folder = stock_repository.engine(tmp_path / "two", ranks=2)
+    spoil(folder)
+    values = DECOUPLED | {"triton_max_batch_size": "8", "bls_instance_count": "8"}
+    values |= {"logits_datatype": "TYPE_FP32", "encoder_input_features_data_type": "TYPE_FP16"}
+    values |= {"prompt_embedding_table_data_type": "TYPE_FP16"}
+    found = importer.read(stock, Answers(values, folder, answers.tokenizer))
+    with pytest.raises(SourceError) as refused:
+        rewriting.write(found, tmp_path / "models")
+    assert all(word in refused.value.found for word in words), refused.value
+    assert not (tmp_path / "models").exists()
+
+
+def test_an_empty_engine_dir(stock: Path, answers: Answers) -> None:
+    values = DECOUPLED | {"engine_dir": ""}
+    (first, *_) = importer.read(stock, Answers(values, None, answers.tokenizer)).problems
+    assert "names no engine: gpt_model_path is empty" in first.found
+    assert first.remedy == "name it with --engine FOLDER"
+
+
+def test_an_engine_of_another_version_than_the_container(stock: Path, answers: Answers) -> None:
+    asked = Answers(DECOUPLED, answers.engine, answers.tokenizer, triton="25.12")
+    (refused,) = importer.read(stock, asked).problems
+    assert "--triton 25.12: 25.12-trtllm-python-py3 holds TensorRT-LLM 1.1.0" in refused.found
+    assert refused.expected == "one of 26.03, 26.04, 26.05, 26.06, 26.07"
+    assert "--to llmapi" in refused.remedy
+
+
+def test_an_engine_of_no_container(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    folder = stock_repository.engine(tmp_path / "new", version="1.3.0rc25")
+    (refused,) = importer.read(stock, Answers(DECOUPLED, folder, answers.tokenizer)).problems
+    assert "no container can run the engine of 1.3.0rc25" in refused.found
+
+
+def test_an_engine_of_another_tensorrt(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    folder = stock_repository.engine(tmp_path / "old")
+    header = engine_file.TAGS[0] + bytes(20) + bytes([10, 13, 3, 9])
+    (folder / "rank0.engine").write_bytes(header + b"rest")
+    (refused,) = importer.read(stock, Answers(DECOUPLED, folder, answers.tokenizer)).problems
+    assert "was built by TensorRT 10.13.3.9, and 26.07 has 10.14.1.48" in refused.found
+
+
+def test_an_engine_of_another_gpu(stock: Path, answers: Answers) -> None:
+    assert answers.engine is not None
+    (answers.engine / "engine.json").write_text(json.dumps({"compute": "8.0"}))
+    where = Answers(DECOUPLED, answers.engine, answers.tokenizer, card=placement.gpu("h100"))
+    (refused,) = importer.read(stock, where).problems
+    assert "was built for compute capability 8.0, and NVIDIA H100 80 GB has 9.0" in refused.found
+    fits = Answers(DECOUPLED, answers.engine, answers.tokenizer, card=placement.gpu("a100-80"))
+    assert importer.read(stock, fits).problems == ()
+
+
+def test_tensors_of_an_older_version_are_told_apart(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    folder = stock_repository.engine(tmp_path / "old", version="0.19.0")
+    found = importer.read(stock, Answers(DECOUPLED, folder, answers.tokenizer))
+    assert found.container is not None
+    assert found.container.container.tag == "25.05"
+    assert "tensorrt_llm: input min_length of NVIDIA's is not there" in found.differences
+    assert "tensorrt_llm: input min_tokens is its own, not NVIDIA's" in found.differences
+
+
+@pytest.mark.parametrize(
+    ("fill", "said"),
+    [
+        ({"kv_cache_free_gpu_mem_fraction": "much"}, "kv_cache_free_gpu_mem_fraction is 'much'"),
+        ({"enable_chunked_context": "perhaps"}, "enable_chunked_context is 'perhaps'"),
+        ({"batch_scheduler_policy": "best"}, "batch_scheduler_policy is 'best'"),
+    ],
+)
+def test_a_value_that_the_backend_could_not_read(
+    fill: dict[str, str], said: str, stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    found = importer.read(stock, Answers(DECOUPLED | fill, answers.engine, answers.tokenizer))
+    with pytest.raises(UsageError, match=said):
+        rewriting.write(found, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_what_is_asked_wrongly(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no template has \$\{decouple\}"):
+        importer.read(stock, Answers({"decouple": "true"}))
+    with pytest.raises(SourceError, match="is no repository of NVIDIA's"):
+        importer.read(tmp_path / "tokenizer", answers)
+    with pytest.raises(SourceError, match=r"tensorrt_llm/config\.pbtxt is no ModelConfig"):
+        importer.read(stock, Answers({"decoupled_mode": "maybe"}, answers.engine, answers.tokenizer))
+    (tmp_path / "there").mkdir()
+    with pytest.raises(BuilderError, match="is there already"):
+        rewriting.write(importer.read(stock, answers), tmp_path / "there")
+
+
+def test_a_result_that_triton_would_refuse_is_not_written(
+    stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    (stock / "preprocessing" / "1" / "model.py").unlink()
+    with pytest.raises(BuilderError, match=r"would have 1 findings in Triton 26\.07"):
+        rewriting.write(importer.read(stock, answers), tmp_path / "models")
+    assert [one.name for one in tmp_path.iterdir() if "models" in one.name] == []
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.text(max_size=12), min_size=1))
+def test_what_is_filled_into_a_string_is_read_back(values: dict[str, str]) -> None:
+    lines = [
+        f'parameters {{ key: "{name}" value {{ string_value: "${{{name}}}" }} }} # ${{{name}}} "x'
+        for name in values
+    ]
+    made = templates.fill(templates.read("\n".join(lines)), values)
+    told = templates.parse(made, "it").parameters
+    assert {name: told[name].string_value for name in told} == values
+
+
+def test_ranks_without_number_are_not_counted_for_ever(tmp_path: Path) -> None:
+    folder = stock_repository.engine(tmp_path / "many")
+    told = json.loads((folder / "config.json").read_text())
+    told["pretrained_config"]["mapping"]["world_size"] = 10**12
+    (folder / "config.json").write_text(json.dumps(told))
+    with pytest.raises(SourceError, match="names 1000000000000 ranks"):
+        engine_folder.read(folder)
+
+
+class TestMigration:
+    def test_every_parameter_and_tensor_has_a_place_or_a_reason(self) -> None:
+        told = migration._read()
+        settable = {"llmapi": llmapi.SETTABLE, "vllm": vllm.SETTABLE}
+        assert set(settable) == set(migration.TARGETS)
+        for target, known in settable.items():
+            for name, place in told[target].items():
+                assert name in tables.parameters(), name
+                if place.startswith("engine."):
+                    assert place.split(".")[1] in known, (name, place)
+                else:
+                    assert place.startswith(("=: ", "no: ", "--")), (name, place)
+        front = migration.house.load_file(migration.house.folder("ensembles") / "text_generation.py").FRONT
+        for side in ("inputs", "outputs"):
+            ours = {one.name for one in getattr(front, side)}
+            wanted = {row[0] for row in stock_repository.tensors(f"ensemble {side}")} - ours
+            wanted |= {row[0] for row in stock_repository.tensors(f"tensorrt_llm_bls {side}")} - ours
+            renamed = {"min_length", "random_seed"} if side == "inputs" else set()
+            assert set(told[side]) == wanted | renamed
+            assert all(place in ours or place.startswith("no: ") for place in told[side].values())
+
+    def test_what_was_told_becomes_options_and_settings(self, stock: Path, answers: Answers) -> None:
+        values = DECOUPLED | {"enable_kv_cache_reuse": "true", "max_tokens_in_paged_kv_cache": "5000"}
+        values |= {"batch_scheduler_policy": "max_utilization", "enable_chunked_context": "false"}
+        found = importer.read(stock, Answers(values, answers.engine, answers.tokenizer))
+        moved = migration.migrate(found, "llmapi", "mine", "org/name")
+        assert moved.command == (
+            *("builder", "build", "mine", "--checkpoint", "org/name", "--target", "llmapi", "--tp", "1"),
+            *("--max-context", "8192", "--concurrency", "64", "--kv-cache", "fp8"),
+            '--set=engine.scheduler_config={"capacity_scheduler_policy": "MAX_UTILIZATION"}',
+            "--set=engine.enable_chunked_prefill=false",
+            '--set=engine.kv_cache_config={"enable_block_reuse": true, "max_tokens": 5000}',
+        )
+        rows = {row.what: row for row in moved.rows}
+        assert rows["max_beam_width"].becomes == ""
+        assert rows["input stop_words"].becomes == "as it is"
+        assert rows["input embedding_bias_words"].becomes == "logit_bias"
+        assert "prompt_logprobs" in rows["input return_context_logits"].why
+
+    @pytest.mark.parametrize("target", migration.TARGETS)
+    def test_its_command_is_one_that_plans(self, target: str, stock: Path, answers: Answers) -> None:
+        found = importer.read(stock, answers)
+        command = migration.migrate(found, target, "llama-8b", None).command
+        words = [word for word in command[2:] if word not in ("--checkpoint", migration.CHECKPOINT)]
+        planned = run("plan", *words, "--gpu", "h200", "--json")
+        assert planned.exit_code == 0, planned.stderr
+        told = json.loads(planned.stdout)
+        assert (told["target"], told["concurrency"], told["memory"]["context"]) == (target, 64, 8192)
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_the_command_line(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    told = ("--engine", answers.engine or "", "--tokenizer", answers.tokenizer or "")
+    looked = run("import", stock)
+    assert looked.exit_code == 1
+    assert "problem: tensorrt_llm/config.pbtxt names no engine" in looked.stdout
+    output = tmp_path / "models"
+    made = run("import", stock, *told, "--fill", "decoupled_mode=true", "--output", output)
+    assert (made.exit_code, made.stderr) == (0, "")
+    assert "26.07-trtllm-python-py3: the newest that has TensorRT-LLM >= 1.2, < 1.3" in made.stdout
+    assert f"written to {output}, checked: no errors" in made.stdout
+    refused = run("import", stock, *told, "--output", tmp_path / "other")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "--fill decoupled_mode=VALUE" in refused.stderr
+    moved = run("import", stock, "--to", "vllm", "--checkpoint", "org/name")
+    assert moved.exit_code == 0
+    assert "build it: builder build llm --checkpoint org/name --target vllm" in moved.stdout
+    found = json.loads(run("import", stock, *told, "--json").stdout)
+    assert (found["version"], found["engine"]["ranks"]) == ("1.2.1", 1)
+    assert run("import", stock, "--fill", "x").exit_code == 2
