@@ -52,13 +52,14 @@ def write(imported: Imported, output: Path) -> Written:
     assert imported.container is not None
     dropped: dict[str, str] = {}
     with staging(output) as stage:
-        for name, config in imported.models.items():
-            home = stage / name
-            home.mkdir()
-            _copy_code(imported.path / name, home)
-            text = _text(imported, name, config, dropped)
-            (home / "config.pbtxt").write_text(text, encoding="utf-8")
-        _place(imported, stage)
+        with files.translated(RepositoryError, f"copying {imported.path}"):
+            for name, config in imported.models.items():
+                home = stage / name
+                home.mkdir()
+                _copy_code(imported.path / name, home)
+                text = _text(imported, name, config, dropped)
+                (home / "config.pbtxt").write_text(text, encoding="utf-8")
+            _place(imported, stage)
         warnings = _checked(stage, imported.container.container.tag)
         with files.translated(RepositoryError, f"writing {output}"):
             stage.rename(output)

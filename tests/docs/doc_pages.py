@@ -22,6 +22,7 @@ ORDER = (
         "vllm",
         "llmapi",
         "versions",
+        "import",
         "contracts",
         "check",
         "serve",
