@@ -135,13 +135,17 @@ def _parameters(
 ) -> dict[str, str]:
     """Return a model's parameters: those that are set, with the places of engine and tokenizer."""
     given = {name: value for name, value in told.items() if not templates.is_unset(value)}
+    needs_tokenizer = "tokenizer_dir" in (given if model == ENGINE else told)
+    if imported.tokenizer is not None and needs_tokenizer:
+        given["tokenizer_dir"] = f"{contract.MODELS}/{TOKENIZING}/{_VERSION}/tokenizer"
+    if "gpt_model_path" in told or model == ENGINE:
+        given["gpt_model_path"] = f"{contract.MODELS}/{ENGINE}/{_VERSION}"
+    if model != ENGINE:
+        # NVIDIA's Python models look for some by name, and take an empty one for none
+        return {name: given.get(name, "") for name in told}
     for name in sorted(set(told) - set(given)):
         dropped[f"{model}: {name}"] = "not set: the default of the backend"
-    if imported.tokenizer is not None and "tokenizer_dir" in told and backend != BACKEND:
-        given["tokenizer_dir"] = f"{contract.MODELS}/{TOKENIZING}/{_VERSION}/tokenizer"
-    if "gpt_model_path" in given or model == ENGINE:
-        given["gpt_model_path"] = f"{contract.MODELS}/{ENGINE}/{_VERSION}"
-    if model != ENGINE or backend != BACKEND:
+    if backend != BACKEND:
         return given
     known = tables.parameters()
     for name in sorted(set(given) - set(known)):

@@ -104,8 +104,14 @@ def test_values_come_from_the_engine_and_say_so(stock: Path, answers: Answers, t
     assert (told["gpt_model_type"], told["max_beam_width"]) == ("inflight_fused_batching", "1")
     assert "decoding_mode" not in told
     assert written.dropped["tensorrt_llm: decoding_mode"].startswith("not set")
-    before = config(tmp_path / "models", "preprocessing").parameters["tokenizer_dir"].string_value
-    assert before == "/models/preprocessing/1/tokenizer"
+    before = config(tmp_path / "models", "preprocessing").parameters
+    assert {name: before[name].string_value for name in before} == {
+        "tokenizer_dir": "/models/preprocessing/1/tokenizer",
+        "gpt_model_path": "/models/tensorrt_llm/1",
+        # NVIDIA's code looks for it by name
+        "multimodal_model_path": "",
+        "add_special_tokens": "",
+    }
     assert (tmp_path / "models/preprocessing/1/tokenizer/tokenizer.json").is_file()
     assert (tmp_path / "models/tensorrt_llm/1/rank0.engine").read_bytes() == b"engine"
 
