@@ -18,8 +18,8 @@ from builder.deploying import images
 from builder.errors import RepositoryError, UsageError
 from builder.layout import Layout
 
-# NVIDIA's container has them.
-_GIVEN = {"numpy", "triton_python_backend_utils", "c_python_backend_utils"}
+GIVEN = frozenset({"numpy", "triton_python_backend_utils", "c_python_backend_utils"})
+"""What every Python model has in NVIDIA's container."""
 _PIN = re.compile(r"[A-Za-z0-9][\w.\[\]-]*==[\w.!+-]+")
 _NAMED = re.compile(rf"(?P<module>[A-Za-z_]\w*)=(?P<pin>{_PIN.pattern})")
 
@@ -80,7 +80,7 @@ def imports(repository: Layout) -> dict[str, str]:
                 for name in imported(file):
                     if name not in local:
                         found.setdefault(name, str(file.relative_to(repository.path)))
-    return {name: file for name, file in found.items() if name not in _GIVEN | sys.stdlib_module_names}
+    return {name: file for name, file in found.items() if name not in GIVEN | sys.stdlib_module_names}
 
 
 def imported(file: Path) -> Iterator[str]:
