@@ -33,21 +33,17 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 Built = Callable[[str], tuple[Path, str]]
 
 PIPELINES = sorted({path.stem for path in house.folder("ensembles").glob("[!_]*.py")} - {"text_generation"})
-SLOW = ("classification", "token_classification", "reranking", "image_classification")
 RELEASES = ("24.10", "26.08")
 # a changed graph is another artifact than the proven one, which is not what is asked here
 BUT_THE_PROOF = Choice(ignore=("TRN633",))
 
 
-def of(pipeline: str) -> object:
-    return pytest.param(pipeline, marks=[pytest.mark.slow] * (pipeline in SLOW))
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [(), ("--disable-auto-complete-config", "--gpus", "0")], ids=["", "strict"]
 )
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("pipeline", [of(pipeline) for pipeline in PIPELINES])
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_every_folder_passes(built: Built, pipeline: str, release: str, options: tuple[str, ...]) -> None:
     command = ["check", str(built(pipeline)[0]), "--triton", release, *options]
     done = CliRunner().invoke(main, command)

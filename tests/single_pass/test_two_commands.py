@@ -68,12 +68,13 @@ def agree(answer: dict[str, Any], expected: Any, chances: Any) -> None:
     np.testing.assert_allclose(answer["probabilities"], chances, atol=CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
         boosted,
-        pytest.param(grown, marks=pytest.mark.slow),
-        pytest.param(regression, marks=pytest.mark.slow),
+        grown,
+        regression,
     ],
 )
 def test_a_pickle_to_a_prediction(make: Callable[[], Any], shell: Shell, tmp_path: Path) -> None:
