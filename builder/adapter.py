@@ -17,8 +17,8 @@ from typing import Any, cast
 from builder import architecture, files
 from builder.architecture import Decoder, Dimensions
 from builder.errors import SourceError, UsageError
+from builder.safetensors_file import read_header
 from builder.source import TensorInfo, read_json
-from builder.sources import safetensors
 
 FOLDER = "adapters"
 """Where they lie in the front's version folder, each under its name."""
@@ -107,7 +107,7 @@ def _read(name: str, folder: Path, shapes: Mapping[str, tuple[int, int]]) -> Ada
                 expected=f"a folder as PEFT's save_pretrained writes it: {CONFIG} and {WEIGHTS}",
             )
     rank = _rank(folder / CONFIG)
-    tensors = safetensors.read_tensors(folder / WEIGHTS)
+    tensors = read_header(folder / WEIGHTS).tensors
     modules = sorted({module for module, _ in _parts(folder / WEIGHTS, tensors, shapes, rank)})
     if not modules:
         raise _unserved(folder / WEIGHTS, "it holds no tensors", "matrices lora_A and lora_B")

@@ -1,20 +1,14 @@
-"""A Hugging Face folder: config.json, model.safetensors in one piece or in shards, a tokenizer.
-
-The header of a safetensors file is 8 bytes of length and a JSON object
-(https://github.com/huggingface/safetensors#format); it is read here because the library's reader
-imports numpy or torch, which takes longer than all of `plan`.
-"""
+"""A Hugging Face folder: config.json, model.safetensors in one piece or in shards, a tokenizer."""
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from builder import architecture, trust, weight_format
 from builder.errors import SourceError
+from builder.safetensors_file import read_header
 from builder.source import Checkpoint, TensorInfo, fingerprint, read_json
 from builder.tabular import reading
 
@@ -33,14 +27,6 @@ TOKENIZER_FILES = (
 MODULES = ("modules.json", "sentence_bert_config.json", "*_Pooling/config.json", "*_Dense/*")
 """What sentence-transformers writes beside a checkpoint."""
 PREPROCESSOR = "preprocessor_config.json"
-MOST_HEADER_BYTES = 100_000_000
-"""The format's own limit."""
-
-BITS: Mapping[str, int] = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
-    "F6_E2M3": 6, "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32,
-    "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
-}  # fmt: skip
 
 
 def recognises(reference: str) -> bool:
@@ -78,35 +64,6 @@ def read(reference: str, revision: str | None) -> Checkpoint:
     )
 
 
-def parse_header(raw: bytes, size: int, name: str) -> dict[str, TensorInfo]:
-    """Return the tensors that the JSON header of a file of `size` bytes describes.
-
-    Raises:
-        SourceError: not JSON, not a header, or more or fewer data than the header announces.
-    """
-    try:
-        entries = json.loads(raw)
-        entries.pop("__metadata__", None)
-        tensors, spans = {}, []
-        for tensor, entry in entries.items():
-            shape, dtype = tuple(entry["shape"]), str(entry["dtype"])
-            begin, end = entry["data_offsets"]
-            tensors[tensor] = TensorInfo(tensor, shape, dtype, end - begin)
-            spans.append((begin, end))
-            if end - begin != _nbytes(shape, dtype):
-                raise _damaged(name, f"{tensor} is {dtype} of shape {shape} in {end - begin} bytes")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(name, f"its header is not a description of tensors ({error})") from error
-    position = 0
-    for begin, end in sorted(spans):
-        if begin != position:
-            raise _damaged(name, f"its tensors leave a gap or overlap at byte {position} of the data")
-        position = end
-    if position != size - 8 - len(raw):
-        raise _truncated(name, size, 8 + len(raw) + position)
-    return tensors
-
-
 def _weights(folder: Path, path: Path) -> tuple[list[Path], dict[str, TensorInfo], list[bytes]]:
     index = folder / INDEX
     if path.suffix in PICKLES:
@@ -116,8 +73,8 @@ def _weights(folder: Path, path: Path) -> tuple[list[Path], dict[str, TensorInfo
     single = path if path.suffix == ".safetensors" else folder / SINGLE
     if not single.is_file():
         raise _absent(folder)
-    tensors, header = _read_file(single)
-    return [single], tensors, [header]
+    header = read_header(single)
+    return [single], header.tensors, [header.raw]
 
 
 def _sharded(folder: Path, index: Path) -> tuple[list[Path], dict[str, TensorInfo], list[bytes]]:
@@ -136,47 +93,18 @@ def _sharded(folder: Path, index: Path) -> tuple[list[Path], dict[str, TensorInf
             remedy="fetch the missing shards",
         )
     for shard in shards:
-        found, header = _read_file(folder / shard)
+        header = read_header(folder / shard)
         named = [tensor for tensor, home in weight_map.items() if home == shard]
-        lacking = [tensor for tensor in named if tensor not in found]
+        lacking = [tensor for tensor in named if tensor not in header.tensors]
         if lacking:
             raise SourceError(
                 f"{index} puts {', '.join(lacking[:3])} into {shard}, which holds no such tensor",
                 expected=f"{len(named)} tensors in {shard}",
                 remedy="fetch the index and its shards again, from one revision",
             )
-        tensors |= {tensor: found[tensor] for tensor in named}
-        headers.append(header)
+        tensors |= {tensor: header.tensors[tensor] for tensor in named}
+        headers.append(header.raw)
     return [folder / shard for shard in shards], tensors, headers
-
-
-def read_tensors(path: Path) -> dict[str, TensorInfo]:
-    """Return the tensors of one file by its header; raise SourceError for one that is damaged."""
-    return _read_file(path)[0]
-
-
-def _read_file(path: Path) -> tuple[dict[str, TensorInfo], bytes]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        if len(start) < 8:
-            raise _truncated(str(path), size, 8)
-        length = struct.unpack("<Q", start)[0]
-        if length > MOST_HEADER_BYTES:
-            raise _damaged(str(path), f"it announces a header of {length} bytes")
-        if 8 + length > size:
-            raise _truncated(str(path), size, 8 + length)
-        header = file.read(length)
-    return parse_header(header, size, str(path)), header
-
-
-def _nbytes(shape: tuple[int, ...], dtype: str) -> int:
-    bits = BITS[dtype]
-    for extent in shape:
-        if type(extent) is not int or extent < 0:
-            raise ValueError(f"{extent!r} in a shape")
-        bits *= extent
-    return bits // 8
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -279,19 +207,4 @@ def _pickled(path: Path) -> SourceError:
         f"{path} {trust.PICKLE}{told}",
         expected="safetensors weights",
         remedy="fetch the safetensors revision, or convert it where you trust it: save_pretrained(FOLDER)",
-    )
-
-
-def _truncated(name: str, size: int, needed: int) -> SourceError:
-    verb = "is truncated" if size < needed else "has bytes that nothing describes"
-    return SourceError(
-        f"{name} {verb}: it has {size} bytes",
-        expected=f"{needed} bytes, by its own header",
-        remedy="fetch the file again",
-    )
-
-
-def _damaged(name: str, what: str) -> SourceError:
-    return SourceError(
-        f"{name} is damaged: {what}", expected="a safetensors file", remedy="fetch the file again"
     )

@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 
 from builder import architecture
 from builder.errors import SourceError
+from builder.safetensors_file import read_header
 from builder.source import digest, fetch, open_checkpoint
-from builder.sources import safetensors as source
 
 CONFIG = {
     "model_type": "llama",
@@ -270,7 +270,7 @@ def test_any_damage_is_a_source_error_or_accepted_by_the_library_too(folder, dat
     raw[position] = data.draw(st.integers(0, 255))
     path.write_bytes(raw[:cut] if data.draw(st.booleans()) else raw)
     try:
-        tensors, _ = source._read_file(path)
+        tensors = read_header(path).tensors
     except SourceError:
         return
     try:
