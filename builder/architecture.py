@@ -6,7 +6,7 @@ import difflib
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, TypeGuard, cast
 
 from builder import house, weights
 from builder.errors import SourceError
@@ -50,13 +50,32 @@ class Dimensions:
             attention += self.hidden_size
         if self.query_key_norm:
             attention += 2 * self.head_size
-        feed_forward = 3 * self.hidden_size * self.intermediate_size
-        if self.mlp_bias:
-            feed_forward += 2 * self.intermediate_size + self.hidden_size
-        layer = attention + feed_forward + 2 * self.hidden_size
+        layer = attention + self.feed_forward_parameters + 2 * self.hidden_size
         embedding = self.vocabulary_size * self.hidden_size
         heads = 1 if self.tied_embeddings else 2
         return self.layers * layer + heads * embedding + self.hidden_size
+
+    @property
+    def feed_forward_parameters(self) -> int:
+        """Return the number of weights of one layer's feed-forward network."""
+        biases = 2 * self.intermediate_size + self.hidden_size if self.mlp_bias else 0
+        return 3 * self.hidden_size * self.intermediate_size + biases
+
+
+@dataclass(frozen=True)
+class MixtureDimensions(Dimensions):
+    """The same of a decoder with several feed-forward networks in each layer, of which a token takes some.
+
+    `intermediate_size` is that of one expert.
+    """
+
+    experts: int = 1
+    experts_per_token: int = 1
+
+    @property
+    def feed_forward_parameters(self) -> int:
+        """Return the number of weights of all experts of a layer, and of what chooses among them."""
+        return self.experts * (super().feed_forward_parameters + self.hidden_size)
 
 
 @dataclass(frozen=True)
@@ -147,10 +166,10 @@ class Decoder(Architecture, Protocol):
     """A family that generates text."""
 
     HUGGING_FACE: Mapping[str, str]
-    """Role -> tensor name in a Hugging Face checkpoint; `{layer}` stands for the layer number."""
+    """Role -> tensor name in a Hugging Face checkpoint; `{layer}` and `{expert}` stand for their numbers."""
 
     GGUF: Mapping[str, str]
-    """Role -> tensor name in a GGUF file; the same roles."""
+    """Role -> tensor name in a GGUF file; the same roles, or none where no GGUF of the family is read."""
 
     GGUF_PERMUTED: frozenset[str]
     """Roles whose rows llama.cpp reorders for its rotary embedding (query and key of llama)."""
@@ -276,8 +295,14 @@ def tensor_names(
         if "{layer}" not in name:
             yield role, None, name
             continue
+        experts = dimensions.experts if _is_mixture(dimensions) else 1
         for layer in range(dimensions.layers):
-            yield role, layer, name.format(layer=layer)
+            # a name without {expert} is the same for each of them
+            yield from ((role, layer, one) for one in _of_experts(name, layer, experts))
+
+
+def _of_experts(name: str, layer: int, experts: int) -> dict[str, None]:
+    return dict.fromkeys(name.format(layer=layer, expert=expert) for expert in range(experts))
 
 
 def linear_layers(dimensions: Dimensions) -> dict[str, tuple[int, int]]:
@@ -296,6 +321,10 @@ def linear_layers(dimensions: Dimensions) -> dict[str, tuple[int, int]]:
     }
 
 
+def _is_mixture(dimensions: Dimensions) -> TypeGuard[MixtureDimensions]:
+    return isinstance(dimensions, MixtureDimensions)
+
+
 def _shapes(dimensions: Dimensions) -> dict[str, Shape]:
     """Return role -> shape of every weight that a decoder of these dimensions may have."""
     matrices = linear_layers(dimensions)
@@ -305,6 +334,8 @@ def _shapes(dimensions: Dimensions) -> dict[str, Shape]:
     return {
         **matrices,
         **{f"{role}_bias": (out,) for role, (out, _) in matrices.items()},
+        **{f"expert_{role}": matrices[role] for role in ("gate", "up", "down")},
+        **({"router": (dimensions.experts, dimensions.hidden_size)} if _is_mixture(dimensions) else {}),
         **norms,
         **dict.fromkeys(("query_norm", "key_norm"), head),
         **dict.fromkeys(("embedding", "head"), table),

@@ -90,8 +90,8 @@ class Target(Protocol):
     `NEEDS: planning.resolving.Needs`: the newest that has it is planned for. One whose KV cache may be kept
     in another data type has `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name.
     One that guesses tokens ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and
-    --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`. One whose engine is a model
-    of Triton's own has `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come
+    --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`, one that runs mixtures of
+    experts by `EXPERTS = True`. One whose engine is a model of Triton's own has `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come
     before the front, and the first that is not of Python gets the artifact.
     """
 

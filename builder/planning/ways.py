@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import cast
 
 from builder import contract, house
+from builder.architecture import MixtureDimensions
 from builder.contract import Contract
 from builder.ensemble import Facts, Member, Pipeline
 from builder.errors import UsageError
@@ -52,14 +53,27 @@ def target(name: str, subject: Subject) -> Target:
     return found
 
 
+def require_experts(subject: Subject, name: str) -> None:
+    """Raise UsageError for a mixture of experts on a target that runs none."""
+    if not isinstance(subject.dimensions, MixtureDimensions) or name in _having("EXPERTS"):
+        return
+    raise UsageError(
+        f"target {name} runs no mixtures; {subject.name} has {subject.dimensions.experts} experts in a layer",
+        expected=f"--target {' or '.join(_having('EXPERTS'))} --gpu GPU",
+    )
+
+
+def _having(mark: str) -> list[str]:
+    """Return the targets that say of themselves that they can do a thing."""
+    known = {name: house.plugin("targets", name, option="--target") for name in house.plugin_names("targets")}
+    return [name for name, target in known.items() if getattr(target, mark, False)]
+
+
 def require_adapters(options: Options, name: str) -> None:
     """Raise UsageError for adapters that the target, or the contract, has no way to serve."""
     if not options.adapters:
         return
-    given, able = f"--lora {options.adapters[0]}", []
-    for other in house.plugin_names("targets"):
-        if getattr(house.plugin("targets", other, option="--target"), "ADAPTERS", False):
-            able.append(other)
+    given, able = f"--lora {options.adapters[0]}", _having("ADAPTERS")
     if name not in able:
         raise UsageError(
             f"{given}: target {name} serves no adapters", expected=f"--target {' or '.join(able)} --gpu GPU"

@@ -23,6 +23,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "tensorrt_llm"
 STRINGS = True
 SPANS_GPUS = True
+EXPERTS = True
 PAGED_CACHE = True
 SETTABLE = tomllib.loads((house.folder("data") / "llmapi_arguments.toml").read_text(encoding="utf-8"))
 TOOLS = ("tensorrt_llm", "transformers", "torch", "tokenizers")

@@ -22,6 +22,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "vllm"
 STRINGS = True
 SPANS_GPUS = True
+EXPERTS = True
 ADAPTERS = True
 PAGED_CACHE = True
 SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))

@@ -1,5 +1,8 @@
 """The families read their configs as transformers does, and name the tensors transformers makes."""
 
+import math
+import re
+
 import pytest
 
 from builder import architecture, house
@@ -26,11 +29,14 @@ VARIANTS = [
     ("qwen2", {}),
     ("qwen3", {}),
     ("qwen3", {"attention_bias": True, "head_dim": 8}),
+    ("mixtral", {"num_local_experts": 3}),
+    ("mixtral", {"head_dim": 16, "tie_word_embeddings": True}),
 ]
+EXPERT = re.compile(r"model\.layers\.(\d)\.block_sparse_moe\.experts\.\d\.w[123]\.weight")
 
 
 def test_the_families():
-    assert DECODERS == ["llama", "mistral", "qwen2", "qwen3"]
+    assert DECODERS == ["llama", "mistral", "mixtral", "qwen2", "qwen3"]
     others = set(architecture.names()) - set(DECODERS)
     assert others >= {"bert", "distilbert", "roberta", "xlm_roberta", "mpnet", "deberta_v2", "modernbert"}
     assert others >= {"vit", "resnet", "convnext"}
@@ -52,7 +58,7 @@ def test_every_decoder_keeps_the_protocol(name):
     assert family.HUGGING_FACE_CLASS.endswith("ForCausalLM")
     assert family.PIPELINES == ("text_generation",)
     assert family.EXPORTER == ""
-    assert family.HUGGING_FACE.keys() == family.GGUF.keys()
+    assert not family.GGUF or family.HUGGING_FACE.keys() == family.GGUF.keys()
     assert family.GGUF_PERMUTED.issubset(family.GGUF)
     assert family.dimensions(SMALL).vocabulary_size == 96
 
@@ -72,11 +78,34 @@ def test_tensors_and_count_as_in_transformers(name, extra):
         key for key in model.state_dict() if not (extra.get("tie_word_embeddings") and "lm_head" in key)
     }
     found = {tensor for _, _, tensor in architecture.tensor_names(family.HUGGING_FACE, dimensions)}
+    if name == "mixtral":
+        # transformers 5 stacks experts in memory, and writes them one by one as every version before
+        found = {EXPERT.sub(r"model.layers.\1.mlp.experts", tensor) for tensor in found}
+        expected = {re.sub(r"(experts)\.(gate_up|down)_proj$", r"\1", tensor) for tensor in expected}
+        found = {tensor.replace("block_sparse_moe", "mlp") for tensor in found}
     assert found == expected
     assert dimensions.parameters == model.num_parameters()
     assert dimensions.sliding_window == (config.sliding_window if name == "mistral" else None)
     assert dimensions.norm_epsilon == config.rms_norm_eps
     assert dimensions == family.dimensions(config.to_dict())
+
+
+def test_every_expert_has_its_tensors():
+    family = architecture.load("mixtral")
+    config = SMALL | {"num_local_experts": 3, "num_experts_per_tok": 2}
+    shapes = architecture.expected_tensors(family, config, "safetensors", ())
+    assert shapes["model.layers.1.block_sparse_moe.experts.2.w2.weight"] == (32, 48)
+    assert shapes["model.layers.0.block_sparse_moe.gate.weight"] == (3, 32)
+    assert not any("mlp." in name for name in shapes)
+    # 2 layers x (q, o 32 x 32, k, v 16 x 32, 3 experts of 3 x 32 x 48, a router of 3 x 32, 2 norms of 32),
+    # embedding and head of 96 x 32, a norm of 32
+    assert family.dimensions(config).parameters == 2 * (2 * 1024 + 2 * 512 + 13824 + 96 + 64) + 2 * 3072 + 32
+    assert sum(math.prod(shape) for shape in shapes.values()) == family.dimensions(config).parameters
+
+
+def test_more_experts_per_token_than_there_are():
+    with pytest.raises(SourceError, match="9 of 8 experts"):
+        architecture.load("mixtral").dimensions(SMALL | {"num_experts_per_tok": 9})
 
 
 def test_missing_fields_are_all_named():
@@ -87,7 +116,7 @@ def test_missing_fields_are_all_named():
     assert "vocab_size" not in caught.value.found
 
 
-@pytest.mark.parametrize("name", ["mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("name", ["mistral", "mixtral", "qwen2", "qwen3"])
 def test_key_value_heads_are_needed_where_no_default_is_certain(name):
     config = {key: value for key, value in SMALL.items() if key != "num_key_value_heads"}
     with pytest.raises(SourceError, match="num_key_value_heads"):
@@ -114,6 +143,8 @@ def test_impossible_values(field, value):
         ("mistral", {"sliding_window": None}, None),
         ("qwen2", {"sliding_window": 8}, None),
         ("qwen2", {"sliding_window": 8, "use_sliding_window": True}, 8),
+        ("mixtral", {}, None),
+        ("mixtral", {"sliding_window": 8}, 8),
         ("qwen3", {"sliding_window": 8, "use_sliding_window": True}, 8),
     ],
 )
@@ -143,7 +174,7 @@ def test_head_size_defaults():
 def test_unknown_family():
     with pytest.raises(SourceError) as caught:
         architecture.load("lama")
-    assert "llama, mistral, qwen2, qwen3; for one pass: bert, " in caught.value.expected
+    assert "llama, mistral, mixtral, qwen2, qwen3; for one pass: bert, " in caught.value.expected
     assert "'llama'" in caught.value.remedy
 
 

@@ -274,7 +274,7 @@ def test_data_cut(tmp_path, original):
 
 def test_unknown_architecture(tmp_path):
     gguf_files.write(tmp_path / "model.gguf", architecture="gemma3")
-    refused(tmp_path / "model.gguf", "'gemma3'", "llama, mistral, qwen2, qwen3")
+    refused(tmp_path / "model.gguf", "'gemma3'", "llama, mistral, mixtral, qwen2, qwen3")
 
 
 def test_missing_keys(tmp_path):

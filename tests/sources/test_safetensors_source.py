@@ -225,7 +225,7 @@ def test_invalid_json(folder, name, text):
 
 def test_unknown_model_type(folder):
     (folder / "config.json").write_text(json.dumps(CONFIG | {"model_type": "mistrall"}))
-    refused(folder, "'mistrall'", "llama, mistral, qwen2, qwen3", "did you mean 'mistral'?")
+    refused(folder, "'mistrall'", "llama, mistral, mixtral, qwen2, qwen3", "did you mean 'mistral'?")
 
 
 def test_tokenizer_missing(folder):
