@@ -25,7 +25,8 @@ HUGGING_FACE: Mapping[str, str] = {
 GGUF: Mapping[str, str] = {}
 GGUF_PERMUTED: frozenset[str] = frozenset()
 
-DEFAULT_EXPERTS, DEFAULT_EXPERTS_PER_TOKEN, DEFAULT_EPSILON = 8, 2, 1e-5
+DEFAULT_EXPERTS, DEFAULT_EXPERTS_PER_TOKEN = 8, 2
+DEFAULTS = {"rms_norm_eps": 1e-5, "rope_parameters": {"rope_theta": 1e6}}
 """What transformers takes when the fields are absent."""
 
 
@@ -33,7 +34,7 @@ def dimensions(config: Mapping[str, Any]) -> MixtureDimensions:
     """Read the dimensions; the window counts wherever there is one."""
     window = count(config, "sliding_window") if config.get("sliding_window") is not None else None
     dense = decoder.read_dimensions(
-        {"rms_norm_eps": DEFAULT_EPSILON, **config},
+        {**DEFAULTS, **config},
         require=(*decoder.REQUIRED, "num_key_value_heads"),
         sliding_window=window,
     )

@@ -1,0 +1,70 @@
+"""A checkpoint for trtllm-build: `python -m builder.exporting.tensorrt_llm CHECKPOINT OUT [--tp 2] ...`.
+
+CHECKPOINT is a Hugging Face folder with safetensors; OUT holds config.json and rank*.safetensors afterwards,
+or is not there. It needs numpy and no more: no torch, no TensorRT-LLM, no GPU. What it prints on the way
+`share` reads. `builder.ranks.family.windows` tells Mistral's window, which the format has no field for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from builder.ranks.convert import DTYPES, Ranks, convert
+from builder.ranks.division import Division
+
+_TOLD = re.compile(r"^converted (\d+) %$", re.MULTILINE)
+
+
+def command(source: Path, out: Path, asked: Ranks) -> list[str]:
+    """Return the command that converts in a process of its own."""
+    division = asked.division
+    return [
+        *(sys.executable, "-m", "builder.exporting.tensorrt_llm", str(source), str(out)),
+        *("--tp", str(division.tensor), "--pp", str(division.pipeline), "--ep", str(division.experts)),
+        *(("--dtype", asked.dtype) if asked.dtype else ()),
+        *(("--parallel-embedding",) if asked.parallel_embedding else ()),
+    ]
+
+
+def share(log: str) -> float:
+    """Return which share is done, 0 to 1, by what was printed."""
+    told = _TOLD.findall(log)
+    return int(told[-1]) / 100 if told else 0.0
+
+
+class _Percents:
+    """Prints a line for each percent."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        percent = 100 * done // max(1, total)
+        if percent > self._last:
+            self._last = percent
+            sys.stdout.write(f"converted {percent} %\n")
+            sys.stdout.flush()
+
+
+def main() -> None:
+    """Convert as the command line says."""
+    parser = argparse.ArgumentParser(prog="builder.exporting.tensorrt_llm", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel ranks")
+    parser.add_argument("--pp", type=int, default=1, help="pipeline stages")
+    parser.add_argument("--ep", type=int, default=1, help="groups of ranks that share out the experts")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="", help="default: the source's own")
+    parser.add_argument(
+        "--parallel-embedding", action="store_true", help="share out the rows of the embedding"
+    )
+    told = parser.parse_args()
+    asked = Ranks(Division(told.tp, told.pp, told.ep), told.dtype, told.parallel_embedding)
+    convert(told.checkpoint, told.out, asked, _Percents())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The source in blocks of a few megabytes, and the threads that take them in the order in which they lie."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from builder.ranks.reading import Source
+
+BYTES = 8 << 20
+THREADS = 4
+"""Two that compute, beside one that waits for the disk to read and one to write."""
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and the bytes in all, by any thread, one at a time."""
+
+Goal = TypeVar("Goal")
+
+
+@dataclass(frozen=True)
+class Block(Generic[Goal]):
+    """Rows of a source in an open file, and all that is made of it."""
+
+    source: Source
+    file: int
+    rows: range
+    goals: Sequence[Goal]
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.rows) * self.source.row_bytes
+
+    @property
+    def place(self) -> int:
+        return self.source.place + self.rows.start * self.source.row_bytes
+
+
+def cut(
+    sources: Sequence[Source], files: Mapping[Path, int], goals: Mapping[str, Sequence[Goal]]
+) -> Iterator[Block[Goal]]:
+    """Yield the blocks of all sources, file by file; each source has at least one row in a block."""
+    for source in sorted(sources, key=lambda source: (source.path, source.place)):
+        step = _rows(source)
+        for start in range(0, source.rows, step):
+            rows = range(start, min(start + step, source.rows))
+            yield Block(source, files[source.path], rows, goals.get(source.info.name, ()))
+
+
+def largest(sources: Sequence[Source]) -> int:
+    """Return the bytes of the largest block."""
+    return max(_rows(source) * source.row_bytes for source in sources)
+
+
+def _rows(source: Source) -> int:
+    return max(1, BYTES // source.row_bytes)
+
+
+def run(
+    blocks: Iterator[Block[Goal]],
+    work: Callable[[Block[Goal], memoryview], None],
+    room: int,
+    total: int,
+    progress: Progress | None,
+) -> None:
+    """Do the work on every block, several at a time; what fails first stops the others, and is raised.
+
+    Args:
+        blocks: what there is to do, in order.
+        work: is given a block, and memory that is the thread's own.
+        room: bytes of that memory.
+        total: bytes of all blocks.
+        progress: hears of it.
+    """
+    queue = _Queue(blocks, total, progress)
+
+    def take() -> None:
+        own = memoryview(bytearray(room))
+        try:
+            while (block := queue.next()) is not None:
+                work(block, own)
+                queue.done(block.nbytes)
+        except BaseException:
+            queue.stop()
+            raise
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        threads = [pool.submit(take) for _ in range(THREADS)]
+        try:
+            for thread in threads:
+                thread.result()
+        finally:
+            # after Ctrl-C too, or the pool would wait for the whole model
+            queue.stop()
+
+
+class _Queue(Generic[Goal]):
+    """Hands out what is left, and adds up what was done."""
+
+    def __init__(self, blocks: Iterator[Block[Goal]], total: int, progress: Progress | None) -> None:
+        self._blocks, self._total, self._progress = blocks, total, progress
+        self._done, self._stopped, self._lock = 0, False, threading.Lock()
+
+    def next(self) -> Block[Goal] | None:
+        with self._lock:
+            return None if self._stopped else next(self._blocks, None)
+
+    def done(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            if self._progress:
+                self._progress(self._done, self._total)
+
+    def stop(self) -> None:
+        self._stopped = True

@@ -1,0 +1,108 @@
+"""A Hugging Face folder becomes a TensorRT-LLM checkpoint: read me first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import files, source
+from builder.errors import ConversionError, UsageError
+from builder.ranks import copying, description, division, family, reading
+from builder.ranks.division import Division
+from builder.ranks.layout import Layout, RankFile
+
+DTYPES = {"bf16": ("BF16", "bfloat16"), "fp16": ("F16", "float16"), "fp32": ("F32", "float32")}
+"""Value of --quantize -> safetensors' name and TensorRT-LLM's."""
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and the bytes in all."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """What is asked for: how many, and of what numbers.
+
+    `dtype` is a key of DTYPES, "" for the source's own. With `parallel_embedding` the ranks share out the
+    rows of the embedding, which each has whole otherwise (NVIDIA's converter has it whole, ModelOpt shares).
+    """
+
+    division: Division
+    dtype: str = ""
+    parallel_embedding: bool = False
+
+
+def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = None) -> None:
+    """Write config.json and rank*.safetensors of an unquantised checkpoint; all of them, or nothing.
+
+    Args:
+        folder: Hugging Face's, with safetensors; a GGUF is written out so before (`sources/gguf.py`).
+        out: is made; it may be there if it is empty.
+        asked: ranks and numbers.
+        progress: hears how far it is, from several threads, one at a time.
+
+    Raises:
+        UsageError: `out` holds something, a count below 1, or no such type.
+        SourceError: a shard is missing or cut, numbers that are none, types mixed, weights quantised already.
+        PlanError: heads, layers, widths or experts that the ranks do not divide.
+        ConversionError: no such family, a number too large for its type, a disk too small.
+    """
+    _require_empty(out)
+    checkpoint = source.open_checkpoint(folder)
+    way, decoder = family.load(checkpoint.model_type), family.decoder(checkpoint.model_type)
+    sizes = decoder.dimensions(checkpoint.config)
+    division.require_divisible(sizes, asked.division)
+    held = reading.tensors(checkpoint, decoder.HUGGING_FACE["head"])
+    kind, spelled = _dtype(asked.dtype, reading.dtype(checkpoint.origin, held))
+    described = description.describe(
+        way, checkpoint.config, sizes, asked.division, spelled, asked.parallel_embedding
+    )
+    layout = Layout(
+        way.RULES, decoder.HUGGING_FACE, held, sizes, asked.division, kind, asked.parallel_embedding
+    )
+    ranks, sources = layout.files(), reading.places(checkpoint, list(held))
+    with files.translated(ConversionError, f"writing {out}"):
+        _require_room(out, ranks)
+        with files.staged(out) as stage:
+            copying.copy(sources, ranks, stage, progress)
+            files.write_json(stage / "config.json", described)
+            _sync(stage / "config.json", stage)
+        _sync(out.absolute().parent)
+
+
+def _require_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is not empty", expected="a new folder", remedy="choose another")
+
+
+def _dtype(asked: str, own: str) -> tuple[str, str]:
+    """Return the type to write, by safetensors' name and TensorRT-LLM's."""
+    if asked and asked not in DTYPES:
+        raise UsageError(f"{asked!r} is no type of weights", expected=f"one of {', '.join(DTYPES)}")
+    # there are no engines of float64
+    known = next((name for name, (kind, _) in DTYPES.items() if kind == own), "fp32")
+    return DTYPES[asked or known]
+
+
+def _require_room(out: Path, ranks: Sequence[RankFile]) -> None:
+    """Raise ConversionError where the disk has less than the ranks take."""
+    disk = next(parent for parent in out.absolute().parents if parent.is_dir())
+    needed, free = sum(rank.nbytes for rank in ranks), shutil.disk_usage(disk).free
+    if needed > free:
+        raise ConversionError(
+            f"{len(ranks)} ranks take {needed:,} bytes, {disk} has {free:,} left",
+            expected="room for all of them: the source stays as it is",
+            remedy="free space on that disk, or choose an output folder on another",
+        )
+
+
+def _sync(*paths: Path) -> None:
+    """See that the disk has a file, or the names in a folder."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
