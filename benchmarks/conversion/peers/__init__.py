@@ -1,0 +1,1 @@
+"""One file for each other way to convert: `python -m conversion.peers.NAME CHECKPOINT OUT`, one rank."""
