@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from builder.ranks.disk import Reader, Room
 from builder.ranks.reading import Source
 
 BYTES = 8 << 20
@@ -23,10 +24,10 @@ Goal = TypeVar("Goal")
 
 @dataclass(frozen=True)
 class Block(Generic[Goal]):
-    """Rows of a source in an open file, and all that is made of it."""
+    """Rows of a source, the file that they lie in, and all that is made of them."""
 
     source: Source
-    file: int
+    reader: Reader
     rows: range
     goals: Sequence[Goal]
 
@@ -40,14 +41,14 @@ class Block(Generic[Goal]):
 
 
 def cut(
-    sources: Sequence[Source], files: Mapping[Path, int], goals: Mapping[str, Sequence[Goal]]
+    sources: Sequence[Source], readers: Mapping[Path, Reader], goals: Mapping[str, Sequence[Goal]]
 ) -> Iterator[Block[Goal]]:
     """Yield the blocks of all sources, file by file; each source has at least one row in a block."""
     for source in sorted(sources, key=lambda source: (source.path, source.place)):
         step = _rows(source)
         for start in range(0, source.rows, step):
             rows = range(start, min(start + step, source.rows))
-            yield Block(source, files[source.path], rows, goals.get(source.info.name, ()))
+            yield Block(source, readers[source.path], rows, goals.get(source.info.name, ()))
 
 
 def largest(sources: Sequence[Source]) -> int:
@@ -61,8 +62,8 @@ def _rows(source: Source) -> int:
 
 def run(
     blocks: Iterator[Block[Goal]],
-    work: Callable[[Block[Goal], memoryview], None],
-    room: int,
+    work: Callable[[Block[Goal], Room], None],
+    largest: int,
     total: int,
     progress: Progress | None,
 ) -> None:
@@ -70,15 +71,15 @@ def run(
 
     Args:
         blocks: what there is to do, in order.
-        work: is given a block, and memory that is the thread's own.
-        room: bytes of that memory.
+        work: is given a block, and memory that is the thread's own to read it into.
+        largest: the bytes of the largest block.
         total: bytes of all blocks.
         progress: hears of it.
     """
     queue = _Queue(blocks, total, progress)
 
     def take() -> None:
-        own = memoryview(bytearray(room))
+        own = Room(largest)
         try:
             while (block := queue.next()) is not None:
                 work(block, own)

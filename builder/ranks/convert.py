@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from builder import files, source
 from builder.errors import ConversionError, UsageError
-from builder.ranks import copying, description, division, family, reading
+from builder.ranks import copying, description, disk, division, family, reading
 from builder.ranks.division import Division
 from builder.ranks.layout import Layout, RankFile
 
@@ -68,8 +67,9 @@ def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = N
         with files.staged(out) as stage:
             copying.copy(sources, ranks, stage, progress)
             files.write_json(stage / "config.json", described)
-            _sync(stage / "config.json", stage)
-        _sync(out.absolute().parent)
+            disk.sync(stage / "config.json")
+            disk.sync(stage)
+        disk.sync(out.absolute().parent)
 
 
 def _require_empty(out: Path) -> None:
@@ -88,21 +88,11 @@ def _dtype(asked: str, own: str) -> tuple[str, str]:
 
 def _require_room(out: Path, ranks: Sequence[RankFile]) -> None:
     """Raise ConversionError where the disk has less than the ranks take."""
-    disk = next(parent for parent in out.absolute().parents if parent.is_dir())
-    needed, free = sum(rank.nbytes for rank in ranks), shutil.disk_usage(disk).free
+    place = next(parent for parent in out.absolute().parents if parent.is_dir())
+    needed, free = sum(rank.nbytes for rank in ranks), shutil.disk_usage(place).free
     if needed > free:
         raise ConversionError(
-            f"{len(ranks)} ranks take {needed:,} bytes, {disk} has {free:,} left",
+            f"{len(ranks)} ranks take {needed:,} bytes, {place} has {free:,} left",
             expected="room for all of them: the source stays as it is",
             remedy="free space on that disk, or choose an output folder on another",
         )
-
-
-def _sync(*paths: Path) -> None:
-    """See that the disk has a file, or the names in a folder."""
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

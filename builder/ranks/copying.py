@@ -7,23 +7,21 @@ whatever the model's size.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from builder.errors import ConversionError, SourceError
-from builder.ranks import blocks, numbers
+from builder.ranks import blocks, disk, numbers
 from builder.ranks.blocks import Progress
+from builder.ranks.disk import Room
 from builder.ranks.layout import Piece, RankFile
 from builder.ranks.numbers import Bits
 from builder.ranks.reading import Source
-
-WRITE_BACK_BYTES = 1 << 20
-"""Of writes at least so large the disk is told at once."""
 
 _FRESH = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
@@ -58,30 +56,21 @@ def copy(
         ConversionError: a number too large for the type that is wanted.
     """
     with ExitStack() as stack:
-        files = {rank.name: stack.enter_context(_opened(folder / rank.name, _FRESH)) for rank in ranks}
+        files = {rank.name: stack.enter_context(disk.opened(folder / rank.name, _FRESH)) for rank in ranks}
         for rank in ranks:
             _write_header(files[rank.name], rank)
         paths = {source.path for source in sources}
-        read = {path: stack.enter_context(_opened(path, os.O_RDONLY)) for path in paths}
+        readers = {path: stack.enter_context(disk.reader(path)) for path in paths}
         total = sum(source.info.nbytes for source in sources)
-        cut = blocks.cut(sources, read, _goals(ranks, files))
+        cut = blocks.cut(sources, readers, _goals(ranks, files))
         blocks.run(cut, _move, blocks.largest(sources), total, progress)
         with ThreadPoolExecutor(len(files)) as pool:
             list(pool.map(os.fsync, files.values()))
 
 
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    file = os.open(path, flags | os.O_CLOEXEC, 0o644)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
 def _write_header(file: int, rank: RankFile) -> None:
     raw = rank.header.raw
-    _write(file, memoryview(len(raw).to_bytes(8, "little") + raw), 0)
+    disk.write(file, memoryview(len(raw).to_bytes(8, "little") + raw), 0)
     # rows of padding are never written: they read as zeros
     os.truncate(file, rank.nbytes)
 
@@ -100,10 +89,10 @@ def _goals(ranks: Sequence[RankFile], files: dict[str, int]) -> dict[str, list[_
     return goals
 
 
-def _move(block: Block, room: memoryview) -> None:
+def _move(block: Block, room: Room) -> None:
     """Read one block, see that its numbers are some, and write what each rank has of it."""
-    raw, dtype = room[: block.nbytes], block.source.info.dtype
-    _read(block, raw)
+    dtype = block.source.info.dtype
+    raw = block.reader.read(block.place, block.nbytes, room)
     values = numbers.bits(raw, dtype).reshape(len(block.rows), -1)
     if not numbers.is_finite(values, dtype):
         raise _not_finite(block, values)
@@ -123,30 +112,7 @@ def _put(values: Bits, rows: range, goal: _Goal) -> None:
     part = values[start - rows.start : stop - rows.start, region.columns.start : region.columns.stop]
     row = goal.piece.row + start - region.rows.start
     # whole rows lie together: only columns are copied once more
-    _write(goal.file, np.ascontiguousarray(part).data.cast("B"), goal.place + row * goal.row_bytes)
-
-
-def _read(block: Block, raw: memoryview) -> None:
-    done = 0
-    while done < len(raw):
-        count = os.preadv(block.file, [raw[done:]], block.place + done)
-        if not count:
-            source = block.source
-            raise SourceError(
-                f"{source.path} ends within {source.info.name}, at byte {block.place + done}",
-                expected=f"at least {source.place + source.info.nbytes} bytes: it was cut while it was read",
-                remedy="fetch the file again",
-            )
-        done += count
-
-
-def _write(file: int, raw: memoryview, place: int) -> None:
-    done = 0
-    while done < len(raw):
-        done += os.pwrite(file, raw[done:], place + done)
-    if len(raw) >= WRITE_BACK_BYTES:
-        # begins to write it out: the disk is busy from the start, and the sync at the end is short
-        os.posix_fadvise(file, place, len(raw), os.POSIX_FADV_DONTNEED)
+    disk.write(goal.file, np.ascontiguousarray(part).data.cast("B"), goal.place + row * goal.row_bytes)
 
 
 def _converted(block: Block, values: Bits, wanted: str) -> Bits:
