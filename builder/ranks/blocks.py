@@ -13,8 +13,8 @@ from builder.ranks.disk import Reader, Room
 from builder.ranks.reading import Source
 
 BYTES = 8 << 20
-THREADS = 4
-"""Two that compute, beside one that waits for the disk to read and one to write."""
+THREADS = 8
+"""More than there may be cores: most of them wait for the disk, which likes to know what comes next."""
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all, by any thread, one at a time."""
