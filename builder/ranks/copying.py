@@ -1,7 +1,6 @@
 """Move the numbers: every byte of the source is read once, in its order there, and written where it goes.
 
-While one thread waits for the disk another looks at its numbers. What is in memory is one block a thread,
-whatever the model's size.
+What is in memory is one block a thread, whatever the model's size.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import numpy as np
 from builder.errors import ConversionError, SourceError
 from builder.ranks import blocks, disk, numbers
 from builder.ranks.blocks import Progress
-from builder.ranks.disk import Room
 from builder.ranks.layout import Piece, RankFile
 from builder.ranks.numbers import Bits
 from builder.ranks.reading import Source
@@ -60,9 +58,9 @@ def copy(
         for rank in ranks:
             _write_header(files[rank.name], rank)
         paths = {source.path for source in sources}
-        readers = {path: stack.enter_context(disk.reader(path)) for path in paths}
+        shards = {path: stack.enter_context(disk.opened(path, os.O_RDONLY)) for path in paths}
         total = sum(source.info.nbytes for source in sources)
-        cut = blocks.cut(sources, readers, _goals(ranks, files))
+        cut = blocks.cut(sources, shards, _goals(ranks, files))
         blocks.run(cut, _move, blocks.largest(sources), total, progress)
         with ThreadPoolExecutor(len(files)) as pool:
             list(pool.map(os.fsync, files.values()))
@@ -89,10 +87,11 @@ def _goals(ranks: Sequence[RankFile], files: dict[str, int]) -> dict[str, list[_
     return goals
 
 
-def _move(block: Block, room: Room) -> None:
+def _move(block: Block, room: memoryview) -> None:
     """Read one block, see that its numbers are some, and write what each rank has of it."""
     dtype = block.source.info.dtype
-    raw = block.reader.read(block.place, block.nbytes, room)
+    raw = room[: block.nbytes]
+    disk.read(block.file, raw, block.place, block.source.path)
     values = numbers.bits(raw, dtype).reshape(len(block.rows), -1)
     if not numbers.is_finite(values, dtype):
         raise _not_finite(block, values)
