@@ -91,8 +91,9 @@ class Target(Protocol):
     in another data type has `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name.
     One that guesses tokens ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and
     --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`, one that runs mixtures of
-    experts by `EXPERTS = True`. One whose engine is a model of Triton's own has `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come
-    before the front, and the first that is not of Python gets the artifact.
+    experts by `EXPERTS = True`. One whose engine is a model of Triton's own has
+    `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come before the front, and
+    the first that is not of Python gets the artifact.
     """
 
     TITLE: str
