@@ -94,7 +94,7 @@ def _built(
         same = publishing.published(planned, output, stage, version)
         lacking = publishing.missing(planned, output, stage, version, same) if same is not None else []
         if same is not None:
-            published = Published(output, planned.name, same, fresh=False)
+            published = Published(output, planned.front.name, same, fresh=False)
             counts = _counts(published)
             if not lacking and (counts or not verifying):
                 return Built(planned, artifact, evidence, published, None, counts, engine)
@@ -109,7 +109,7 @@ def _built(
             publishing.restore(lacking, output)
             publishing.note(published, record)
         else:
-            publishing.note(Published(stage, planned.name, version, fresh=True), record)
+            publishing.note(Published(stage, planned.front.name, version, fresh=True), record)
             published = publishing.publish(planned, stage, output, version)
             if report and not published.fresh:
                 publishing.note(published, record)

@@ -138,7 +138,7 @@ def publish(plan: Plan, stage: Path, repository: Path, version: int) -> Publishe
             if next_version(plan, repository) != version:
                 same = published(plan, repository, stage, version)
                 if same is not None:
-                    return Published(repository, plan.name, same, fresh=False)
+                    return Published(repository, plan.front.name, same, fresh=False)
                 raise RepositoryError(
                     f"another build published version {version} of {plan.name} meanwhile",
                     remedy="run the same command again",
@@ -146,7 +146,7 @@ def publish(plan: Plan, stage: Path, repository: Path, version: int) -> Publishe
             _require_same_contract(plan, stage, repository)
             for model in _front_last(plan, repository):
                 _publish_model(model, stage, repository, version)
-    return Published(repository, plan.name, version, fresh=True)
+    return Published(repository, plan.front.name, version, fresh=True)
 
 
 def _front_last(plan: Plan, repository: Path) -> list[ModelPlan]:

@@ -1,8 +1,8 @@
 """A decoupled model with the tensors of backend tensorrtllm, which needs a GPU and NVIDIA's image.
 
 It answers FIRST, FIRST + 1, ... and heeds what the backend heeds: request_output_len, end_id (which it does
-not send), stop words (which it sends), `stop` for the request of the same id, and Triton's cancel. The first
-id of a prompt says what else happens. What every request held is a line of asked.jsonl.
+not send), stop words (which it sends), `stop` for the request of the same id, and Triton's cancel. Some ids
+of a prompt say what else happens: ECHO answers those behind it. What requests held is in asked.jsonl.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ except ImportError:
     pb_utils = None  # a test reads the constants
 
 FIRST = 40
-ENDLESS, BROKEN = 7, 8
+ENDLESS, BROKEN, ECHO = 7, 8, 9
 LOG_PROB = -0.25
 SECONDS_A_TOKEN = 0.01
 VOCABULARY = 300
@@ -60,7 +60,7 @@ class TritonPythonModel:
                 self._running[name].set()
             return
         prompt = inputs["input_ids"].reshape(-1)
-        if prompt[0] == BROKEN:
+        if BROKEN in prompt:
             raise ValueError("Executor failed process requestId 1 due to the following error: out of luck")
         if "lora_task_id" in inputs:
             task = int(inputs["lora_task_id"].reshape(-1)[0])
@@ -81,14 +81,14 @@ class TritonPythonModel:
         end = int(inputs["end_id"].reshape(-1)[0]) if "end_id" in inputs else -1
         stops = set(inputs["stop_words_list"][0, 0].tolist()) if "stop_words_list" in inputs else set()
         outputs = frozenset(request.requested_output_names())
-        for made in range(most):
-            token = FIRST + made % 100
+        behind = prompt[prompt.tolist().index(ECHO) + 1 :].tolist() if ECHO in prompt else None
+        for made, token in enumerate(behind or (FIRST + place % 100 for place in range(most))):
             if token == end or stopped.is_set() or sender.is_cancelled():
                 return
             sender.send(_response(token, made + 1, prompt, outputs))
             if token in stops:
                 return
-            if prompt[0] == ENDLESS:
+            if ENDLESS in prompt:
                 time.sleep(SECONDS_A_TOKEN)
 
 

@@ -51,7 +51,7 @@ def test_settings_are_of_the_target_whatever_the_contract() -> None:
 @pytest.mark.parametrize(
     ("name", "line", "words"),
     [
-        ("llama-8b", "--contract nonsense", ["'nonsense' does not exist", "builder, vllm_backend"]),
+        ("llama-8b", "--contract nonsense", ["'nonsense' does not exist", "builder, nvidia, vllm_backend"]),
         (
             "llama-8b",
             "--contract vllm_backend",

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from tokenizers import Tokenizer, models
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInput, ModelInstanceGroup
 
 from builder import model_config
 from builder.check import check
 from builder.ensemble import Member
 from builder.errors import UsageError
-from builder.inflight_batcher import engine, tables
+from builder.inflight_batcher import engine, tables, tokenizer_info
 from builder.inflight_batcher.engine import Settings
 from builder.planning.models import Instances, ModelPlan
 from builder.rule import Host
@@ -193,6 +194,16 @@ def test_what_the_backend_would_not_understand_is_refused(told: dict[str, Any], 
     with pytest.raises(UsageError) as refused:
         engine.member(Settings(8, "1.2.1", told))
     assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_guided_decoding_is_told_each_token_by_its_place(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"<unk>": 0, "one": 1, "two": 4}, unk_token="<unk>"))
+    tokenizer.add_special_tokens(["</s>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    told = tokenizer_info.read(tmp_path, [3])
+    assert told["encoded_vocab"] == ["<unk>", "one", "", "</s>", "two"]
+    assert told["stop_token_ids"] == [3]
+    assert Tokenizer.from_str(told["tokenizer_str"]).token_to_id("two") == 4
 
 
 def test_the_engine_s_model_has_no_findings(tmp_path: Path) -> None:

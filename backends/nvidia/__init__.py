@@ -1,0 +1,1 @@
+"""NVIDIA's stock models for TensorRT-LLM: what their Python parts share."""

@@ -1,0 +1,1 @@
+"""NVIDIA's tensorrt_llm_bls: a text in, streamed text out."""

@@ -1,0 +1,1 @@
+"""NVIDIA's postprocessing: ids in, text out."""

@@ -1,0 +1,1 @@
+"""NVIDIA's preprocessing: a text in, the engine's tensors out."""
