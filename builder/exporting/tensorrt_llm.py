@@ -35,7 +35,7 @@ def share(log: str) -> float:
     return int(told[-1]) / 100 if told else 0.0
 
 
-class _Percents:
+class Percents:
     """Prints a line for each percent."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ def main() -> None:
     )
     told = parser.parse_args()
     asked = Ranks(Division(told.tp, told.pp, told.ep), told.dtype, told.parallel_embedding)
-    convert(told.checkpoint, told.out, asked, _Percents())
+    convert(told.checkpoint, told.out, asked, Percents())
 
 
 if __name__ == "__main__":

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from builder import files, source
+from builder.architecture import Dimensions
 from builder.errors import ConversionError, UsageError
 from builder.ranks import copying, description, disk, division, family, reading
 from builder.ranks.division import Division
 from builder.ranks.layout import Layout, RankFile
+from builder.ranks.reading import Source
+from builder.source import Checkpoint
 
 DTYPES = {"bf16": ("BF16", "bfloat16"), "fp16": ("F16", "float16"), "fp32": ("F32", "float32")}
 """Value of --quantize -> safetensors' name and TensorRT-LLM's."""
@@ -33,6 +38,21 @@ class Ranks:
     parallel_embedding: bool = False
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A conversion that can be: what each rank's file holds, where the source lies, what config.json says.
+
+    `dtype` is safetensors' name of the model's own numbers.
+    """
+
+    checkpoint: Checkpoint
+    dimensions: Dimensions
+    dtype: str
+    ranks: Sequence[RankFile]
+    sources: Sequence[Source]
+    described: dict[str, Any]
+
+
 def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = None) -> None:
     """Write config.json and rank*.safetensors of an unquantised checkpoint; all of them, or nothing.
 
@@ -48,7 +68,14 @@ def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = N
         PlanError: heads, layers, widths or experts that the ranks do not divide.
         ConversionError: no such family, a number too large for its type, a disk too small.
     """
-    _require_empty(out)
+    require_empty(out)
+    prepared = prepare(folder, asked)
+    with written(out, prepared.ranks, prepared.described) as stage:
+        copying.copy(prepared.sources, prepared.ranks, stage, progress)
+
+
+def prepare(folder: Path, asked: Ranks) -> Prepared:
+    """Decide everything from headers, before a weight is read; raises as `convert`."""
     checkpoint = source.open_checkpoint(folder)
     way, decoder = family.load(checkpoint.model_type), family.decoder(checkpoint.model_type)
     sizes = decoder.dimensions(checkpoint.config)
@@ -61,18 +88,29 @@ def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = N
     layout = Layout(
         way.RULES, decoder.HUGGING_FACE, held, sizes, asked.division, kind, asked.parallel_embedding
     )
-    ranks, sources = layout.files(), reading.places(checkpoint, list(held))
+    return Prepared(
+        checkpoint, sizes, kind, layout.files(), reading.places(checkpoint, list(held)), described
+    )
+
+
+@contextmanager
+def written(out: Path, ranks: Sequence[RankFile], described: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a folder to write the ranks into; when the block ends well it is `out`, with config.json.
+
+    Raises ConversionError for a disk that is too small or fails.
+    """
     with files.translated(ConversionError, f"writing {out}"):
         _require_room(out, ranks)
         with files.staged(out) as stage:
-            copying.copy(sources, ranks, stage, progress)
+            yield stage
             files.write_json(stage / "config.json", described)
             disk.sync(stage / "config.json")
             disk.sync(stage)
         disk.sync(out.absolute().parent)
 
 
-def _require_empty(out: Path) -> None:
+def require_empty(out: Path) -> None:
+    """Raise UsageError where a folder holds something."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not empty", expected="a new folder", remedy="choose another")
 

@@ -79,6 +79,9 @@ def _goals(ranks: Sequence[RankFile], files: dict[str, int]) -> dict[str, list[_
     for rank in ranks:
         places = rank.header.places
         for tensor in rank.tensors:
+            if not tensor.pieces:
+                # room for what is quantised, by others
+                continue
             info, width = tensor.info, len(tensor.pieces[0].region.columns)
             row_bytes = width * numbers.nbytes(info.dtype)
             for piece in tensor.pieces:

@@ -1,0 +1,115 @@
+"""The texts that scales are measured with: lines of {"prompt": "..."} or {"messages": [...]}."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.errors import UsageError
+
+SHIPPED = Path(__file__).parent / "calibration.jsonl"
+"""Chats of several kinds and languages, for want of the user's own: those are always better."""
+
+LONGEST = 512
+"""Tokens of a sequence that are used, as in ModelOpt's own examples."""
+
+Prompt = str | list[dict[str, Any]]
+"""A plain text, or chat messages."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A file of texts, and which file it was."""
+
+    path: Path
+    sha256: str
+    prompts: tuple[Prompt, ...]
+
+
+def read(path: Path = SHIPPED) -> Data:
+    """Read a file; raise UsageError naming the bad line."""
+    try:
+        raw = path.read_bytes()
+        lines = raw.decode().splitlines()
+    except (OSError, UnicodeDecodeError) as failure:
+        raise UsageError(f"--calibration {path}: {failure}", expected="a file of JSON lines") from failure
+    prompts = tuple(_prompt(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
+    if not prompts:
+        raise UsageError(
+            f"--calibration {path} holds no text",
+            expected='lines such as {"prompt": "..."}, some hundred of them',
+            remedy="leave --calibration out for the texts that are shipped",
+        )
+    return Data(path, hashlib.sha256(raw).hexdigest(), prompts)
+
+
+def _prompt(path: Path, number: int, line: str) -> Prompt:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        fields = None
+    if isinstance(fields, dict):
+        messages, text = fields.get("messages"), fields.get("prompt")
+        if isinstance(text, str) and text and messages is None:
+            return text
+        chat = isinstance(messages, list) and all(isinstance(one, dict) for one in messages)
+        if chat and messages and text is None:
+            return list(messages)
+    raise UsageError(
+        f"--calibration {path}, line {number}: {line[:80]}",
+        expected='{"messages": [{"role": "user", "content": "..."}]} or {"prompt": "..."}',
+    )
+
+
+def sequences(data: Data, tokenizer: Any, longest: int = LONGEST) -> list[list[int]]:
+    """Return the token ids of each text, cut to `longest`.
+
+    Args:
+        data: the texts.
+        tokenizer: transformers'; chats are rendered by its template, where it has one.
+        longest: in tokens.
+
+    Raises:
+        UsageError: messages that the template refuses, or no token in any text.
+    """
+    found = [ids[:longest] for ids in _encoded(data, tokenizer)]
+    if not any(found):
+        raise UsageError(f"--calibration {data.path}: no token in all of its texts", expected="texts")
+    return [ids for ids in found if ids]
+
+
+def _encoded(data: Data, tokenizer: Any) -> Iterator[list[int]]:
+    for number, prompt in enumerate(data.prompts, 1):
+        if isinstance(prompt, str) or tokenizer.chat_template is None:
+            yield list(tokenizer(_text(prompt))["input_ids"])
+            continue
+        try:
+            rendered = tokenizer.apply_chat_template(prompt, tokenize=False)
+        except Exception as failure:
+            # whatever a template raises, it is of this chat
+            raise UsageError(
+                f"--calibration {data.path}, text {number}: the model's chat template refuses it: {failure}",
+                expected="roles and contents that the model knows",
+            ) from failure
+        yield list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+
+
+def _text(prompt: Prompt) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(str(message.get("content") or "") for message in prompt)
+
+
+def described(data: Data, found: Sequence[Sequence[int]], longest: int = LONGEST) -> dict[str, Any]:
+    """Return what is recorded of the data; no path, so that two machines record the same."""
+    return {
+        "file": "shipped" if data.path == SHIPPED else data.path.name,
+        "sha256": data.sha256,
+        "sequences": len(found),
+        "tokens": sum(map(len, found)),
+        "longest": longest,
+    }

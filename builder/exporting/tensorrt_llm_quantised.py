@@ -1,0 +1,94 @@
+"""A quantised checkpoint: `python -m builder.exporting.tensorrt_llm_quantised CHECKPOINT OUT --method fp8`.
+
+`--method` is a file of `builder/ranks/quantizations/`. It needs torch, transformers and nvidia-modelopt (the
+extra `tensorrtllm`), and memory for the whole model, on a GPU where there is one; no TensorRT-LLM. OUT holds
+config.json, rank*.safetensors and calibration.json afterwards, or is not there. What it prints on the way
+`share` of `exporting/tensorrt_llm.py` reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from builder.exporting import calibration_data
+from builder.exporting.tensorrt_llm import Percents
+from builder.ranks import quantization
+from builder.ranks.convert import DTYPES, Prepared, Ranks
+from builder.ranks.division import Division
+from builder.ranks.matrices import Measured
+from builder.ranks.quantised import Quantised, convert_quantised
+
+CALIBRATING = 85
+"""Percent of the way when all is measured: running a model takes longer than rounding it."""
+
+
+def command(source: Path, out: Path, asked: Quantised, calibration: Path | None = None) -> list[str]:
+    """Return the command that converts in a process of its own."""
+    division = asked.ranks.division
+    return [
+        *(sys.executable, "-m", "builder.exporting.tensorrt_llm_quantised", str(source), str(out)),
+        *("--method", asked.method),
+        *(("--kv-cache", "fp8") if asked.cache else ()),
+        *(("--calibration", str(calibration)) if calibration else ()),
+        *("--tp", str(division.tensor), "--pp", str(division.pipeline), "--ep", str(division.experts)),
+        *(("--dtype", asked.ranks.dtype) if asked.ranks.dtype else ()),
+        *(("--parallel-embedding",) if asked.ranks.parallel_embedding else ()),
+    ]
+
+
+class _Calibration:
+    """Measures with the data of a file."""
+
+    def __init__(self, data: calibration_data.Data, asked: Quantised, percents: Percents) -> None:
+        self._data, self._asked, self._percents = data, asked, percents
+
+    def __call__(self, prepared: Prepared, names: Sequence[str]) -> tuple[Measured, Mapping[str, Any]]:
+        import transformers
+
+        from builder.exporting import calibrating
+
+        folder, way = prepared.checkpoint.path, quantization.load(self._asked.method)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        longest = min(calibration_data.LONGEST, prepared.dimensions.context_length)
+        sequences = calibration_data.sequences(self._data, tokenizer, longest)
+        model = calibrating.load(folder, prepared.dtype)
+        measured = calibrating.measure(model, names, sequences, way, self._asked.cache, self._hear)
+        told = calibration_data.described(self._data, sequences, longest)
+        return measured, calibrating.record(way, told)
+
+    def _hear(self, done: int, total: int) -> None:
+        self._percents(CALIBRATING * done, 100 * total)
+
+
+def main() -> None:
+    """Convert as the command line says."""
+    parser = argparse.ArgumentParser(prog="builder.exporting.tensorrt_llm_quantised", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--method", required=True, choices=quantization.names())
+    parser.add_argument("--kv-cache", choices=["fp8"], help="default: as wide as the model's own numbers")
+    parser.add_argument("--calibration", type=Path, default=calibration_data.SHIPPED, metavar="FILE.jsonl")
+    parser.add_argument("--tp", type=int, default=1, help="tensor-parallel ranks")
+    parser.add_argument("--pp", type=int, default=1, help="pipeline stages")
+    parser.add_argument("--ep", type=int, default=1, help="groups of ranks that share out the experts")
+    parser.add_argument("--dtype", choices=[name for name in DTYPES if name != "fp32"], default="")
+    parser.add_argument(
+        "--parallel-embedding", action="store_true", help="share out the rows of the embedding"
+    )
+    told = parser.parse_args()
+    ranks = Ranks(Division(told.tp, told.pp, told.ep), told.dtype, told.parallel_embedding)
+    asked, percents = Quantised(ranks, told.method, bool(told.kv_cache)), Percents()
+    measure = _Calibration(calibration_data.read(told.calibration), asked, percents)
+
+    def packed(done: int, total: int) -> None:
+        percents(CALIBRATING * total + (100 - CALIBRATING) * done, 100 * total)
+
+    convert_quantised(told.checkpoint, told.out, asked, measure, packed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""A Hugging Face folder becomes a quantised TensorRT-LLM checkpoint: `convert`, with a measurement between.
+
+What is measured comes from outside (`exporting/calibrating.py` does it with ModelOpt): here is only how
+numbers are rounded, packed and shared out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import files
+from builder.errors import UsageError
+from builder.ranks import convert, copying, disk, matrices, packed, packing, quantization
+from builder.ranks.blocks import Progress
+from builder.ranks.convert import Prepared, Ranks
+from builder.ranks.matrices import Measured
+
+RECORD = "calibration.json"
+"""Beside config.json: the data that scales were measured with."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What is asked for: `method` is a file of `quantizations/`, `cache` whether the KV cache is FP8."""
+
+    ranks: Ranks
+    method: str
+    cache: bool = False
+
+
+Measure = Callable[[Prepared, Sequence[str]], tuple[Measured, Mapping[str, Any]]]
+"""Is given the names of the source's matrices; returns what it found, and what is to be recorded."""
+
+
+def convert_quantised(
+    folder: Path, out: Path, asked: Quantised, measure: Measure, progress: Progress | None = None
+) -> None:
+    """Write config.json, calibration.json and rank*.safetensors; all of them, or nothing.
+
+    Args:
+        folder: Hugging Face's, with safetensors, unquantised.
+        out: is made; it may be there if it is empty.
+        asked: ranks, and how to quantise.
+        measure: calibrates, once everything else is known to be in order.
+        progress: hears of the bytes, once there are measurements.
+
+    Raises:
+        UsageError, SourceError, PlanError, ConversionError: as `convert`; also numbers of 32 bits, a matrix
+        that is constant, a group size that does not divide, an unknown method.
+    """
+    convert.require_empty(out)
+    way = quantization.load(asked.method)
+    prepared = convert.prepare(folder, asked.ranks)
+    _require_16_bits(prepared)
+    ranks = packed.planned(prepared.ranks, way, prepared.dtype, asked.cache)
+    names = list(packed.quantised_sources(prepared.ranks))
+    by_name = {one.info.name: one for one in prepared.sources}
+    matrices.require_sound([by_name[name] for name in names])
+    measured, record = measure(prepared, names)
+    described = {**prepared.described, "quantization": _described(way, asked.cache)}
+    kept = {piece.source for rank in ranks for one in rank.tensors for piece in one.pieces}
+    with convert.written(out, ranks, described) as stage:
+        copying.copy([one for one in prepared.sources if one.info.name in kept], ranks, stage)
+        work = packing.Packing(way, prepared.dtype, by_name, measured)
+        work.write(prepared.ranks, ranks, stage, progress)
+        files.write_json(stage / RECORD, record)
+        disk.sync(stage / RECORD)
+
+
+def _described(way: quantization.Quantization, cache: bool) -> dict[str, Any]:
+    return {
+        "quant_algo": way.ALGORITHM,
+        "kv_cache_quant_algo": "FP8" if cache else None,
+        **way.SETTINGS,
+        "exclude_modules": ["lm_head"],
+    }
+
+
+def _require_16_bits(prepared: Prepared) -> None:
+    if prepared.dtype == "F32":
+        raise UsageError(
+            f"{prepared.checkpoint.origin}: what is not quantised would be in float32",
+            expected="numbers of 16 bits, which TensorRT-LLM's quantised kernels take",
+            remedy="pass --dtype bf16, or fp16",
+        )

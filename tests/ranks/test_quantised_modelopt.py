@@ -1,0 +1,147 @@
+"""Quantised ranks equal, bit for bit, what ModelOpt's own exporter writes of the same calibrated model."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import quantised_decoders
+import tiny_decoders
+from test_modelopt import compare_configs, model_of, unstacked
+
+from builder.exporting import calibrating
+from builder.ranks import quantization
+from builder.ranks.convert import Prepared, Ranks
+from builder.ranks.division import Division
+from builder.ranks.matrices import Measured
+from builder.ranks.quantised import Quantised, convert_quantised
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("modelopt") is None,
+        reason="what calibrates is nvidia-modelopt==0.47.0: pip install -e .[tensorrtllm]",
+    ),
+]
+
+WAYS = [
+    ("llama", {}, "fp8", True, Division(1)),
+    ("llama", {"tie_word_embeddings": True}, "fp8", True, Division(2, 2)),
+    ("llama", {"num_key_value_heads": 1}, "fp8", False, Division(2)),
+    ("llama", {}, "awq", False, Division(1)),
+    ("llama", {"attention_bias": True, "mlp_bias": True}, "awq", True, Division(2)),
+    ("llama", {"num_key_value_heads": 1}, "awq", False, Division(2)),
+    ("llama", {}, "w4a8_awq", False, Division(1)),
+    ("llama", {}, "w4a8_awq", False, Division(2)),
+    ("llama", {}, "smoothquant", False, Division(1)),
+    ("llama", {}, "smoothquant", True, Division(2)),
+    ("mistral", {"sliding_window": 8}, "fp8", True, Division(2)),
+    ("qwen2", {}, "fp8", True, Division(1)),
+    ("qwen2", {}, "awq", False, Division(2)),
+    ("qwen2", {}, "smoothquant", False, Division(2)),
+    ("qwen3", {}, "w4a8_awq", False, Division(2)),
+    ("mixtral", {"num_local_experts": 4}, "fp8", True, Division(1)),
+    ("mixtral", {"num_local_experts": 4}, "fp8", False, Division(2)),
+]
+
+
+def calibrated(method: str, cache: bool, model: Any) -> None:
+    """Calibrate as ModelOpt's examples do, by the same data."""
+    import modelopt.torch.quantization as reference
+    import torch
+
+    preset = copy.deepcopy(getattr(reference, quantization.load(method).PRESET))
+    if cache:
+        preset["quant_cfg"] += reference.FP8_KV_CFG["quant_cfg"]
+
+    def run(model: Any) -> None:
+        for ids in quantised_decoders.SEQUENCES:
+            model(torch.tensor([ids]))
+
+    reference.quantize(model, preset, run)
+
+
+def measures(method: str, cache: bool) -> Any:
+    def measure(prepared: Prepared, names: Sequence[str]) -> tuple[Measured, Mapping[str, Any]]:
+        model = calibrating.load(prepared.checkpoint.path, prepared.dtype)
+        way = quantization.load(method)
+        return calibrating.measure(model, names, quantised_decoders.SEQUENCES, way, cache), {}
+
+    return measure
+
+
+@pytest.mark.parametrize(("number", "way"), enumerate(WAYS))
+def test_same_bits(number: int, way: tuple[str, dict[str, Any], str, bool, Division], tmp_path: Path) -> None:
+    import modelopt.torch.export as reference
+    import torch
+    from safetensors.torch import load_file
+
+    (model_type, extra, method, cache, division), dtype = way, ("float16", "bfloat16")[number % 2]
+    model = model_of(
+        tiny_decoders.config(model_type, **{**quantised_decoders.SIZES, **extra}), getattr(torch, dtype)
+    )
+    model.save_pretrained(tmp_path / "source")
+    (tmp_path / "source" / "tokenizer.json").write_text("{}")
+    asked = Quantised(Ranks(division, parallel_embedding=True), method, cache)
+    convert_quantised(tmp_path / "source", tmp_path / "ours", asked, measures(method, cache))
+
+    # not the model that was saved: of that the rotary buffer is in 16 bits too
+    model = calibrating.load(tmp_path / "source", {"float16": "F16", "bfloat16": "BF16"}[dtype])
+    calibrated(method, cache, model)
+    if model_type == "mixtral":
+        model = with_calibrated_experts(model, method)
+    reference.export_tensorrt_llm_checkpoint(
+        model,
+        "qwen" if model_type.startswith("qwen") else "llama",
+        getattr(torch, dtype),
+        tmp_path / "theirs",
+        inference_tensor_parallel=division.tensor,
+        inference_pipeline_parallel=division.pipeline,
+    )
+    for rank in range(division.ranks):
+        ours = load_file(tmp_path / "ours" / f"rank{rank}.safetensors")
+        theirs = load_file(tmp_path / "theirs" / f"rank{rank}.safetensors")
+        assert ours.keys() == theirs.keys()
+        for name, values in theirs.items():
+            assert ours[name].dtype == values.dtype, name
+            assert ours[name].shape == values.shape, name
+            assert torch.equal(ours[name].view(torch.uint8), values.view(torch.uint8)), name
+    compare_configs(tmp_path)
+    ours, theirs = (json.loads((tmp_path / who / "config.json").read_text()) for who in ("ours", "theirs"))
+    # of a mixture it says so of the router too, which no version of TensorRT-LLM quantises
+    theirs["quantization"]["exclude_modules"] = ["lm_head"]
+    assert ours["quantization"] == theirs["quantization"]
+
+
+def with_calibrated_experts(model: Any, method: str) -> Any:
+    """Give a calibrated Mixtral the layers that the exporter reads, and what was measured of them."""
+    import modelopt.torch.quantization as reference
+
+    preset = getattr(reference, quantization.load(method).PRESET)
+    for layer in model.model.layers:
+        experts = layer.mlp.experts
+        layer.mlp.experts.gate_up_proj.data = experts.gate_up_proj.data
+    inputs = [
+        (
+            layer.mlp.experts.gate_up_proj_input_quantizer.amax,
+            layer.mlp.experts.down_proj_input_quantizer.amax,
+        )
+        for layer in model.model.layers
+    ]
+    model = unstacked(model)
+    for layer, (gate_up, down) in zip(model.model.layers, inputs, strict=True):
+        block = reference.quantize(layer.block_sparse_moe, preset, lambda _: None)
+        block.gate.input_quantizer.disable()
+        block.gate.weight_quantizer.disable()
+        for expert in block.experts:
+            for name, largest in (("w1", gate_up), ("w2", down), ("w3", gate_up)):
+                linear = getattr(expert, name)
+                linear.input_quantizer.amax = largest
+                linear.weight_quantizer.amax = linear.weight.abs().max()
+    return model
