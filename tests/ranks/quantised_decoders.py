@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,11 @@ def write(folder: Path, model_type: str, **changed: Any) -> Weights:
     weights = {name: one.astype(np.float16) for name, one in tiny_decoders.weights(told).items()}
     tiny_decoders.write(folder, told, weights)
     return weights
+
+
+def rewrite(folder: Path, weights: Weights) -> None:
+    """Write other weights into the folder of a decoder."""
+    tiny_decoders.write(folder, json.loads((folder / "config.json").read_text()), weights)
 
 
 def made_up(method: str, cache: bool = False) -> Callable[..., tuple[Measured, Mapping[str, Any]]]:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import quantised_decoders
 import rank_reader
-import tiny_decoders
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -229,7 +228,7 @@ def refused(
 def test_a_constant_matrix_is_refused(number: float, tmp_path: Path) -> None:
     weights = quantised_decoders.write(tmp_path / "source", "llama")
     weights["model.layers.1.mlp.down_proj.weight"][:] = number
-    rewrite(tmp_path / "source", weights)
+    quantised_decoders.rewrite(tmp_path / "source", weights)
     refused(tmp_path, SourceError, ["model.layers.1.mlp.down_proj.weight", "131,072", "constant"])
 
 
@@ -240,12 +239,8 @@ def test_a_constant_matrix_is_refused(number: float, tmp_path: Path) -> None:
 def test_what_is_no_number_is_refused(name: str, number: float, tmp_path: Path) -> None:
     weights = quantised_decoders.write(tmp_path / "source", "llama")
     weights[name][3, 5] = number
-    rewrite(tmp_path / "source", weights)
+    quantised_decoders.rewrite(tmp_path / "source", weights)
     refused(tmp_path, SourceError, [name, "1 NaN or infinite"])
-
-
-def rewrite(folder: Path, weights: dict[str, Any]) -> None:
-    tiny_decoders.write(folder, json.loads((folder / "config.json").read_text()), weights)
 
 
 @pytest.mark.parametrize(

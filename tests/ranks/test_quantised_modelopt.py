@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import quantised_decoders
 import tiny_decoders
 from test_modelopt import compare_configs, model_of, unstacked
 
-from builder.exporting import calibrating
+from builder import complaint
+from builder.exporting import calibrating, calibration_data, tensorrt_llm_quantised
+from builder.exporting.tensorrt_llm import share
 from builder.ranks import quantization
 from builder.ranks.convert import Prepared, Ranks
 from builder.ranks.division import Division
@@ -145,3 +149,59 @@ def with_calibrated_experts(model: Any, method: str) -> Any:
                 linear.input_quantizer.amax = largest
                 linear.weight_quantizer.amax = linear.weight.abs().max()
     return model
+
+
+def with_tokenizer(folder: Path) -> None:
+    """Give a folder a tokenizer that knows each byte, and a chat template."""
+    import tokenizers
+
+    vocabulary = {chr(number): number for number in range(32, 127)} | {"?": 0}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    template = "{% for one in messages %}{{ one['role'] + ': ' + one['content'] }}{% endfor %}"
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+
+
+def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    asked = Quantised(Ranks(Division(2)), "awq", cache=True)
+    command = tensorrt_llm_quantised.command(folder / "source", folder / "out", asked)
+    return subprocess.run([*command, *more], capture_output=True, text=True, timeout=500)
+
+
+def test_in_a_process_of_its_own(tmp_path: Path) -> None:
+    quantised_decoders.write(tmp_path / "source", "llama")
+    with_tokenizer(tmp_path / "source")
+    ran = run(tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert share(ran.stdout) == 1
+    told = [int(line.split()[1]) for line in ran.stdout.splitlines() if line.startswith("converted")]
+    assert told == sorted(set(told)) and len(told) > 20
+    names = ["calibration.json", "config.json", "rank0.safetensors", "rank1.safetensors"]
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == names
+    data = calibration_data.read()
+    record = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert record.pop("tokens") > 35 * 20
+    assert record == {
+        "quant_algo": "W4A16_AWQ",
+        "modelopt": metadata.version("nvidia-modelopt"),
+        "preset": "INT4_AWQ_CFG",
+        "file": "shipped",
+        "sha256": data.sha256,
+        "sequences": len(data.prompts),
+        "longest": 64,
+    }
+
+
+def test_a_layer_that_sees_nothing_is_refused(tmp_path: Path) -> None:
+    weights = quantised_decoders.write(tmp_path / "source", "llama")
+    weights["model.layers.1.input_layernorm.weight"][:] = 0
+    quantised_decoders.rewrite(tmp_path / "source", weights)
+    with_tokenizer(tmp_path / "source")
+    ran = run(tmp_path, "--method", "fp8")
+    assert ran.returncode == 1
+    told = complaint.read(ran.stderr)
+    assert "model.layers.1.self_attn.q_proj: the largest of its inputs was 0.0" in told.found
+    assert "more varied" in told.remedy
+    assert [one.name for one in tmp_path.iterdir()] == ["source"]
