@@ -41,15 +41,30 @@ def identity(plan: Plan, digests: dict[str, str], draft: dict[str, str] | None =
         "device": plan.device,
         "arguments": list(plan.converter_arguments),
         "tools": tools(house.plugin("targets", plan.target, option="--target").TOOLS),
+        **_of_own_converter(plan),
         **_of_single_pass(plan),
     }
+
+
+def _of_own_converter(plan: Plan) -> dict[str, Any]:
+    """Return what decides the files that a converter of ours writes for each GPU: it is unnumbered too."""
+    target = house.plugin("targets", plan.target, option="--target")
+    if not hasattr(target, "converter"):
+        return {}
+    home = Path(__file__).parent
+    name = target.converter(plan.quantize)
+    found = modules.reached(home, [home / "exporting" / f"{name}.py"], "builder")
+    return {"split": [plan.split.tensor, plan.split.pipeline], "converter": _digest(found)}
+
+
+def _digest(sources: Iterable[Path]) -> str:
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in sources)).hexdigest()
 
 
 def _of_single_pass(plan: Plan) -> dict[str, Any]:
     """Return what decides the graph of a model in one pass besides; its exporter is ours and unnumbered."""
     if plan.kind == "generation":
         return {}
-    sources = b"\0".join(file.read_bytes() for file in exporter_files(plan.model_type))
     return {
         "pipeline": plan.pipeline,
         "tokens": plan.memory.context,
@@ -57,7 +72,7 @@ def _of_single_pass(plan: Plan) -> dict[str, Any]:
         "runtime": runtime(plan),
         # which reads the operators of the standard alone
         "for_tensorrt": "tensorrt" in plan.accelerators,
-        "exporter": hashlib.sha256(sources).hexdigest(),
+        "exporter": _digest(exporter_files(plan.model_type)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Engine: the proven graph as TensorRT built it, where this machine can; else the script that does.
+"""Engine: the proven artifact as TensorRT built it, where this machine can; else the script that does.
 
 An engine loads only on a GPU of the capability and in the TensorRT that built it: it is built on that GPU,
 inside the image that will serve it.
@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import artifact_key, child, files, house, onnx_graph
+from builder import artifact_key, capabilities, child, files, house, onnx_graph
 from builder.convert import Artifact
 from builder.errors import ConversionError
 from builder.plan import Plan
+from builder.planning import versions
 from builder.target import Compilation
 
 Progress = Callable[[str, float], None]
@@ -29,27 +29,28 @@ FOLDER = "/engine"
 _RELEASE = "NVIDIA_TRITON_SERVER_VERSION"
 """The variable in which NVIDIA's images say their release, such as 26.08."""
 
-_CAPABILITY = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-
 
 @dataclass(frozen=True)
 class Machine:
     """What decides whether an engine can be built here.
 
     `compute` are the capabilities of its GPUs, `release` that of the image that this runs in, "" for none;
-    `docker` says why no container can be run.
+    `tool` is where the program lies here, "" for nowhere, `libraries` what is installed of those it must
+    have, `docker` says why no container can be run.
     """
 
     compute: tuple[str, ...]
     release: str
-    trtexec: str
+    tool: str
     docker: str | None
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def here(cls, compilation: Compilation) -> Machine:
         """Return this machine."""
-        found = shutil.which("trtexec") or shutil.which(compilation.tool) or ""
-        return cls(_capabilities(), os.environ.get(_RELEASE, ""), found, _docker())
+        found = shutil.which(Path(compilation.tool).name) or shutil.which(compilation.tool) or ""
+        installed = artifact_key.tools(compilation.libraries)
+        return cls(capabilities.here(), os.environ.get(_RELEASE, ""), found, _docker(), installed)
 
 
 def obstacle(compilation: Compilation, machine: Machine) -> str:
@@ -65,9 +66,9 @@ def obstacle(compilation: Compilation, machine: Machine) -> str:
 
 
 def command(compilation: Compilation, machine: Machine, folder: Path) -> list[str]:
-    """Return what builds the engine in a folder that holds the graph; it runs there."""
+    """Return what builds the engine in a folder that holds its source; it runs there."""
     if _is_inside(compilation, machine):
-        return [machine.trtexec, *compilation.arguments]
+        return [machine.tool, *compilation.arguments]
     return in_container(compilation, str(folder), f"{os.getuid()}:{os.getgid()}")
 
 
@@ -76,12 +77,13 @@ def in_container(compilation: Compilation, folder: str, user: str, gpus: str = "
     return [
         *("docker", "run", "--rm", "--gpus", gpus, "--user", user),
         *("--volume", f"{folder}:{FOLDER}", "--workdir", FOLDER),
+        *(word for name, value in compilation.environment.items() for word in ("--env", f"{name}={value}")),
         *("--entrypoint", compilation.tool, compilation.image, *compilation.arguments),
     ]
 
 
 def shell(compilation: Compilation) -> str:
-    """Return in_container for a shell in the folder of the graph, with its options on lines of their own."""
+    """Return in_container for a shell in the folder of the source, with its options on lines of their own."""
     words = in_container(compilation, "$PWD", "$(id -u):$(id -g)", "${GPUS:-all}")
     # those three are for the shell to read
     written = [f'"{word}"' if "$" in word else shlex.quote(word) for word in words]
@@ -101,12 +103,27 @@ mv {shlex.quote(compilation.written)} {shlex.quote(compilation.result)}
 
 
 def record(compilation: Compilation, digest: str) -> dict[str, Any]:
-    """Return what stands in engine.json; `digest` is the graph's sha256 in hexadecimal."""
+    """Return what stands in engine.json; `digest` is the source's sha256 in hexadecimal, see `source_digest`."""
     return {"format": 1, "sha256": digest, **asdict(compilation)}
+
+
+def source_digest(compilation: Compilation, digests: Mapping[str, str]) -> str:
+    """Return the sha256 of what the engine is built of: of a folder that of its files' names and digests.
+
+    Args:
+        digests: those of the artifact's files, model/NAME -> sha256.
+    """
+    name = f"model/{compilation.source}"
+    if name in digests:
+        return digests[name]
+    held = {file: digest for file, digest in digests.items() if file.startswith(f"{name}/")}
+    return artifact_key.key(held)
 
 
 def require_profile(compilation: Compilation, graph: Path) -> None:
     """Raise ConversionError unless the shapes are those that the graph's inputs leave open, and no others."""
+    if compilation.profile is None:
+        return
     inputs = {tensor.name: tensor.dims or () for tensor in onnx_graph.read(graph).inputs}
     wrong = [
         name
@@ -136,15 +153,15 @@ def compiled(plan: Plan, artifact: Artifact, progress: Progress) -> Path | None:
     """Build the engine, or find it in the cache; None where there is none to build or it cannot be here.
 
     Raises:
-        ConversionError: trtexec failed, or wrote nothing.
+        ConversionError: the tool failed, or wrote nothing.
     """
     compilation = plan.compilation
     if compilation is None:
         return None
     require_profile(compilation, artifact.model / compilation.source)
-    digest = artifact.digests[f"model/{compilation.source}"]
+    digest = source_digest(compilation, artifact.digests)
     home = house.cache_folder() / "engines" / artifact_key.key(record(compilation, digest))
-    if not (home / compilation.result).is_file():
+    if not (home / compilation.result).exists():
         machine = Machine.here(compilation)
         if obstacle(compilation, machine):
             return None
@@ -167,31 +184,35 @@ def _build(
             shutil.copyfile(timings, stage / compilation.timings)
         child.run(command(compilation, machine, stage), log, ConversionError, folder=stage)
         written = stage / compilation.written
-        if not written.is_file():
+        if not _is_whole(written):
             raise ConversionError(
-                f"trtexec ended well and wrote no {compilation.written}", remedy=f"read its log at {log}"
+                f"{Path(compilation.tool).name} ended well and wrote no {compilation.written}",
+                remedy=f"read its log at {log}",
             )
         if (stage / compilation.timings).is_file():
             (stage / compilation.timings).replace(timings)
         for file in list(stage.iterdir()):
-            if file != written:
+            if file.is_dir() and file != written:
+                shutil.rmtree(file)
+            elif file != written:
                 file.unlink()
         written.rename(stage / compilation.result)
     progress(doing, 1.0)
 
 
+def _is_whole(written: Path) -> bool:
+    return any(written.iterdir()) if written.is_dir() else written.is_file()
+
+
 def _is_inside(compilation: Compilation, machine: Machine) -> bool:
-    return bool(machine.trtexec) and machine.release == compilation.triton
+    """Say whether the tool runs here as it would in the image: this is it, or has the same libraries."""
+    same = bool(compilation.libraries) and all(
+        versions.number(machine.libraries.get(name, "")) == versions.number(wanted)
+        for name, wanted in compilation.libraries.items()
+    )
+    return bool(machine.tool) and (same or machine.release == compilation.triton)
 
 
 def _docker() -> str | None:
     problem: str | None = house.plugin("servers", "docker", option="server").available()
     return problem
-
-
-def _capabilities() -> tuple[str, ...]:
-    try:
-        said = subprocess.run(_CAPABILITY, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return ()
-    return tuple(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))

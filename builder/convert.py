@@ -104,8 +104,10 @@ def convert(
 
 
 def require_libraries(plan: Plan) -> None:
-    """Raise ConversionError when this version or this machine cannot build the plan's target."""
+    """Raise ConversionError, or UsageError, when this version or this machine cannot build the target."""
     target = house.plugin("targets", plan.target, option="--target")
+    if hasattr(target, "converter"):
+        target.converter(plan.quantize)
     needed = {**target.REQUIREMENTS, **_extras(plan.model_type), **_kernels(plan)}
     missing = sorted({extra for module, extra in needed.items() if importlib.util.find_spec(module) is None})
     if missing:
@@ -210,6 +212,7 @@ def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path) -> Jo
         image=plan.facts.image,
         settings=told,
         out=out,
+        split=plan.split,
     )
 
 

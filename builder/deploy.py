@@ -13,7 +13,7 @@ from typing import Any
 
 from builder import files, house
 from builder.contract import MODELS
-from builder.deployment import ENVIRONMENT, EXIT_TIMEOUT, PORTS, Deployment, tritonserver
+from builder.deployment import ENVIRONMENT, EXIT_TIMEOUT, PORTS, Deployment
 from builder.errors import RepositoryError
 from builder.probes import Probe
 
@@ -34,7 +34,7 @@ def compose(deployment: Deployment, output: Path) -> dict[str, str]:
     """
     values = {
         "deployment": deployment,
-        "command": tritonserver(exit_timeout=EXIT_TIMEOUT, exit_on_error=True),
+        "command": deployment.command,
         "environment": {**ENVIRONMENT, "HOME": "/tmp"},
         "health": " && ".join(shlex.join(_curl(probe)) for probe in deployment.fronts),
         "health_seconds": _PROBE_SECONDS * len(deployment.fronts) + 2,

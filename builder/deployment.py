@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from builder import contract, layout
 from builder.check import check_layout
-from builder.deploying import choices, engine_gpus, images, packages
+from builder.deploying import choices, engine_gpus, images, launching, packages
+from builder.deploying.launching import Ranks
 from builder.errors import RepositoryError
 from builder.exporting import fused_attention
 from builder.planning.versions import Container
@@ -48,7 +49,7 @@ class Deployment:
 
     `gpus` is "all", a number or "" for none. `shared_memory`, `planned_memory` (weights and caches
     on the CPU) and `memory`, the limit if there is one, are bytes. `published` are the ports
-    outside, in the order of PORTS.
+    outside, in the order of PORTS; `ranks` are the parts of an engine that spans GPUs.
     """
 
     repository: Path
@@ -64,6 +65,12 @@ class Deployment:
     published: tuple[int, ...]
     planned_memory: int
     memory: int | None
+    ranks: Ranks = field(default_factory=Ranks)
+
+    @property
+    def command(self) -> list[str]:
+        """Return what starts the server inside the container: one process, or one for each rank."""
+        return launching.command(tritonserver(exit_timeout=EXIT_TIMEOUT, exit_on_error=True), self.ranks)
 
     @property
     def shared_memory(self) -> int:
@@ -111,7 +118,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
     image = images.of_contracts(facts) or images.image(models, imported)
     container = choices.container(choices.release(options.triton, facts, image.releases[-1]))
     images.require_release(image, container.tag)
-    needed = max((_gpus(model) for model in models.models.values()), default=0)
+    needed = max((_gpus(model, models) for model in models.models.values()), default=0)
     processes = sum(model.processes for model in models.models.values())
     on_cpu = [fact["memory"] for fact in facts if fact.get("device") == "cpu" and "memory" in fact]
     weights = sum(size["weights"] for size in on_cpu)
@@ -130,6 +137,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
         published=tuple(published[name] for name in PORTS),
         planned_memory=weights + sum(size["cache"] for size in on_cpu),
         memory=choices.memory(options.memory, weights, shared),
+        ranks=engine_gpus.ranks(models),
     )
 
 
@@ -160,10 +168,10 @@ def _facts(model: layout.Model) -> dict[str, Any]:
     return {}
 
 
-def _gpus(model: layout.Model) -> int:
+def _gpus(model: layout.Model, models: layout.Layout) -> int:
     """Return how many GPUs a model counts on, 0 on a CPU."""
     groups = model.config.instance_group
     named = [max(group.gpus, default=0) + 1 for group in groups if group.kind == group.KIND_GPU]
     split = _facts(model).get("split", {}) if any(group.kind == group.KIND_MODEL for group in groups) else {}
-    engine = engine_gpus.of(model) if images.of_backend(model.backend) else 0
+    engine = engine_gpus.of(model, models) if images.of_backend(model.backend) else 0
     return int(max([*named, split.get("tensor", 0) * split.get("pipeline", 0), engine]))

@@ -8,11 +8,15 @@ bytes 24 to 27.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from builder import reading
 
 SCRIPT, RECORD = "build-engine.sh", "engine.json"
-"""What `builder build` writes beside the graph: the command, and what it was decided by."""
+"""What `builder build` writes beside the engine's source: the command, and what it was decided by."""
+
+FIRST = "rank0.engine"
+"""The first part of an engine that is a folder, as `trtllm-build` writes them."""
 
 TAGS = (b"ftrt", b"ptrt")
 """Plans of TensorRT 10 and of older ones."""
@@ -38,3 +42,15 @@ def version(path: Path) -> str:
     if len(header) < _HEADER or header[:4] != TAGS[0] or header[4:8] != bytes(4):
         return ""
     return ".".join(map(str, header[_VERSION:]))
+
+
+def of(path: Path) -> str:
+    """Return the same of an engine that may be a folder of several parts."""
+    return version(path / FIRST if path.is_dir() else path)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Return what RECORD in an engine's version folder says, {} where there is none that can be read."""
+    path = folder / RECORD
+    told = reading.json_of(path)[0] if path.is_file() else None
+    return told if isinstance(told, dict) else {}

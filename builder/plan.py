@@ -222,4 +222,4 @@ def _compilation(
     if card is None or not hasattr(target, "compilation"):
         return None
     graph = next(model.member for model in models if is_graph(model.member))
-    return cast(Compilation, target.compilation(graph, decided.memory, quantize, card, container))
+    return cast(Compilation, target.compilation(graph, decided, quantize, card, container))

@@ -109,17 +109,27 @@ def _write_version(plan: Plan, model: ModelPlan, artifact: Artifact, folder: Pat
             files.place(file, folder / file.name)
         if model.member.tokenizes:
             files.place(artifact.tokenizer, folder / "tokenizer")
+        target = house.plugin("targets", plan.target, option="--target")
+        if hasattr(target, "files"):
+            told = target.files(
+                plan.engine_arguments, artifact.config, artifact.tokenizer, artifact.settings
+            )
+            for name, content in told.items():
+                files.write_json(folder / name, content)
 
 
 def _write_engine(compilation: Compilation, artifact: Artifact, folder: Path, engine: Path | None) -> None:
     """Write the engine, what it is built by, and what decided that."""
-    digest = artifact.digests[f"model/{compilation.source}"]
+    digest = compiling.source_digest(compilation, artifact.digests)
     files.write_json(folder / engine_file.RECORD, compiling.record(compilation, digest))
     script = folder / engine_file.SCRIPT
     script.write_text(compiling.script(compilation), encoding="utf-8")
     script.chmod(0o755)
     if engine is not None:
         files.place(engine, folder / compilation.result)
+        if engine.is_dir():
+            # as large as the engine, and read by nobody once there is one
+            shutil.rmtree(folder / compilation.source)
 
 
 def _write_python_model(plan: Plan, model: ModelPlan, artifact: Artifact, folder: Path) -> None:
@@ -154,7 +164,7 @@ def _settings(plan: Plan, model: ModelPlan, artifact: Artifact) -> dict[str, Any
         **({"engine_model": beside} if beside else {}),
         **({"adapters": adapters} if adapters else {}),
         "engine": plan.engine,
-        "engine_arguments": dict(plan.engine_arguments),
+        "engine_arguments": _front_arguments(plan),
         "model": "model",
         "context_length": plan.memory.context,
         "max_active": plan.concurrency,
@@ -162,6 +172,14 @@ def _settings(plan: Plan, model: ModelPlan, artifact: Artifact) -> dict[str, Any
         "default_deadline_seconds": DEADLINE_SECONDS,
         "reasoning": None,
     }
+
+
+def _front_arguments(plan: Plan) -> dict[str, Any]:
+    """Return what the front is told of its engine: all of it, where it hosts that itself."""
+    target = house.plugin("targets", plan.target, option="--target")
+    if hasattr(target, "front_arguments"):
+        return dict(target.front_arguments(plan.engine_arguments, plan.container))
+    return dict(plan.engine_arguments)
 
 
 def _engine_model(plan: Plan) -> str | None:

@@ -46,13 +46,15 @@ class Fault:
 class Host:
     """Who is to serve the repository: the release of Triton's container, its GPUs and backends.
 
-    None is not known. `completes` says whether backends may add to a config, as is Triton's default.
+    None is not known. `completes` says whether backends may add to a config, as is Triton's default;
+    `compute` are the capabilities of its GPUs, such as "9.0", () where they are not known.
     """
 
     triton: str = NEWEST
     gpus: int | None = None
     backends: frozenset[str] | None = None
     completes: bool = True
+    compute: tuple[str, ...] = ()
 
     def has(self, release: str) -> bool:
         """Return whether this server is of a release or later."""

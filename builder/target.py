@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,8 @@ class Job:
     of ONNX Runtime that will run it, "" for the one that is installed, `accelerators` what computes parts of
     the graph in its place; `image` are channels, height and width
     of what a model of images takes. `settings` are what the deployment's models will be told; `out` is the
-    folder to fill, `main` the graph's first output.
+    folder to fill, `main` the graph's first output. `split` is over which GPUs, for a converter that writes
+    each its own part.
     """
 
     checkpoint: Path
@@ -37,6 +38,7 @@ class Job:
     image: tuple[int, int, int]
     settings: Mapping[str, Any]
     out: Path
+    split: Split = field(default_factory=Split)
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,15 @@ class Placed:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What turns the proven graph into an engine, on the GPU that it is for, in the image that will serve it.
+    """What turns the proven artifact into an engine, on the GPU that it is for, in the image that will serve it.
 
-    `tool` is a path inside the `image` of Triton's release `triton`; `arguments` name files of the working
-    folder, which holds `source`; `written` is then there, and becomes `result` once it is whole. `timings` is
-    what the next build of the same folder is faster by. `profile` are the least, the usual and the largest
-    shape of each input that may vary. `compute` is the capability of the GPU, such as "9.0": an engine of
-    another does not load.
+    `tool` is a program of the `image` of Triton's release `triton`; `arguments` name files of the working
+    folder, which holds `source`; `written` is then there, a file or a folder, and becomes `result` once it is
+    whole. `timings` is what the next build of the same folder is faster by. `profile` are the least, the usual
+    and the largest shape of each input of a graph that may vary, None where the source is no graph.
+    `compute` is the capability of the GPU, such as "9.0": an engine of
+    another does not load. Where the `libraries` (distribution -> version) are installed, no container is
+    needed; `environment` is what the tool is told in one. The engine has `ranks` parts, one for each GPU.
     """
 
     tool: str
@@ -78,22 +82,30 @@ class Compilation:
     written: str
     result: str
     timings: str
-    profile: Mapping[str, Mapping[str, tuple[int, ...]]]
+    profile: Mapping[str, Mapping[str, tuple[int, ...]]] | None
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ranks: int = 1
 
 
 class Target(Protocol):
     """A way to run a model: what it can do, and how a checkpoint becomes its artifact.
 
     A target whose artifact is compiled once more, on the GPU, has also
-    `compilation(graph: Member, memory: Memory, precision: str, card: Gpu, container: Container)`, which
+    `compilation(graph: Member, decided: Decision, precision: str, card: Gpu, container: Container)`, which
     returns its Compilation, or raises UsageError. One that asks something of the container that runs it has
     `NEEDS: planning.resolving.Needs`: the newest that has it is planned for. One whose KV cache may be kept
     in another data type has `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name.
     One that guesses tokens ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and
     --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`, one that runs mixtures of
-    experts by `EXPERTS = True`. One whose engine is a model of Triton's own has
+    experts by `EXPERTS = True`, one that keeps a tied head beside its embedding by `SHARES_TIED = False`.
+    One whose engine is a model of Triton's own has
     `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come before the front, and
-    the first that is not of Python gets the artifact.
+    the first that is not of Python gets the artifact; `front_arguments(told, container)` returns what the
+    front is told of the engine's arguments, and `files(told, config, tokenizer, settings)` the JSON files of
+    that model's version folder, name -> content. One whose converter writes a
+    part for each GPU has `converter(quantization: str) -> str`, its file of `exporting/`: what it writes depends
+    on --tp, --pp and that file too. It raises UsageError for a quantization that none converts to.
     """
 
     TITLE: str

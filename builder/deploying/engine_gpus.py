@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
-import json
 from math import prod
+from pathlib import Path
+from typing import Any
 
-from builder.layout import Model
+from builder import engine_file, reading
+from builder.deploying.launching import ALONE, Ranks
+from builder.errors import UsageError
+from builder.layout import Layout, Model
 
 _SPLIT = ("tensor_parallel_size", "pipeline_parallel_size")
 """Fields of model.json, the arguments of vLLM (triton-inference-server/vllm_backend, src/model.py)."""
 
+_TENSORRT_LLM, _FOLDER = "tensorrtllm", "gpt_model_path"
+"""The backend whose engine has a part for each GPU, and its parameter that names their folder."""
 
-def of(model: Model) -> int:
-    """Return how many GPUs the newest version takes; 1 where its model.json does not tell."""
-    file = model.file(str(max(model.served)), "model.json")
-    try:
-        told = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
-    except (ValueError, OSError, RecursionError):
-        told = None
-    sizes = [told.get(name) for name in _SPLIT] if isinstance(told, dict) else []
-    return prod(size for size in sizes if isinstance(size, int) and size > 0)
+
+def of(model: Model, repository: Layout) -> int:
+    """Return how many GPUs the newest version takes; 1 where it does not tell."""
+    if model.backend == _TENSORRT_LLM:
+        return _ranks(model, repository)
+    told = _json(model.file(str(max(model.served)), "model.json"))
+    return prod(size for size in map(told.get, _SPLIT) if isinstance(size, int) and size > 0)
+
+
+def ranks(repository: Layout) -> Ranks:
+    """Return what parts the engines of a repository have.
+
+    Raises UsageError where one has several and another one has not as many: all of them share the servers.
+    """
+    found = {
+        name: _ranks(model, repository)
+        for name, model in repository.models.items()
+        if model.backend == _TENSORRT_LLM
+    }
+    counts = set(found.values()) or {ALONE}
+    if len(counts) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in found.items())
+        raise UsageError(
+            f"engines of a server have as many ranks as it has: {told}",
+            expected="the same number for all of them",
+            remedy="build the models into a repository each, and deploy each",
+        )
+    return Ranks(counts.pop(), tuple(found))
+
+
+def _ranks(model: Model, repository: Layout) -> int:
+    """Return the ranks of an engine: by its own config.json, or by our record where it is not built yet."""
+    folder = repository.find(model.config.parameters[_FOLDER].string_value) if _has_folder(model) else None
+    config = _json(folder / "config.json" if folder else None).get("pretrained_config")
+    mapping = config.get("mapping") if isinstance(config, dict) else None
+    size = mapping.get("world_size") if isinstance(mapping, dict) else None
+    if size is None and model.served:
+        size = engine_file.record(model.path / str(max(model.served))).get("ranks")
+    return size if type(size) is int and size > 0 else ALONE
+
+
+def _has_folder(model: Model) -> bool:
+    return model.config is not None and _FOLDER in model.config.parameters
+
+
+def _json(file: Path | None) -> dict[str, Any]:
+    told = reading.json_of(file)[0] if file is not None and file.is_file() else None
+    return told if isinstance(told, dict) else {}

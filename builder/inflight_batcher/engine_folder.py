@@ -71,7 +71,7 @@ def read(folder: Path) -> EngineFolder:
         max_num_tokens=_number(built, "max_num_tokens"),
         quantization=str(quantization.get("quant_algo") or ""),
         cache=str(quantization.get("kv_cache_quant_algo") or ""),
-        tensorrt=engine_file.version(folder / "rank0.engine"),
+        tensorrt=engine_file.version(folder / engine_file.FIRST),
         compute=_compute(folder),
     )
 
@@ -138,9 +138,9 @@ def _require_ranks(folder: Path, ranks: int) -> None:
 
 
 def _compute(folder: Path) -> str:
-    record = folder / engine_file.RECORD
-    told = reading.json_of(record)[0] if record.is_file() else None
-    return str(told.get("compute") or "") if isinstance(told, dict) else ""
+    # beside the ranks, or in the version folder that they are a folder of
+    told = engine_file.record(folder) or engine_file.record(folder.parent)
+    return str(told.get("compute") or "")
 
 
 def _table(told: dict[str, Any], name: str) -> dict[str, Any]:

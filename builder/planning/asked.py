@@ -119,7 +119,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Decision:
-    """The rest of a plan: memory, how many requests at once, and what runs them, told what."""
+    """The rest of a plan: memory, how many requests at once, and what runs them, told what, on how many GPUs."""
 
     memory: Memory
     concurrency: int
@@ -127,6 +127,7 @@ class Decision:
     engine_why: str
     engine_arguments: Mapping[str, Any]
     adapters: tuple[Adapter, ...] = ()
+    split: Split = field(default_factory=Split)
 
 
 class Kind(Protocol):

@@ -65,6 +65,7 @@ def decide(question: Question) -> Decision:
         engine_why=engine.why,
         engine_arguments=engine_options.of(question, filled, concurrency, found),
         adapters=found,
+        split=question.split,
     )
 
 

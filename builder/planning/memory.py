@@ -48,10 +48,11 @@ def weight_bytes(dimensions: Dimensions, quantization: Quantization) -> int:
         return quantization.weight_bytes
     embedding = dimensions.vocabulary_size * dimensions.hidden_size
     tables = 1 if dimensions.tied_embeddings else 2
-    matrices = dimensions.parameters - tables * embedding
+    bits = (dimensions.parameters - tables * embedding) * quantization.weight_bits
     if not (dimensions.tied_embeddings and quantization.shares_tied):
-        matrices += embedding
-    return ceil((matrices * quantization.weight_bits + embedding * quantization.embedding_bits) / 8)
+        head = quantization.weight_bits if quantization.head_bits is None else quantization.head_bits
+        bits += embedding * head
+    return ceil((bits + embedding * quantization.embedding_bits) / 8)
 
 
 def stage_bytes(dimensions: Dimensions, quantization: Quantization, stages: int) -> int:

@@ -68,6 +68,7 @@ def choose(
         chosen = asked or wanted
         cache_type = _cache_type(asked_cache, "", target, device, chosen)
         found = quantization_of(chosen, None, cache_type, subject.dimensions)
+        found = replace(found, shares_tied=found.shares_tied and getattr(target[1], "SHARES_TIED", True))
         support = _support(chosen, found, name, device, precisions)
         return Precision(chosen, found, support.arguments, chosen, cache_type)
     _require_own(subject, stored, asked)

@@ -30,10 +30,14 @@ def pipeline(name: str, facts: Facts) -> Pipeline:
 def members(
     found: Pipeline, way: Target, promised: Contract, decided: Decision, container: versions.Container
 ) -> tuple[Member, ...]:
-    """Return the Triton models: those of the pipeline and of the target, as the contract shows them."""
+    """Return the Triton models: those of the pipeline and of the target, as the contract shows them.
+
+    Beside an engine that is a model of its own the others need no GPU.
+    """
     more = getattr(way, "members", None)
     if more is not None:
-        found = replace(found, members=(*more(decided, container), *found.members))
+        others = (replace(member, on_engine_device=False) for member in found.members)
+        found = replace(found, members=(*more(decided, container), *others))
     return promised.members(found)
 
 

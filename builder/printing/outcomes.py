@@ -70,7 +70,7 @@ def _show_engine(built: Built) -> None:
     compilation = built.plan.compilation
     assert compilation is not None
     if _has_engine(built):
-        version = engine_file.version(_graph(built) / compilation.result)
+        version = engine_file.of(_graph(built) / compilation.result)
         click.echo(f"its engine is built by TensorRT {version or 'of unknown version'}")
     else:
         script = shlex.quote(str(_script(built)))
@@ -92,7 +92,7 @@ def _script(built: Built) -> Path:
 
 def _has_engine(built: Built) -> bool:
     compilation = built.plan.compilation
-    return compilation is not None and (_graph(built) / compilation.result).is_file()
+    return compilation is not None and (_graph(built) / compilation.result).exists()
 
 
 def _graph(built: Built) -> Path:

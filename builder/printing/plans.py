@@ -9,6 +9,8 @@ import click
 
 from builder import compiling, contract
 from builder.architecture import Dimensions
+from builder.deploying import launching
+from builder.deployment import EXIT_TIMEOUT, tritonserver
 from builder.ensemble import Tensor
 from builder.plan import Plan
 from builder.planning.models import ModelPlan
@@ -52,9 +54,11 @@ def show(plan: Plan) -> None:
     )
     if plan.engine_arguments:
         told = [(name, json.dumps(value)) for name, value in plan.engine_arguments.items()]
-        tables.show(f"What {plan.engine} is told", ("name", "value"), told)
+        heading = "What the engine is built and run with" if plan.compilation else f"What {plan.engine} is told"
+        tables.show(heading, ("name", "value"), told)
     if plan.compilation is not None:
         _show_engine(plan.compilation)
+        _show_launch(plan)
     for model in plan.models:
         rows = [("in", *_tensor(tensor)) for tensor in model.inputs]
         rows += [("out", *_tensor(tensor)) for tensor in model.outputs]
@@ -74,7 +78,7 @@ def _show_resolution(found: Resolution, box: Container) -> None:
 def _show_engine(compilation: Compilation) -> None:
     shapes = [
         (name, *("x".join(map(str, bounds[bound])) for bound in ("min", "opt", "max")))
-        for name, bounds in compilation.profile.items()
+        for name, bounds in (compilation.profile or {}).items()
     ]
     if shapes:
         tables.show(
@@ -82,8 +86,19 @@ def _show_engine(compilation: Compilation) -> None:
             ("input", "least", "usual", "largest"),
             shapes,
         )
-    click.echo("Built after the proof, in the folder of the graph, by")
+    where = "in the folder of the graph" if compilation.profile is not None else f"beside {compilation.source}"
+    click.echo(f"Built after the proof, {where}, by")
     click.echo(textwrap.indent(compiling.shell(compilation), "  ") + "\n")
+
+
+def _show_launch(plan: Plan) -> None:
+    """Print the command of the server where the engine is a model of its own."""
+    if plan.compilation is None or plan.compilation.profile is not None:
+        return
+    server = tritonserver(exit_timeout=EXIT_TIMEOUT, exit_on_error=True)
+    ranks = launching.Ranks(plan.compilation.ranks, (plan.graph.name,))
+    click.echo(f"Served in {plan.compilation.image}, the repository at {contract.MODELS}, by")
+    click.echo(textwrap.indent(launching.shell(server, ranks), "  ") + "\n")
 
 
 def _at_once(plan: Plan) -> str:

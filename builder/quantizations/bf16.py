@@ -16,5 +16,6 @@ QUANTIZATION = Quantization(
         ),
         "vllm": Support(frozenset({"gpu"})),
         "llmapi": Support(frozenset({"gpu"})),
+        "tensorrtllm": Support(frozenset({"gpu"})),
     },
 )

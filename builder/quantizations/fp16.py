@@ -21,5 +21,6 @@ QUANTIZATION = Quantization(
         ),
         "vllm": Support(frozenset({"gpu"})),
         "llmapi": Support(frozenset({"gpu"})),
+        "tensorrtllm": Support(frozenset({"gpu"})),
     },
 )

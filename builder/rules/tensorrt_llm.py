@@ -11,18 +11,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from builder import reading
+from builder import engine_file, reading
 from builder.layout import Layout, Model
 from builder.planning import versions
 from builder.rule import Fault, Host, rule
 from builder.textproto import Key
 
+MISSING = "TRN641"
 _ENGINE = "gpt_model_path"
 _FIELD = ("parameters", Key(_ENGINE))
 _TOKENIZERS = frozenset({"tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt"})
 
 
-@rule("TRN641")
+@rule(MISSING)
 def engine_missing(model: Model, config: Any, repository: Layout) -> Iterator[Fault]:
     """The folder that gpt_model_path names holds an engine: config.json and its ranks.
 
@@ -43,11 +44,7 @@ def engine_missing(model: Model, config: Any, repository: Layout) -> Iterator[Fa
     folder = _engine(model, config, repository)
     if folder is not None and not (folder / "config.json").is_file():
         what = "holds no config.json" if folder.is_dir() else "does not exist"
-        yield Fault(
-            _FIELD,
-            f"{config.parameters[_ENGINE].string_value} {what}",
-            "name the folder that `trtllm-build` or `builder build` wrote, as the server sees it",
-        )
+        yield Fault(_FIELD, f"{config.parameters[_ENGINE].string_value} {what}", _way_to_it(model, folder))
 
 
 @rule("TRN642")
@@ -123,7 +120,7 @@ def engine_ranks(model: Model, config: Any, repository: Layout) -> Iterator[Faul
 
 @rule("TRN644")
 def engine_of_another_version(model: Model, config: Any, repository: Layout, host: Host) -> Iterator[Fault]:
-    """An engine is read by the TensorRT-LLM that built it, and by no other.
+    """An engine is read by the TensorRT-LLM and the TensorRT that built it, on such a GPU, and by no other.
 
     Bad:
         backend: "tensorrtllm"
@@ -136,24 +133,55 @@ def engine_of_another_version(model: Model, config: Any, repository: Layout, hos
         backend: "python"
     """
     folder = _engine(model, config, repository)
-    built = _told(model, folder)[0].get("version") if folder else None
-    container = versions.containers().get(host.triton)
-    if folder is None or not isinstance(built, str) or container is None:
+    if folder is None:
         return
-    if versions.TENSORRT_LLM not in (*container.images, *container.absent):
-        return  # nothing is known of that image
+    built = _told(model, folder)[0].get("version")
+    problem, remedy = _of_library(built, host) if isinstance(built, str) else ("", "")
+    if not problem:
+        problem, remedy = _of_tensorrt(model, folder, host)
+    if not problem:
+        problem, remedy = _of_card(folder, host)
+    if problem:
+        yield _fault(model, folder / "config.json", f"the engine is {problem}", remedy)
+
+
+def _of_library(built: str, host: Host) -> tuple[str, str]:
+    """Return what speaks against the engine's TensorRT-LLM on a server, and the way out; "" for nothing."""
+    container = versions.containers().get(host.triton)
+    if container is None or versions.TENSORRT_LLM not in (*container.images, *container.absent):
+        return "", ""  # nothing is known of that image
     runs = container.tensorrtllm
-    if not runs or _release(runs) != _release(built):
-        fitting = [
-            tag for tag, one in versions.containers().items() if _release(one.tensorrtllm) == _release(built)
-        ]
-        yield _fault(
-            model,
-            folder / "config.json",
-            f"the engine is of TensorRT-LLM {built}, and {host.triton} "
-            + (f"runs {runs}" if runs else "runs no engines"),
-            f"serve it with {' or '.join(fitting)}, or build it again" if fitting else "build it again",
-        )
+    if runs and _release(runs) == _release(built):
+        return "", ""
+    fitting = [
+        tag for tag, one in versions.containers().items() if _release(one.tensorrtllm) == _release(built)
+    ]
+    way = f"serve it with {' or '.join(fitting)}, or build it again" if fitting else "build it again"
+    what = f"runs {runs}" if runs else "runs no engines"
+    return f"of TensorRT-LLM {built}, and {host.triton} {what}", way
+
+
+def _of_tensorrt(model: Model, folder: Path, host: Host) -> tuple[str, str]:
+    container = versions.containers().get(host.triton)
+    file = folder / engine_file.FIRST
+    built = engine_file.version(model.reachable(file)) if file.is_file() else ""
+    if not built or container is None or container.tensorrt in ("", built):
+        return "", ""
+    return (
+        f"of TensorRT {built}, and {host.triton} has {container.tensorrt}",
+        "serve it in the container that it was built in, or build it again in this one",
+    )
+
+
+def _of_card(folder: Path, host: Host) -> tuple[str, str]:
+    record = engine_file.record(folder) or engine_file.record(folder.parent)
+    built = str(record.get("compute") or "")
+    if not built or not host.compute or built in host.compute:
+        return "", ""
+    return (
+        f"for GPUs of compute capability {built}, and there are those of {', '.join(host.compute)}",
+        f"serve it on such a GPU, or build it again on one of {' or '.join(host.compute)}",
+    )
 
 
 @rule("TRN645", "warning")
@@ -211,6 +239,15 @@ def tokenizer_missing(model: Model, config: Any, repository: Layout) -> Iterator
             f"{told} {what}",
             f"copy the checkpoint's tokenizer there: one of {', '.join(sorted(_TOKENIZERS))}",
         )
+
+
+def _way_to_it(model: Model, folder: Path) -> str:
+    """Return how an engine that is not there gets there."""
+    told = engine_file.record(folder.parent)
+    if told and (folder.parent / engine_file.SCRIPT).is_file():
+        script = f"{model.name}/{folder.parent.name}/{engine_file.SCRIPT}"
+        return f"run `sh {script}` where Docker and a GPU of compute capability {told.get('compute')} are"
+    return "name the folder that `trtllm-build` or `builder build` wrote, as the server sees it"
 
 
 def _engine(model: Model, config: Any, repository: Layout) -> Path | None:

@@ -117,7 +117,12 @@ def _places(model: Model, repository: Layout, folder: Path, name: str) -> Iterat
     if model.config is None:
         return  # which models it runs is not known
     if model.backend == "python":
-        yield model, name
+        beside = _engine_model(model, folder, repository)
+        if beside is None or kind != "model":
+            yield model, name
+        elif beside.file(folder.name, inner) is not None:
+            # the engine's source, which is there until the engine is
+            yield beside, inner
         return
     steps = dict.fromkeys(step.model_name for step in ensemble_graph.steps(model))
     for owner in [repository.models[step] for step in steps if step in repository.models] or [model]:
@@ -128,6 +133,13 @@ def _places(model: Model, repository: Layout, folder: Path, name: str) -> Iterat
             yield owner, inner
         elif kind == "tokenizer" and (owner.backend == "vllm" or _is_told(owner, there)):
             yield owner, name
+
+
+def _engine_model(model: Model, folder: Path, repository: Layout) -> Model | None:
+    """Return the model that is a front's engine, None where the front hosts it."""
+    told = reading.json_of(model.reachable(folder / _SETTINGS))[0]
+    name = told.get("engine_model") if isinstance(told, dict) else None
+    return repository.models.get(name) if isinstance(name, str) else None
 
 
 def _is_told(owner: Model, folder: Path) -> bool:

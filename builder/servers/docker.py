@@ -9,7 +9,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from builder import capabilities, layout
 from builder.contract import MODELS
+from builder.deploying import engine_gpus, launching
 from builder.deployment import ENVIRONMENT, PORTS, tritonserver
 from builder.errors import ServeError
 from builder.rule import Host
@@ -46,11 +48,17 @@ def create(repository: Path | None, options: Options) -> DockerServer:
 def host(options: Options) -> Host:
     """Return what a repository must fit to be served here: the release that the image's tag names."""
     release = re.search(r":(\d\d\.\d\d)\b", options.image)
-    return Host(release[1], completes=False) if release else Host(completes=False)
+    compute = capabilities.here() if options.gpus else ()
+    if release is None:
+        return Host(completes=False, compute=compute)
+    return Host(release[1], completes=False, compute=compute)
 
 
 def command(repository: Path, options: Options, *, name: str, published: tuple[int, int, int]) -> list[str]:
     """Return the `docker run` of one server; `published` are the ports for HTTP, gRPC and metrics."""
+    server = tritonserver(
+        exit_timeout=options.exit_timeout, exit_on_error=False, arguments=options.triton_arguments
+    )
     publish = []
     for outside, inside in zip(published, PORTS.values(), strict=True):
         publish += ["--publish", f"127.0.0.1:{outside}:{inside}"]
@@ -68,9 +76,7 @@ def command(repository: Path, options: Options, *, name: str, published: tuple[i
         *(["--gpus", options.gpus] if options.gpus else []),
         *(word for name, value in ENVIRONMENT.items() for word in ("--env", f"{name}={value}")),
         options.image,
-        *tritonserver(
-            exit_timeout=options.exit_timeout, exit_on_error=False, arguments=options.triton_arguments
-        ),
+        *launching.command(server, engine_gpus.ranks(layout.read(repository))),
     ]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from builder.ensemble import Member, Tensor
 from builder.errors import UsageError
-from builder.planning.memory import USABLE, Memory
+from builder.planning.asked import Decision
+from builder.planning.memory import USABLE
 from builder.planning.placement import Gpu
 from builder.planning.resolving import Needs
 from builder.planning.versions import TRTEXEC, Container
@@ -60,7 +61,7 @@ progress = onnxruntime.progress
 
 
 def compilation(
-    graph: Member, memory: Memory, precision: str, card: Gpu, container: Container
+    graph: Member, decided: Decision, precision: str, card: Gpu, container: Container
 ) -> Compilation:
     """Return how the graph becomes an engine; raise UsageError where it has no largest shape, or odd types.
 
@@ -69,8 +70,8 @@ def compilation(
     """
     for tensor in (*graph.inputs, *graph.outputs):
         _require_known(tensor)
-    profile = dict(_profile(graph, memory.context))
-    left = int(card.memory * USABLE) - memory.used
+    profile = dict(_profile(graph, decided.memory.context))
+    left = int(card.memory * USABLE) - decided.memory.used
     return Compilation(
         tool=TRTEXEC,
         arguments=(

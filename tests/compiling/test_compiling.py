@@ -38,8 +38,8 @@ PROGRAM = Path(trtexec.__file__)
         ({"compute": ()}, ["no NVIDIA GPU", "9.0"]),
         ({"compute": ("8.9", "7.5")}, ["8.9, 7.5", "the engine is for 9.0"]),
         ({}, ["tritonserver:26.08-py3", "there is no docker command"]),
-        ({"trtexec": "/usr/bin/trtexec"}, ["tritonserver:26.08-py3"]),
-        ({"trtexec": "/usr/bin/trtexec", "release": "25.12"}, ["tritonserver:26.08-py3"]),
+        ({"tool": "/usr/bin/trtexec"}, ["tritonserver:26.08-py3"]),
+        ({"tool": "/usr/bin/trtexec", "release": "25.12"}, ["tritonserver:26.08-py3"]),
         ({"release": "26.08"}, ["tritonserver:26.08-py3"]),
     ],
 )
@@ -49,7 +49,7 @@ def test_where_no_engine_can_be_built_it_is_said_why(changes: dict[str, Any], wo
 
 
 def test_inside_the_image_trtexec_runs_as_it_is() -> None:
-    inside = dataclasses.replace(GPU_ONLY, trtexec="/usr/bin/trtexec", release="26.08")
+    inside = dataclasses.replace(GPU_ONLY, tool="/usr/bin/trtexec", release="26.08")
     assert compiling.obstacle(FOR_H200, inside) == ""
     command = compiling.command(FOR_H200, inside, Path("/anywhere"))
     assert command == ["/usr/bin/trtexec", *FOR_H200.arguments]
@@ -282,7 +282,7 @@ def test_this_machine_is_read_without_a_gpu_and_with_one(
     monkeypatch.setenv("NVIDIA_TRITON_SERVER_VERSION", "26.08")
     found = Machine.here(FOR_H200)
     assert (found.compute, found.release) == (("9.0", "8.9"), "26.08")
-    assert found.trtexec == str(tmp_path / "trtexec")
+    assert found.tool == str(tmp_path / "trtexec")
     assert found.docker and "docker" in found.docker
     query.unlink()
     assert Machine.here(FOR_H200).compute == ()

@@ -1,0 +1,213 @@
+"""Decoders as engines of TensorRT-LLM, up to 1.2.1: NVIDIA has removed that way from what came after.
+
+The checkpoint becomes one file for each GPU, on a CPU. `trtllm-build` makes the engine of them after the proof, on
+the GPUs that it is for, inside the image that will serve it; Triton's tensorrtllm backend runs that as a model
+of its own, NAME_engine, which the front asks.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from builder.architecture import Dimensions
+from builder.ensemble import HOME, Member
+from builder.errors import UsageError
+from builder.exporting import tensorrt_llm
+from builder.inflight_batcher import build_command, engine, tables, tokenizer_info
+from builder.inflight_batcher.engine import Settings
+from builder.planning.asked import Decision
+from builder.planning.memory import USABLE
+from builder.planning.placement import Gpu
+from builder.planning.resolving import Needs
+from builder.planning.versions import TENSORRT_LLM, Container
+from builder.ranks import family
+from builder.ranks.convert import DTYPES, Ranks
+from builder.ranks.division import Division
+from builder.target import Compilation, Job, Placed
+
+TITLE = "TensorRT-LLM engines by Triton's tensorrtllm backend"
+PIPELINES = ("text_generation",)
+ENGINES = {"gpu": ("tensorrt_llm_executor",)}
+ACCELERATORS: dict[str, tuple[str, ...]] = {}
+WITNESS = "tensorrt_llm_ranks"
+STRINGS = True
+SPANS_GPUS = True
+EXPERTS = True
+SHARES_TIED = False
+PAGED_CACHE = True
+SETTABLE = build_command.settable()
+TOOLS = ("transformers", "torch", "tokenizers")
+REQUIREMENTS = {"transformers": "builder[convert]", "torch": "builder[convert]"}
+NEEDS = Needs(
+    sort=TENSORRT_LLM,
+    library="tensorrtllm",
+    least=(1, 0),
+    below=(1, 2, 2),
+    tools=(build_command.TOOL,),
+    # TensorRT-LLM's support matrix; FP8 is computed from Ada on
+    compute="8.0",
+    formats={"fp8": "8.9"},
+    instead="--target llmapi",
+)
+
+SOURCE, WRITTEN, RESULT = "checkpoint", "engine.part", "engine"
+TIMINGS = "timing.cache"
+
+MOST_TOKENS_A_STEP = 8192
+"""Of prompts and answers together: longer prompts are read in several steps."""
+
+_QUANTISED = "tensorrt_llm_quantised"
+
+
+def engine_arguments(placed: Placed) -> dict[str, Any]:
+    """Return flags of trtllm-build and parameters of the backend by their names, and the `vocabulary`.
+
+    The cache is planned in tokens; the share of what is free is a limit beside it, the smaller of both counts.
+    """
+    sizes: Dimensions = placed.dimensions
+    every = placed.concurrency * placed.memory.context
+    return {
+        "vocabulary": sizes.vocabulary_size,
+        "guided": True,
+        "max_batch_size": placed.concurrency,
+        "max_input_len": placed.memory.context,
+        "max_seq_len": placed.memory.context,
+        "max_num_tokens": min(max(MOST_TOKENS_A_STEP, placed.concurrency), every),
+        "max_beam_width": 1,
+        "kv_cache_type": "paged",
+        **_kernels(placed),
+        "use_paged_context_fmha": "enable",
+        "workers": placed.split.gpus,
+        "max_tokens_in_paged_kv_cache": placed.memory.tokens,
+        "kv_cache_free_gpu_mem_fraction": float(USABLE),
+        "enable_kv_cache_reuse": True,
+        "enable_chunked_context": True,
+        "batch_scheduler_policy": "guaranteed_no_evict",
+        **_window(sizes, placed.memory.context),
+    }
+
+
+def _kernels(placed: Placed) -> dict[str, Any]:
+    """Return who multiplies matrices, and whether attention over a prompt is computed in FP8.
+
+    cuBLASLt is faster in 16 bits, TensorRT's own kernels are in FP8 (NVIDIA's guide to build flags), where
+    attention is too.
+    """
+    eight_bits = placed.precision == "fp8"
+    return {
+        "gemm_plugin": "disable" if eight_bits else "auto",
+        "use_fp8_context_fmha": "enable" if eight_bits else "disable",
+    }
+
+
+def _window(sizes: Dimensions, context: int) -> dict[str, Any]:
+    """Return the window of all layers, as Mistral's; `files` sees whether the checkpoint has just that."""
+    window = sizes.sliding_window
+    return {} if window is None or window >= context else {"max_attention_window_size": [window]}
+
+
+def members(decided: Decision, container: Container) -> tuple[Member, ...]:
+    """Return the model that is the engine."""
+    told = decided.engine_arguments
+    parameters = {name: told[name] for name in tables.parameters() if name in told}
+    settings = Settings(
+        max_batch_size=told["max_batch_size"],
+        version=container.tensorrtllm,
+        parameters={**parameters, "gpt_model_path": f"{HOME}/{RESULT}"},
+        guided=told["guided"],
+    )
+    return (engine.member(settings),)
+
+
+def front_arguments(told: Mapping[str, Any], container: Container) -> dict[str, Any]:
+    """Return what the front must know of the engine that it asks."""
+    return {
+        "version": container.tensorrtllm,
+        "vocabulary": told["vocabulary"],
+        "context_logits": bool(told.get("gather_context_logits")),
+        "guided": told["guided"],
+    }
+
+
+def files(
+    told: Mapping[str, Any], config: Mapping[str, Any], tokenizer: Path, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what guided decoding reads; raise UsageError where layers see less than the backend is told.
+
+    Args:
+        told: the engine's arguments.
+        config: Hugging Face's.
+        tokenizer: the folder of the model's own.
+        settings: of the deployment, with its `end_ids`.
+    """
+    windows, planned = list(family.windows(config)), list(told.get("max_attention_window_size", ()))
+    if min(windows, default=told["max_seq_len"]) < told["max_seq_len"] and not planned == windows:
+        raise UsageError(
+            f"layers of the checkpoint see {sorted(set(windows))} tokens back, the engine is told {planned}",
+            expected="one number for all layers, or one for each",
+            remedy=f"pass '--set=engine.max_attention_window_size={windows}'",
+        )
+    if not told["guided"]:
+        return {}
+    return {engine.TOKENIZER_INFO: tokenizer_info.read(tokenizer, settings["end_ids"])}
+
+
+def compilation(
+    graph: Member, decided: Decision, precision: str, card: Gpu, container: Container
+) -> Compilation:
+    """Return how the ranks become an engine; raise UsageError for flags that do not go together."""
+    told = decided.engine_arguments
+    return Compilation(
+        tool=build_command.TOOL,
+        arguments=(
+            *("--checkpoint_dir", SOURCE, "--output_dir", WRITTEN),
+            *build_command.flags(told),
+            *("--input_timing_cache", TIMINGS, "--output_timing_cache", TIMINGS),
+        ),
+        image=container.sort(TENSORRT_LLM),
+        triton=container.tag,
+        compute=card.compute,
+        source=SOURCE,
+        written=WRITTEN,
+        result=RESULT,
+        timings=TIMINGS,
+        profile=None,
+        libraries={"tensorrt_llm": container.tensorrtllm, "tensorrt": container.tensorrt},
+        # whoever runs it has no home there
+        environment={"HOME": "/tmp"},
+        ranks=decided.split.gpus,
+    )
+
+
+def converter(quantization: str) -> str:
+    """Return the file of exporting/ that converts; raise UsageError where there is none yet."""
+    if quantization in DTYPES:
+        return "tensorrt_llm"
+    if importlib.util.find_spec(f"builder.exporting.{_QUANTISED}") is None:
+        raise UsageError(
+            f"--quantize {quantization}: checkpoints for target tensorrtllm are not quantised here yet",
+            expected=f"one of {', '.join(name for name in DTYPES if name != 'fp32')}; `builder plan` takes it",
+            remedy="leave --quantize out, or use --target llmapi with a checkpoint that is quantised already",
+        )
+    return _QUANTISED
+
+
+def convert(job: Job) -> list[str]:
+    """Return the command that writes the ranks; the engine is built after the proof."""
+    plain = job.quantization in DTYPES
+    # each rank has its part of the embedding as well, which is what the plan counts
+    asked = Ranks(
+        Division(job.split.tensor, job.split.pipeline),
+        job.quantization if plain else "",
+        parallel_embedding=job.split.tensor > 1,
+    )
+    command = tensorrt_llm.command(job.checkpoint, job.out / SOURCE, asked, converter(job.quantization))
+    return command if plain else [*command, "--quantize", job.quantization]
+
+
+def progress(log: str, dimensions: Dimensions) -> float:
+    """Return the share done, as the converter prints it."""
+    return min(0.99, tensorrt_llm.share(log))
