@@ -111,9 +111,7 @@ def _write_version(plan: Plan, model: ModelPlan, artifact: Artifact, folder: Pat
             files.place(artifact.tokenizer, folder / "tokenizer")
         target = house.plugin("targets", plan.target, option="--target")
         if hasattr(target, "files"):
-            told = target.files(
-                plan.engine_arguments, artifact.config, artifact.tokenizer, artifact.settings
-            )
+            told = target.files(plan.engine_arguments, artifact.config, artifact.tokenizer, artifact.settings)
             for name, content in told.items():
                 files.write_json(folder / name, content)
 
@@ -165,7 +163,7 @@ def _settings(plan: Plan, model: ModelPlan, artifact: Artifact) -> dict[str, Any
         **({"adapters": adapters} if adapters else {}),
         "engine": plan.engine,
         "engine_arguments": _front_arguments(plan),
-        "model": "model",
+        "model": "" if beside else "model",
         "context_length": plan.memory.context,
         "max_active": plan.concurrency,
         "max_waiting": MAX_WAITING,

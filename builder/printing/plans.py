@@ -54,7 +54,9 @@ def show(plan: Plan) -> None:
     )
     if plan.engine_arguments:
         told = [(name, json.dumps(value)) for name, value in plan.engine_arguments.items()]
-        heading = "What the engine is built and run with" if plan.compilation else f"What {plan.engine} is told"
+        heading = (
+            "What the engine is built and run with" if plan.compilation else f"What {plan.engine} is told"
+        )
         tables.show(heading, ("name", "value"), told)
     if plan.compilation is not None:
         _show_engine(plan.compilation)
@@ -86,7 +88,9 @@ def _show_engine(compilation: Compilation) -> None:
             ("input", "least", "usual", "largest"),
             shapes,
         )
-    where = "in the folder of the graph" if compilation.profile is not None else f"beside {compilation.source}"
+    where = (
+        "in the folder of the graph" if compilation.profile is not None else f"beside {compilation.source}"
+    )
     click.echo(f"Built after the proof, {where}, by")
     click.echo(textwrap.indent(compiling.shell(compilation), "  ") + "\n")
 

@@ -1,0 +1,211 @@
+"""A TensorRT-LLM checkpoint as a witness: read back from its ranks and its config.json, run by transformers.
+
+The engine itself needs the GPU that it is built on, and comes after the proof. What the ranks hold is put together
+here by the rules of the format, with nothing of the converter, and computed in float32: the proof is of the
+numbers that trtllm-build is given, the served engine answers for itself in `builder verify`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_FAMILIES = {
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+    "MixtralForCausalLM": "mixtral",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+}
+"""TensorRT-LLM's name of the architecture -> transformers' `model_type`."""
+
+_SAME = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "num_hidden_layers": "num_hidden_layers",
+    "num_attention_heads": "num_attention_heads",
+    "num_key_value_heads": "num_key_value_heads",
+    "head_dim": "head_size",
+    "max_position_embeddings": "max_position_embeddings",
+    "rms_norm_eps": "norm_epsilon",
+    "attention_bias": "attn_bias",
+    "mlp_bias": "mlp_bias",
+}
+"""Field of transformers' config -> that of TensorRT-LLM's, for those that say the same."""
+
+Tensors = dict[str, Any]
+
+
+def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
+    """Load the ranks of the artifact; of what was planned only the window of attention counts here.
+
+    Raises ValueError where the ranks are not those of the model that their config.json describes.
+    """
+    import torch
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    home = folder / "checkpoint"
+    told = json.loads((home / "config.json").read_text(encoding="utf-8"))
+    kind, fields = configuration(told, arguments)
+    config = AutoConfig.for_model(kind, **fields)
+    model, found = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
+        None,
+        config=config,
+        state_dict=dict(State(home, told).tensors()),
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    # what is not there would be drawn by chance
+    wrong = {what: sorted(map(str, names)) for what, names in found.items() if names}
+    if wrong:
+        raise ValueError(f"{home}: {wrong}")
+    return Model(model.eval())
+
+
+def configuration(told: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return transformers' `model_type` and config fields of a checkpoint's config.json."""
+    kind = _FAMILIES[told["architecture"]]
+    fields = {name: told[other] for name, other in _SAME.items() if other in told}
+    scaling = told["rotary_scaling"] or {"rope_type": "default"}
+    fields["rope_parameters"] = {**scaling, "rope_theta": told["rotary_base"]}
+    fields["hidden_act"] = "silu" if told["hidden_act"] == "swiglu" else told["hidden_act"]
+    fields["tie_word_embeddings"] = False
+    windows = arguments.get("max_attention_window_size")
+    if kind in ("mistral", "mixtral"):
+        fields["sliding_window"] = windows[0] if windows else None
+    if "moe" in told:
+        fields["num_local_experts"] = told["moe"]["num_experts"]
+        fields["num_experts_per_tok"] = told["moe"]["top_k"]
+    return kind, fields
+
+
+class State:
+    """The tensors of all ranks, by Hugging Face's names; each is read when it is asked for."""
+
+    def __init__(self, folder: Path, told: Mapping[str, Any]) -> None:
+        from safetensors import safe_open
+
+        mapping = told["mapping"]
+        self._told = told
+        self._groups = mapping["moe_ep_size"]
+        files = [
+            safe_open(folder / f"rank{rank}.safetensors", framework="pt")
+            for rank in range(mapping["world_size"])
+        ]
+        each = mapping["tp_size"]
+        self._stages = [files[first : first + each] for first in range(0, len(files), each)]
+        self._names = [set(stage[0].keys()) for stage in self._stages]
+
+    def tensors(self) -> Iterator[tuple[str, Any]]:
+        """Yield name and float32 tensor of the whole model."""
+        words, last = self._told["vocab_size"], len(self._stages) - 1
+        name = "transformer.vocab_embedding.weight"
+        shared = self._told["use_parallel_embedding"]
+        embedding = self._joined(0, name, 0) if shared else self._first(0, name)
+        yield "model.embed_tokens.weight", embedding[:words]
+        yield "model.norm.weight", self._first(last, "transformer.ln_f.weight")
+        yield "lm_head.weight", self._joined(last, "lm_head.weight", 0)[:words]
+        each = self._told["num_hidden_layers"] // len(self._stages)
+        for layer in range(self._told["num_hidden_layers"]):
+            for inner, tensor in self._layer(layer // each, f"transformer.layers.{layer % each}."):
+                yield f"model.layers.{layer}.{inner}", tensor
+
+    def _layer(self, stage: int, prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, other in (
+            ("input_layernorm.weight", "input_layernorm.weight"),
+            ("post_layernorm.weight", "post_attention_layernorm.weight"),
+            ("attention.dense.bias", "self_attn.o_proj.bias"),
+            ("attention.q_layernorm.weight", "self_attn.q_norm.weight"),
+            ("attention.k_layernorm.weight", "self_attn.k_norm.weight"),
+            ("mlp.proj.bias", "mlp.down_proj.bias"),
+        ):
+            if prefix + name in self._names[stage]:
+                yield other, self._first(stage, prefix + name)
+        yield "self_attn.o_proj.weight", self._joined(stage, f"{prefix}attention.dense.weight", 1)
+        for kind in ("weight", "bias"):
+            if f"{prefix}attention.qkv.{kind}" in self._names[stage]:
+                yield from self._heads(stage, prefix, kind)
+        if f"{prefix}mlp.router.weight" in self._names[stage]:
+            yield from self._experts(stage, f"{prefix}mlp.")
+            return
+        yield "mlp.down_proj.weight", self._joined(stage, f"{prefix}mlp.proj.weight", 1)
+        for name, other in (("fc", "gate_proj"), ("gate", "up_proj")):
+            for kind in ("weight", "bias"):
+                if f"{prefix}mlp.{name}.{kind}" in self._names[stage]:
+                    yield f"mlp.{other}.{kind}", self._joined(stage, f"{prefix}mlp.{name}.{kind}", 0)
+
+    def _heads(self, stage: int, prefix: str, kind: str) -> Iterator[tuple[str, Any]]:
+        """Yield query, key and value of the ranks, of which several may hold the same heads of the latter."""
+        import torch
+
+        ranks = [self._read(rank, f"{prefix}attention.qkv.{kind}") for rank in self._stages[stage]]
+        size, shared = self._told["head_size"], self._told["num_key_value_heads"]
+        queries = self._told["num_attention_heads"] // len(ranks) * size
+        kept = max(1, shared // len(ranks)) * size
+        copies = max(1, len(ranks) // shared)
+        yield f"self_attn.q_proj.{kind}", torch.cat([rank[:queries] for rank in ranks])
+        yield (
+            f"self_attn.k_proj.{kind}",
+            torch.cat([rank[queries : queries + kept] for rank in ranks[::copies]]),
+        )
+        yield f"self_attn.v_proj.{kind}", torch.cat([rank[queries + kept :] for rank in ranks[::copies]])
+
+    def _experts(self, stage: int, prefix: str) -> Iterator[tuple[str, Any]]:
+        """Yield each expert: one group of ranks has it, each rank of the group a part (layers/moe.py)."""
+        import torch
+
+        yield "block_sparse_moe.gate.weight", self._first(stage, f"{prefix}router.weight")
+        for group in range(self._groups):
+            ranks = self._stages[stage][group :: self._groups]
+            inner = [self._read(rank, f"{prefix}fc.weight") for rank in ranks]
+            outer = [self._read(rank, f"{prefix}proj.weight") for rank in ranks]
+            for place in range(len(inner[0])):
+                home = f"block_sparse_moe.experts.{group * len(inner[0]) + place}"
+                halves = [rank[place].chunk(2) for rank in inner]
+                yield f"{home}.w3.weight", torch.cat([half[0] for half in halves])
+                yield f"{home}.w1.weight", torch.cat([half[1] for half in halves])
+                yield f"{home}.w2.weight", torch.cat([rank[place] for rank in outer], dim=1)
+
+    def _first(self, stage: int, name: str) -> Any:
+        """Return what all ranks of a stage have alike."""
+        return self._read(self._stages[stage][0], name)
+
+    def _joined(self, stage: int, name: str, axis: int) -> Any:
+        import torch
+
+        return torch.cat([self._read(rank, name) for rank in self._stages[stage]], dim=axis)
+
+    def _read(self, rank: Any, name: str) -> Any:
+        return rank.get_tensor(name).float()
+
+
+class Model:
+    """One sequence at a time; `start` begins a new one."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._cache: Any = None
+
+    def start(self, ids: list[int], tokens: int) -> npt.NDArray[np.float32]:
+        """Return the logits [vocabulary] after the prompt."""
+        self._cache = None
+        return self._step(ids)
+
+    def append(self, token: int) -> npt.NDArray[np.float32]:
+        """Return the logits [vocabulary] after one more token."""
+        return self._step([token])
+
+    def _step(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            found = self._model(torch.tensor([ids]), past_key_values=self._cache, use_cache=True)
+        self._cache = found.past_key_values
+        logits: npt.NDArray[np.float32] = found.logits[0, -1].numpy()
+        return logits
