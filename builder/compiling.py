@@ -103,7 +103,7 @@ mv {shlex.quote(compilation.written)} {shlex.quote(compilation.result)}
 
 
 def record(compilation: Compilation, digest: str) -> dict[str, Any]:
-    """Return what stands in engine.json; `digest` is the source's sha256 in hexadecimal, see `source_digest`."""
+    """Return what stands in engine.json; `digest` is that of `source_digest`, in hexadecimal."""
     return {"format": 1, "sha256": digest, **asdict(compilation)}
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from builder import files, house
 from builder.contract import MODELS
-from builder.deployment import ENVIRONMENT, EXIT_TIMEOUT, PORTS, Deployment
+from builder.deploying.launching import EXIT_TIMEOUT
+from builder.deployment import ENVIRONMENT, PORTS, Deployment
 from builder.errors import RepositoryError
 from builder.probes import Probe
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import contract, layout
+from builder import layout
 from builder.check import check_layout
 from builder.deploying import choices, engine_gpus, images, launching, packages
 from builder.deploying.launching import Ranks
@@ -23,7 +23,6 @@ PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
 ENVIRONMENT: Mapping[str, str] = {"PYTHONDONTWRITEBYTECODE": "1", **fused_attention.ENVIRONMENT}
 """The repository is mounted read-only, and attention on a GPU plans nothing."""
 
-EXIT_TIMEOUT = 30
 SHARED_MEMORY_PER_PROCESS = 256 << 20
 """Triton passes tensors to a Python model through shared memory that grows with the largest requests
 and never shrinks; it is a limit, not a reservation."""
@@ -70,7 +69,9 @@ class Deployment:
     @property
     def command(self) -> list[str]:
         """Return what starts the server inside the container: one process, or one for each rank."""
-        return launching.command(tritonserver(exit_timeout=EXIT_TIMEOUT, exit_on_error=True), self.ranks)
+        return launching.command(
+            launching.tritonserver(exit_timeout=launching.EXIT_TIMEOUT, exit_on_error=True), self.ranks
+        )
 
     @property
     def shared_memory(self) -> int:
@@ -81,25 +82,6 @@ class Deployment:
     def on_loopback(self) -> bool:
         """Return whether only this machine can reach the ports."""
         return self.address.startswith("127.") or self.address == "[::1]"
-
-
-def tritonserver(*, exit_timeout: int, exit_on_error: bool, arguments: Sequence[str] = ()) -> list[str]:
-    """Return the server's command line inside a container.
-
-    Args:
-        exit_timeout: seconds that requests in flight get after SIGTERM.
-        exit_on_error: whether Triton ends when a model does not load; False keeps it up with the
-            others, so that its index tells every failure.
-        arguments: further ones, last.
-    """
-    return [
-        "tritonserver",
-        f"--model-repository={contract.MODELS}",
-        "--disable-auto-complete-config",
-        f"--exit-on-error={str(exit_on_error).lower()}",
-        f"--exit-timeout-secs={exit_timeout}",
-        *arguments,
-    ]
 
 
 def deployment(repository: Path, options: Options) -> Deployment:

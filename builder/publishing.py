@@ -13,7 +13,7 @@ from builder.plan import Plan
 from builder.planning.models import ModelPlan
 
 _NOT_COMPARED = ("model", "checkpoint", "engine", "build.json", "tokenizer")
-"""What the manifest holds the digests of, what is made of that, and what is no part of a version's identity."""
+"""What the manifest holds the digests of, what is made of it, and what is no part of a version's identity."""
 
 _ARTIFACTS = (".onnx", ".plan", ".cache", ".safetensors")
 """The digests of graphs and weights are in the manifest; an engine is made of a graph, and may come later."""

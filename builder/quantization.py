@@ -51,8 +51,8 @@ class Quantization:
     `weight_bits` counts a weight of a matrix with its share of scales; `embedding_bits` one of the
     embedding table; `cache_bytes` one element of the KV cache. `shares_tied` is true when a tied
     head costs nothing beside its embedding. `budget` judges models that generate, `tolerance` all others.
-    `weight_bytes` are those of all weights where a checkpoint has them so already; `head_bits` counts a weight
-    of the head, where that is kept otherwise than the other matrices.
+    `weight_bytes` are those of all weights where a checkpoint has them so already; `head_bits` counts a
+    weight of the head, where that is kept otherwise than the other matrices.
     """
 
     title: str

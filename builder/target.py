@@ -62,15 +62,15 @@ class Placed:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What turns the proven artifact into an engine, on the GPU that it is for, in the image that will serve it.
+    """What turns the proven artifact into an engine, on the GPU and in the image that will run it.
 
     `tool` is a program of the `image` of Triton's release `triton`; `arguments` name files of the working
-    folder, which holds `source`; `written` is then there, a file or a folder, and becomes `result` once it is
-    whole. `timings` is what the next build of the same folder is faster by. `profile` are the least, the usual
-    and the largest shape of each input of a graph that may vary, None where the source is no graph.
-    `compute` is the capability of the GPU, such as "9.0": an engine of
-    another does not load. Where the `libraries` (distribution -> version) are installed, no container is
-    needed; `environment` is what the tool is told in one. The engine has `ranks` parts, one for each GPU.
+    folder, which holds `source`; `written` is then there, a file or a folder, and becomes `result` once it
+    is whole. `timings` is what the next build of the same folder is faster by. `profile` are the least, the
+    usual and the largest shape of each input of a graph that may vary, None where the source is no graph.
+    `compute` is the capability of the GPU, such as "9.0": an engine of another does not load. Where the
+    `libraries` (distribution -> version) are installed, no container is needed; `environment` is what the
+    tool is told in one. The engine has `ranks` parts, one for each GPU.
     """
 
     tool: str
@@ -103,9 +103,9 @@ class Target(Protocol):
     `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come before the front, and
     the first that is not of Python gets the artifact; `front_arguments(told, container)` returns what the
     front is told of the engine's arguments, and `files(told, config, tokenizer, settings)` the JSON files of
-    that model's version folder, name -> content. One whose converter writes a
-    part for each GPU has `converter(quantization: str) -> str`, its file of `exporting/`: what it writes depends
-    on --tp, --pp and that file too. It raises UsageError for a quantization that none converts to.
+    that model's version folder, name -> content. One whose converter writes a part for each GPU has
+    `converter(quantization: str) -> str`, its file of `exporting/`: what it writes depends on --tp, --pp and
+    that file too. It raises UsageError for a quantization that none converts to.
     """
 
     TITLE: str

@@ -1,7 +1,8 @@
-"""How the server is started where an engine has a part on each of several GPUs: leader mode, by MPI.
+"""How the server is started; where an engine has a part on each of several GPUs, by MPI in leader mode.
 
-Every rank is a server of its own. The first has all models and answers; the others load the engine alone, which
-then waits for the first one's words, so that they never open a port (TensorRT-LLM's launch_triton_server.py).
+Every rank is a server of its own then. The first has all models and answers; the others load the engine
+alone, which waits for the first one's words, so that they never open a port (launch_triton_server.py of
+TensorRT-LLM).
 """
 
 from __future__ import annotations
@@ -9,6 +10,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from builder import contract
+
+EXIT_TIMEOUT = 30
+"""Seconds."""
 
 ALONE = 1
 
@@ -19,6 +25,25 @@ class Ranks:
 
     count: int = ALONE
     engines: tuple[str, ...] = ()
+
+
+def tritonserver(*, exit_timeout: int, exit_on_error: bool, arguments: Sequence[str] = ()) -> list[str]:
+    """Return the server's command line inside a container.
+
+    Args:
+        exit_timeout: seconds that requests in flight get after SIGTERM.
+        exit_on_error: whether Triton ends when a model does not load; False keeps it up with the
+            others, so that its index tells every failure.
+        arguments: further ones, last.
+    """
+    return [
+        "tritonserver",
+        f"--model-repository={contract.MODELS}",
+        "--disable-auto-complete-config",
+        f"--exit-on-error={str(exit_on_error).lower()}",
+        f"--exit-timeout-secs={exit_timeout}",
+        *arguments,
+    ]
 
 
 def command(server: Sequence[str], ranks: Ranks) -> list[str]:

@@ -13,7 +13,7 @@ from builder.errors import UsageError
 TOOL = "trtllm-build"
 
 LOOKAHEAD = tuple(f"lookahead_{name}" for name in ("window_size", "ngram_size", "verification_set_size"))
-"""Window, length of a passage, and how many passages are checked at once: what the backend calls the three."""
+"""Window, length of a passage, and how many passages are checked at once, by the backend's names."""
 
 _PARALLEL = "lookahead_decoding"
 

@@ -119,7 +119,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Decision:
-    """The rest of a plan: memory, how many requests at once, and what runs them, told what, on how many GPUs."""
+    """The rest of a plan: memory, how many requests at once, and what runs them, where, told what."""
 
     memory: Memory
     concurrency: int

@@ -10,7 +10,6 @@ import click
 from builder import compiling, contract
 from builder.architecture import Dimensions
 from builder.deploying import launching
-from builder.deployment import EXIT_TIMEOUT, tritonserver
 from builder.ensemble import Tensor
 from builder.plan import Plan
 from builder.planning.models import ModelPlan
@@ -99,7 +98,7 @@ def _show_launch(plan: Plan) -> None:
     """Print the command of the server where the engine is a model of its own."""
     if plan.compilation is None or plan.compilation.profile is not None:
         return
-    server = tritonserver(exit_timeout=EXIT_TIMEOUT, exit_on_error=True)
+    server = launching.tritonserver(exit_timeout=launching.EXIT_TIMEOUT, exit_on_error=True)
     ranks = launching.Ranks(plan.compilation.ranks, (plan.graph.name,))
     click.echo(f"Served in {plan.compilation.image}, the repository at {contract.MODELS}, by")
     click.echo(textwrap.indent(launching.shell(server, ranks), "  ") + "\n")

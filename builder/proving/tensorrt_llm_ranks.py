@@ -1,8 +1,8 @@
 """A TensorRT-LLM checkpoint as a witness: read back from its ranks and its config.json, run by transformers.
 
-The engine itself needs the GPU that it is built on, and comes after the proof. What the ranks hold is put together
-here by the rules of the format, with nothing of the converter, and computed in float32: the proof is of the
-numbers that trtllm-build is given, the served engine answers for itself in `builder verify`.
+The engine itself needs the GPU that it is built on, and comes after the proof. What the ranks hold is put
+together here by the rules of the format, with nothing of the converter, and computed in float32: the proof is
+of the numbers that trtllm-build is given, the served engine answers for itself in `builder verify`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class State:
         mapping = told["mapping"]
         self._told = told
         self._groups = mapping["moe_ep_size"]
-        files = [
+        files: list[Any] = [
             safe_open(folder / f"rank{rank}.safetensors", framework="pt")
             for rank in range(mapping["world_size"])
         ]

@@ -1,4 +1,4 @@
-"""FP8 (E4M3) weights, activations and cache, a scale for each matrix; embedding and head keep their 16 bits."""
+"""FP8 (E4M3) weights, activations and cache, one scale for each matrix; embedding and head have 16 bits."""
 
 from builder.quantization import Budget, Quantization, Support, Tolerance
 

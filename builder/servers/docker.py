@@ -12,7 +12,7 @@ from pathlib import Path
 from builder import capabilities, layout
 from builder.contract import MODELS
 from builder.deploying import engine_gpus, launching
-from builder.deployment import ENVIRONMENT, PORTS, tritonserver
+from builder.deployment import ENVIRONMENT, PORTS
 from builder.errors import ServeError
 from builder.rule import Host
 from builder.server import Options, Server
@@ -56,7 +56,7 @@ def host(options: Options) -> Host:
 
 def command(repository: Path, options: Options, *, name: str, published: tuple[int, int, int]) -> list[str]:
     """Return the `docker run` of one server; `published` are the ports for HTTP, gRPC and metrics."""
-    server = tritonserver(
+    server = launching.tritonserver(
         exit_timeout=options.exit_timeout, exit_on_error=False, arguments=options.triton_arguments
     )
     publish = []

@@ -1,8 +1,8 @@
 """Decoders as engines of TensorRT-LLM, up to 1.2.1: NVIDIA has removed that way from what came after.
 
-The checkpoint becomes one file for each GPU, on a CPU. `trtllm-build` makes the engine of them after the proof, on
-the GPUs that it is for, inside the image that will serve it; Triton's tensorrtllm backend runs that as a model
-of its own, NAME_engine, which the front asks.
+The checkpoint becomes one file for each GPU, on a CPU. `trtllm-build` makes the engine of them after the
+proof, on the GPUs that it is for, inside the image that will serve it; Triton's tensorrtllm backend runs that
+as a model of its own, NAME_engine, which the front asks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 from builder.architecture import Dimensions
 from builder.ensemble import HOME, Member
 from builder.errors import UsageError
-from builder.exporting import tensorrt_llm
 from builder.inflight_batcher import build_command, engine, tables, tokenizer_info
 from builder.inflight_batcher.engine import Settings
 from builder.planning.asked import Decision
@@ -23,9 +22,6 @@ from builder.planning.memory import USABLE
 from builder.planning.placement import Gpu
 from builder.planning.resolving import Needs
 from builder.planning.versions import TENSORRT_LLM, Container
-from builder.ranks import family
-from builder.ranks.convert import DTYPES, Ranks
-from builder.ranks.division import Division
 from builder.target import Compilation, Job, Placed
 
 TITLE = "TensorRT-LLM engines by Triton's tensorrtllm backend"
@@ -59,13 +55,15 @@ TIMINGS = "timing.cache"
 MOST_TOKENS_A_STEP = 8192
 """Of prompts and answers together: longer prompts are read in several steps."""
 
+_PLAIN = ("bf16", "fp16")
 _QUANTISED = "tensorrt_llm_quantised"
+"""The file of exporting/ for everything else."""
 
 
 def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return flags of trtllm-build and parameters of the backend by their names, and the `vocabulary`.
 
-    The cache is planned in tokens; the share of what is free is a limit beside it, the smaller of both counts.
+    The cache is planned in tokens; of that and a share of what is free the smaller counts.
     """
     sizes: Dimensions = placed.dimensions
     every = placed.concurrency * placed.memory.context
@@ -143,6 +141,8 @@ def files(
         tokenizer: the folder of the model's own.
         settings: of the deployment, with its `end_ids`.
     """
+    from builder.ranks import family
+
     windows, planned = list(family.windows(config)), list(told.get("max_attention_window_size", ()))
     if min(windows, default=told["max_seq_len"]) < told["max_seq_len"] and not planned == windows:
         raise UsageError(
@@ -184,12 +184,12 @@ def compilation(
 
 def converter(quantization: str) -> str:
     """Return the file of exporting/ that converts; raise UsageError where there is none yet."""
-    if quantization in DTYPES:
+    if quantization in _PLAIN:
         return "tensorrt_llm"
     if importlib.util.find_spec(f"builder.exporting.{_QUANTISED}") is None:
         raise UsageError(
             f"--quantize {quantization}: checkpoints for target tensorrtllm are not quantised here yet",
-            expected=f"one of {', '.join(name for name in DTYPES if name != 'fp32')}; `builder plan` takes it",
+            expected=f"one of {', '.join(_PLAIN)}; `builder plan` takes it",
             remedy="leave --quantize out, or use --target llmapi with a checkpoint that is quantised already",
         )
     return _QUANTISED
@@ -197,7 +197,11 @@ def converter(quantization: str) -> str:
 
 def convert(job: Job) -> list[str]:
     """Return the command that writes the ranks; the engine is built after the proof."""
-    plain = job.quantization in DTYPES
+    from builder.exporting import tensorrt_llm
+    from builder.ranks.convert import Ranks
+    from builder.ranks.division import Division
+
+    plain = job.quantization in _PLAIN
     # each rank has its part of the embedding as well, which is what the plan counts
     asked = Ranks(
         Division(job.split.tensor, job.split.pipeline),
@@ -210,4 +214,6 @@ def convert(job: Job) -> list[str]:
 
 def progress(log: str, dimensions: Dimensions) -> float:
     """Return the share done, as the converter prints it."""
+    from builder.exporting import tensorrt_llm
+
     return min(0.99, tensorrt_llm.share(log))

@@ -12,7 +12,8 @@ import pytest
 
 from builder import house, layout
 from builder.deploying import images, packages
-from builder.deployment import Options, deployment, tritonserver
+from builder.deploying.launching import tritonserver
+from builder.deployment import Options, deployment
 from builder.errors import RepositoryError, UsageError
 from builder.printing import deployments, tables
 from builder.probes import probes

@@ -14,6 +14,7 @@ from builder.ensemble import Member, Tensor
 from builder.errors import UsageError
 from builder.plan import plan
 from builder.planning import placement, versions
+from builder.planning.asked import Decision
 from builder.planning.memory import USABLE, Memory
 from builder.targets import tensorrt
 
@@ -23,8 +24,8 @@ TYPES = ("FP32", "FP16", "INT32", "INT64", "INT8", "UINT8", "BOOL", "BF16")
 NAMES = st.text("abcdefghijXYZ0123456789_.:/-", min_size=1, max_size=12)
 
 
-def memory(tokens: int = 1, weights: int = 0) -> Memory:
-    return Memory(GPU.memory, weights, 0, 0, 0, tokens, tokens, 1)
+def decided(tokens: int = 1, weights: int = 0) -> Decision:
+    return Decision(Memory(GPU.memory, weights, 0, 0, 0, tokens, tokens, 1), 1, "tensorrt", "", {})
 
 
 def member(inputs: list[Tensor], rows: int) -> Member:
@@ -57,7 +58,7 @@ def test_every_input_that_varies_is_named_once_with_its_least_usual_and_largest_
     found, rows, tokens, precision, gibibytes
 ):
     graph = member(found, rows)
-    told = tensorrt.compilation(graph, memory(tokens, gibibytes << 30), precision, GPU, BOX)
+    told = tensorrt.compilation(graph, decided(tokens, gibibytes << 30), precision, GPU, BOX)
     asked = trtexec.read(list(told.arguments))
     least, usual, most = (asked.shapes[bound] for bound in trtexec.BOUNDS)
     names = {one.name for one in found} | {one.longest_as for one in found if one.longest_as}
@@ -82,7 +83,7 @@ def test_the_longest_of_a_request_is_no_more_than_the_engine_takes(rows, tokens)
     """A request of R rows has R equal parts of `extent`, so its size is a multiple of R."""
     places = tensorrt.compilation(
         member([Tensor("extent", "INT32", (-1,), ragged=True, longest_as="places")], rows),
-        memory(tokens),
+        decided(tokens),
         "fp32",
         GPU,
         BOX,
@@ -92,7 +93,7 @@ def test_the_longest_of_a_request_is_no_more_than_the_engine_takes(rows, tokens)
 
 @given(st.lists(tensors, max_size=3, unique_by=lambda one: one.name))
 def test_a_graph_that_does_not_batch_has_one_shape_and_needs_no_profile(found):
-    told = tensorrt.compilation(member(found, 0), memory(), "fp32", GPU, BOX)
+    told = tensorrt.compilation(member(found, 0), decided(), "fp32", GPU, BOX)
     assert trtexec.read(list(told.arguments)).shapes == {} == told.profile
 
 
@@ -109,7 +110,7 @@ def test_a_graph_that_does_not_batch_has_one_shape_and_needs_no_profile(found):
 )
 def test_what_no_engine_can_be_of_is_refused(bad, words):
     with pytest.raises(UsageError) as refused:
-        tensorrt.compilation(member([bad], 4), memory(), "fp32", GPU, BOX)
+        tensorrt.compilation(member([bad], 4), decided(), "fp32", GPU, BOX)
     assert all(word in str(refused.value) for word in words), refused.value
 
 
