@@ -120,8 +120,7 @@ def _places(model: Model, repository: Layout, folder: Path, name: str) -> Iterat
         beside = _engine_model(model, folder, repository)
         if beside is None or kind != "model":
             yield model, name
-        elif beside.file(folder.name, inner) is not None:
-            # the engine's source, which is there until the engine is
+        elif _is_kept(beside, folder, inner):
             yield beside, inner
         return
     steps = dict.fromkeys(step.model_name for step in ensemble_graph.steps(model))
@@ -130,7 +129,8 @@ def _places(model: Model, repository: Layout, folder: Path, name: str) -> Iterat
         if owner.config is None:
             continue  # nor what runs it
         if kind == "model" and owner.backend not in ("python", "ensemble"):
-            yield owner, inner
+            if _is_kept(owner, folder, inner):
+                yield owner, inner
         elif kind == "tokenizer" and (owner.backend == "vllm" or _is_told(owner, there)):
             yield owner, name
 
@@ -140,6 +140,11 @@ def _engine_model(model: Model, folder: Path, repository: Layout) -> Model | Non
     told = reading.json_of(model.reachable(folder / _SETTINGS))[0]
     name = told.get("engine_model") if isinstance(told, dict) else None
     return repository.models.get(name) if isinstance(name, str) else None
+
+
+def _is_kept(owner: Model, folder: Path, inner: str) -> bool:
+    """Say whether an engine's model should have a file: what ranks are built of is there until they are."""
+    return owner.backend != "tensorrtllm" or owner.file(folder.name, inner) is not None
 
 
 def _is_told(owner: Model, folder: Path) -> bool:

@@ -1,0 +1,307 @@
+"""Engines of TensorRT-LLM: whole builds with our converter and a stand-in for trtllm-build."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import trtllm_build
+from google.protobuf import text_format
+from tiny import Workshop
+from tokenizers import Tokenizer
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from builder import compiling, pipeline
+from builder.check import check
+from builder.compiling import Machine
+from builder.deploy import compose
+from builder.deploying.engine_gpus import ranks
+from builder.deployment import Options as DeployOptions
+from builder.deployment import deployment
+from builder.errors import ConversionError, UsageError
+from builder.finding import Finding
+from builder.inflight_batcher import engine_folder
+from builder.layout import read
+from builder.rule import Host
+from builder.targets import tensorrtllm
+
+PROGRAM = Path(trtllm_build.__file__)
+SERVER = Host("26.07", completes=False, compute=("9.0",))
+ENGINE = ["config.json", "rank0.engine", "rank1.engine"]
+DOCKER = f"""#!{sys.executable}
+import subprocess, sys
+words = sys.argv[1:]
+assert words[:2] == ["run", "--rm"], words
+image = next(place for place, word in enumerate(words) if word.startswith("nvcr.io/"))
+told = dict(zip(words[2:image:2], words[3:image:2]))
+outside, inside = told["--volume"].rsplit(":", 1)
+assert (told["--workdir"], told["--entrypoint"], told["--env"]) == (inside, "trtllm-build", "HOME=/tmp"), told
+sys.exit(subprocess.run([{sys.executable!r}, {str(PROGRAM)!r}, *words[image + 1:]], cwd=outside).returncode)
+"""
+"""Runs our `docker run` alone, as a container of the image would."""
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    return Workshop(tmp_path, monkeypatch)
+
+
+def build(workshop: Workshop, **more: Any) -> pipeline.Built:
+    told = {"target": "tensorrtllm", "gpu": "h100", "tensor_parallel": 2, "max_context": 64, "concurrency": 4}
+    return workshop.build(**{**told, **more})
+
+
+def program(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def with_tool(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str = "") -> None:
+    """Put a trtllm-build into PATH on a machine with the GPU, inside NVIDIA's image."""
+    tool = text or f'#!/bin/sh\nexec {sys.executable} {PROGRAM} "$@"\n'
+    program(folder / "bin" / "trtllm-build", tool)
+    program(folder / "bin" / "nvidia-smi", "#!/bin/sh\necho 9.0\necho 9.0\n")
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("NVIDIA_TRITON_SERVER_VERSION", "26.07")
+
+
+def found(workshop: Workshop, host: Host = SERVER) -> list[tuple[str, str]]:
+    return [(one.code, one.message) for one in findings(workshop, host)]
+
+
+def findings(workshop: Workshop, host: Host = SERVER) -> list[Finding]:
+    return check(workshop.output, host=host)
+
+
+def test_without_a_gpu_the_ranks_and_the_script_are_published(workshop: Workshop) -> None:
+    assert build(workshop).engine is None
+    folder = workshop.output / "tiny_engine" / "1"
+    held = [name for name, content in tiny.tree(folder).items() if content is not None]
+    ranked = ["checkpoint/config.json", "checkpoint/rank0.safetensors", "checkpoint/rank1.safetensors"]
+    assert held == ["build-engine.sh", *ranked, "engine.json", "tokenizer_info.json"]
+    told = json.loads((folder / "engine.json").read_text())
+    assert (told["compute"], told["triton"], told["ranks"]) == ("9.0", "26.07", 2)
+    assert told["libraries"] == {"tensorrt_llm": "1.2.1", "tensorrt": "10.14.1.48"}
+    manifest = json.loads((workshop.output / "tiny" / "1" / "manifest.json").read_text())
+    assert manifest["plan"]["compilation"]["libraries"] == told["libraries"]
+    assert {f"model/{name}" for name in ranked} < set(manifest["artifact"]["sha256"])
+    missing = findings(workshop)
+    assert [(one.code, one.message) for one in missing] == [
+        ("TRN641", "/models/tiny_engine/1/engine does not exist")
+    ]
+    assert "`sh tiny_engine/1/build-engine.sh`" in missing[0].remedy
+
+
+def test_the_script_makes_it_whole(workshop: Workshop) -> None:
+    build(workshop)
+    folder = workshop.output / "tiny_engine" / "1"
+    docker = program(workshop.folder / "bin" / "docker", DOCKER)
+    environment = {**os.environ, "PATH": f"{docker.parent}:{os.environ['PATH']}"}
+    subprocess.run([folder / "build-engine.sh"], env=environment, check=True, capture_output=True)
+    assert sorted(path.name for path in (folder / "engine").iterdir()) == ENGINE
+    assert found(workshop) == []
+    assert not build(workshop).published.fresh
+    read_back = engine_folder.read(folder / "engine")
+    assert (read_back.tensorrt, read_back.compute, read_back.ranks) == ("10.14.1.48", "9.0", 2)
+    assert (read_back.max_batch_size, read_back.max_seq_len, read_back.max_num_tokens) == (4, 64, 256)
+
+
+def test_where_the_tool_is_the_engine_is_published_without_what_it_was_made_of(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_tool(monkeypatch, workshop.folder)
+    built = build(workshop)
+    folder = workshop.output / "tiny_engine" / "1"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("build-engine.sh", "engine", "engine.json", "tokenizer_info.json")
+    ]
+    assert sorted(path.name for path in (folder / "engine").iterdir()) == ENGINE
+    assert built.engine is not None and sorted(one.name for one in built.engine.iterdir()) == ENGINE
+    assert found(workshop) == []
+    # it is in the cache: nothing is built again
+    with_tool(monkeypatch, workshop.folder, "#!/bin/sh\nexit 1\n")
+    assert not build(workshop).published.fresh
+
+
+def test_the_engine_comes_to_a_version_that_was_published_without(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(workshop)
+    with_tool(monkeypatch, workshop.folder)
+    assert not build(workshop).published.fresh
+    assert sorted(one.name for one in (workshop.output / "tiny_engine" / "1" / "engine").iterdir()) == ENGINE
+    assert found(workshop) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("#!/bin/sh\necho no memory\nexit 1\n", ["ended with code 1", "no memory"]),
+        ("#!/bin/sh\nmkdir engine.part\n", ["trtllm-build ended well and wrote no engine.part"]),
+    ],
+)
+def test_a_tool_that_fails_publishes_nothing(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, text: str, words: list[str]
+) -> None:
+    with_tool(monkeypatch, workshop.folder, text)
+    with pytest.raises(ConversionError) as failed:
+        build(workshop)
+    assert all(word in str(failed.value) for word in words), failed.value
+    assert not workshop.output.exists()
+
+
+def test_the_configs_and_the_front(workshop: Workshop) -> None:
+    build(workshop)
+    config = text_format.Parse((workshop.output / "tiny_engine" / "config.pbtxt").read_text(), ModelConfig())
+    told = {name: value.string_value for name, value in config.parameters.items()}
+    assert (config.backend, config.max_batch_size) == ("tensorrtllm", 4)
+    assert config.model_transaction_policy.decoupled
+    assert told["gpt_model_path"] == "/models/tiny_engine/1/engine"
+    assert told["xgrammar_tokenizer_info_path"] == "/models/tiny_engine/1/tokenizer_info.json"
+    assert (told["guided_decoding_backend"], told["tokenizer_dir"]) == ("xgrammar", "")
+    assert told["max_tokens_in_paged_kv_cache"] == "256"
+    assert len(config.input), len(config.output) == (62, 21)
+    front = json.loads((workshop.output / "tiny" / "1" / "settings.json").read_text())
+    assert (front["engine"], front["engine_model"]) == ("tensorrt_llm_executor", "tiny_engine")
+    assert front["engine_arguments"] == {
+        "version": "1.2.1", "vocabulary": 16, "context_logits": False, "guided": True,
+    }  # fmt: skip
+    guide = json.loads((workshop.output / "tiny_engine" / "1" / "tokenizer_info.json").read_text())
+    assert guide["encoded_vocab"][:5] == ["<unk>", "<s>", "</s>", "one", "two"]
+    assert guide["stop_token_ids"] == [2]
+    assert Tokenizer.from_str(guide["tokenizer_str"]).encode("two one").ids == [4, 3]
+    assert not (workshop.output / "tiny" / "1" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (Host("26.02", completes=False), "of TensorRT-LLM 1.2.1, and 26.02 runs 1.1.0"),
+        (Host("26.08", completes=False), "of TensorRT-LLM 1.2.1, and 26.08 runs no engines"),
+        (
+            Host("26.07", completes=False, compute=("8.9",)),
+            "for GPUs of compute capability 9.0, and there are those of 8.9",
+        ),
+    ],
+)
+def test_a_server_that_cannot_run_the_engine(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, host: Host, words: str
+) -> None:
+    with_tool(monkeypatch, workshop.folder)
+    build(workshop)
+    assert ("TRN644", f"the engine is {words}") in found(workshop, host)
+
+
+def spoilt(folder: Path) -> list[tuple[Any, str, str]]:
+    """Return what may happen to an engine's folder: how, the rule that tells, and its words."""
+    other = trtllm_build.engine((10, 13, 3, 9))
+    broken = '{"version": "1.2.1"}'
+    return [
+        ((folder / "rank1.engine").unlink, "TRN643", "built for 2 ranks: rank1.engine lacks"),
+        (lambda: (folder / "config.json").unlink(), "TRN641", "engine holds no config.json"),
+        (lambda: (folder / "config.json").write_text(broken), "TRN642", "lacks pretrained_config"),
+        (lambda: (folder / "rank2.engine").write_bytes(other), "TRN643", "rank2.engine is of another engine"),
+        (
+            lambda: (folder / "rank0.engine").write_bytes(other),
+            "TRN644",
+            "of TensorRT 10.13.3.9, and 26.07 has 10.14.1.48",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_a_folder_that_is_no_whole_engine_is_refused(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, case: int
+) -> None:
+    with_tool(monkeypatch, workshop.folder)
+    build(workshop)
+    spoil, code, words = spoilt(workshop.output / "tiny_engine" / "1" / "engine")[case]
+    spoil()
+    assert [(one, words in message) for one, message in found(workshop)] == [(code, True)]
+
+
+def test_nvidia_s_contract(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_tool(monkeypatch, workshop.folder)
+    build(workshop, contract="nvidia")
+    names = ["ensemble", "postprocessing", "preprocessing", "tensorrt_llm", "tensorrt_llm_bls"]
+    assert sorted(path.name for path in workshop.output.iterdir()) == names
+    folder = workshop.output / "tensorrt_llm" / "1"
+    assert sorted(path.name for path in (folder / "engine").iterdir()) == ENGINE
+    config = text_format.Parse((workshop.output / "tensorrt_llm" / "config.pbtxt").read_text(), ModelConfig())
+    assert config.parameters["gpt_model_path"].string_value == "/models/tensorrt_llm/1/engine"
+    assert found(workshop) == []
+
+
+def test_a_deployment_starts_a_server_for_each_rank(workshop: Workshop) -> None:
+    build(workshop)
+    made = deployment(workshop.output, DeployOptions())
+    assert made.image == "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
+    assert (made.gpus, made.ranks.count, made.ranks.engines) == ("2", 2, ("tiny_engine",))
+    server = [
+        *("tritonserver", "--model-repository=/models", "--disable-auto-complete-config"),
+        *("--exit-on-error=true", "--exit-timeout-secs=30"),
+    ]
+    assert made.command == [
+        *("mpirun", "--allow-run-as-root", "-n", "1", *server),
+        "--backend-config=python,shm-region-prefix-name=prefix0_",
+        *(":", "-n", "1", *server, "--backend-config=python,shm-region-prefix-name=prefix1_"),
+        *("--model-control-mode=explicit", "--load-model=tiny_engine"),
+    ]
+    text = compose(made, workshop.folder)["compose.yaml"]
+    assert '- "mpirun"' in text and '- "--load-model=tiny_engine"' in text and "count: 2" in text
+    with pytest.raises(UsageError, match=r"tiny for 26\.07, not 26\.03"):
+        deployment(workshop.output, DeployOptions(triton="26.03"))
+
+
+def test_one_rank_needs_no_mpi(workshop: Workshop) -> None:
+    build(workshop, tensor_parallel=1)
+    made = deployment(workshop.output, DeployOptions())
+    assert (made.gpus, made.command[0]) == ("1", "tritonserver")
+
+
+def test_engines_of_different_ranks_are_no_one_server(workshop: Workshop) -> None:
+    build(workshop, tensor_parallel=1)
+    build(workshop, served_name="other")
+    with pytest.raises(UsageError, match="other_engine has 2, tiny_engine has 1"):
+        ranks(read(workshop.output))
+
+
+def test_what_cannot_be_quantised_here_is_said_before_anything_is_read(workshop: Workshop) -> None:
+    if tensorrtllm.importlib.util.find_spec("builder.exporting.tensorrt_llm_quantised"):
+        pytest.skip("it can")
+    with pytest.raises(UsageError, match=r"--quantize fp8: .* not quantised here yet"):
+        build(workshop, quantize="fp8")
+    assert not (workshop.cache / "artifacts").exists() and not workshop.output.exists()
+
+
+def test_a_build_cannot_verify_an_engine_and_says_so_before_it_works(workshop: Workshop) -> None:
+    with pytest.raises(UsageError, match="runs no engines") as refused:
+        build(workshop, verifying=True)
+    assert "--no-verify" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("installed", "obstacle"),
+    [
+        ({"tensorrt_llm": "1.2.1", "tensorrt": "10.14.1.48"}, ""),
+        ({"tensorrt_llm": "1.2.1", "tensorrt": "10.14.1.48.post1"}, "this is not"),
+        ({"tensorrt_llm": "1.2.0", "tensorrt": "10.14.1.48"}, "this is not"),
+        ({"tensorrt_llm": "1.2.1"}, "this is not"),
+    ],
+)
+def test_outside_of_the_image_the_same_libraries_will_do(
+    workshop: Workshop, installed: dict[str, str], obstacle: str
+) -> None:
+    compilation = build(workshop).plan.compilation
+    assert compilation is not None
+    here = Machine(("9.0",), "", "/usr/bin/trtllm-build", "there is no docker", installed)
+    found = compiling.obstacle(compilation, here)
+    assert found.startswith(obstacle) and bool(found) == bool(obstacle)

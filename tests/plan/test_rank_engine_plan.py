@@ -1,0 +1,215 @@
+"""Plans of TensorRT-LLM engines: commands by hand, all of which trtllm-build's grammar takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import trtllm_build
+from planning import options, planned, subject
+
+from builder.errors import PlanError, UsageError
+from builder.inflight_batcher import build_command, tables
+from builder.plan import Plan, plan
+from builder.planning import memory, placement
+from builder.planning.memory import GIB
+from builder.targets import tensorrtllm
+
+GPU = "--target tensorrtllm --gpu h100"
+
+
+def asked(found: Plan) -> dict[str, Any]:
+    assert found.compilation is not None
+    return vars(trtllm_build.read(list(found.compilation.arguments)))
+
+
+def parameters(found: Plan) -> dict[str, str]:
+    return dict(found.graph.member.parameters)
+
+
+def test_the_command_by_hand() -> None:
+    found = planned("llama-8b", f"{GPU} --tp 2 --concurrency 64 --max-context 4096")
+    assert found.compilation is not None
+    assert found.compilation.arguments == (
+        *("--checkpoint_dir", "checkpoint", "--output_dir", "engine.part"),
+        *("--gemm_plugin", "auto", "--kv_cache_type", "paged"),
+        *("--max_batch_size", "64", "--max_beam_width", "1", "--max_input_len", "4096"),
+        *("--max_num_tokens", "8192", "--max_seq_len", "4096"),
+        *("--use_fp8_context_fmha", "disable", "--use_paged_context_fmha", "enable", "--workers", "2"),
+        *("--input_timing_cache", "timing.cache", "--output_timing_cache", "timing.cache"),
+    )
+    assert found.compilation.image == "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
+    assert found.compilation.libraries == {"tensorrt_llm": "1.2.1", "tensorrt": "10.14.1.48"}
+    assert (found.compilation.compute, found.compilation.ranks) == ("9.0", 2)
+
+
+def test_the_backend_is_told_what_was_planned() -> None:
+    found = planned("llama-8b", f"{GPU} --tp 2 --concurrency 64 --max-context 4096")
+    assert [model.name for model in found.models[:2]] == ["llama-8b_engine", "llama-8b_tokenizer"]
+    assert found.graph.member.max_batch_size == 64
+    assert parameters(found) == {
+        "max_beam_width": "1",
+        "FORCE_CPU_ONLY_INPUT_TENSORS": "no",
+        "gpt_model_type": "inflight_fused_batching",
+        "gpt_model_path": "{home}/engine",
+        "max_tokens_in_paged_kv_cache": str(64 * 4096),
+        "batch_scheduler_policy": "guaranteed_no_evict",
+        "kv_cache_free_gpu_mem_fraction": "0.92",
+        "enable_kv_cache_reuse": "true",
+        "normalize_log_probs": "false",
+        "enable_chunked_context": "true",
+        "tokenizer_dir": "",
+        "guided_decoding_backend": "xgrammar",
+        "xgrammar_tokenizer_info_path": "{home}/tokenizer_info.json",
+    }
+    assert {one.instances.kind for one in found.models if one.instances} == {"KIND_CPU"}
+
+
+def test_the_front_is_told_of_the_engine_what_it_asks() -> None:
+    found = planned("llama-8b", f"{GPU} --set engine.gather_context_logits=true --set engine.guided=false")
+    told = tensorrtllm.front_arguments(found.engine_arguments, found.container)
+    assert told == {"version": "1.2.1", "vocabulary": 128256, "context_logits": True, "guided": False}
+    assert asked(found)["gather_context_logits"] is True
+    assert parameters(found)["guided_decoding_backend"] == ""
+
+
+def test_fp8_by_hand() -> None:
+    """70,553,706,496 weights; embedding and head, 128,256 x 8,192 of them each, keep two bytes."""
+    found = planned("llama-70b", f"{GPU} --tp 4 --quantize fp8")
+    table = 128_256 * 8_192
+    assert found.memory.weights == (70_553_706_496 - 2 * table + 2 * 2 * table) // 4
+    # 2 x 80 layers x 2 of the 8 heads x 128, a byte each
+    assert found.memory.cache_per_token == 2 * 80 * 2 * 128
+    told = asked(found)
+    assert (told["gemm_plugin"], told["use_fp8_context_fmha"], told["workers"]) == ("disable", "enable", 4)
+    assert (told["max_batch_size"], told["max_num_tokens"], told["max_seq_len"]) == (256, 8192, 131072)
+
+
+def test_a_tied_head_takes_its_place_beside_the_embedding() -> None:
+    """The converter writes both."""
+    model = subject("llama-8b")
+    tied = dataclasses.replace(
+        model,
+        dimensions=dataclasses.replace(model.dimensions, tied_embeddings=True),  # type: ignore[type-var]
+    )
+    found = plan(tied, options(f"{GPU} --max-context 4096"))
+    assert found.memory.weights == planned("llama-8b", f"{GPU} --max-context 4096").memory.weights
+    assert plan(tied, options("--target vllm --gpu h100")).memory.weights < found.memory.weights
+
+
+@pytest.mark.parametrize(
+    ("line", "tokens"),
+    [
+        ("--concurrency 1 --max-context 512", 512),
+        ("--concurrency 4 --max-context 4096", 8192),
+        ("--concurrency 10000 --max-context 16", 10000),
+    ],
+)
+def test_a_step_takes_no_more_tokens_than_there_can_be(line: str, tokens: int) -> None:
+    assert asked(planned("llama-8b", f"{GPU} {line}"))["max_num_tokens"] == tokens
+
+
+def test_a_window_is_told_to_the_backend() -> None:
+    model = subject("mistral-7b")
+    sizes = dataclasses.replace(model.dimensions, sliding_window=4096)  # type: ignore[type-var]
+    windowed = dataclasses.replace(model, dimensions=sizes)
+    found = plan(windowed, options(GPU))
+    assert parameters(found)["max_attention_window_size"] == "4096"
+    shorter = plan(windowed, options(f"{GPU} --max-context 4096"))
+    assert "max_attention_window_size" not in parameters(shorter)
+
+
+LOOKAHEAD = (
+    "--max-context 4096 --set engine.decoding_mode=lookahead --set engine.lookahead_window_size=7 "
+    "--set engine.lookahead_ngram_size=7 --set engine.lookahead_verification_set_size=7"
+)
+
+
+def test_lookahead_by_hand() -> None:
+    """(7 - 1 + 7) x (7 - 1) + 7 - 2 = 83 tokens are checked beside the one that is certain."""
+    found = planned("llama-8b", f"{GPU} --concurrency 16 {LOOKAHEAD}")
+    told = asked(found)
+    assert (told["speculative_decoding_mode"], told["max_draft_len"]) == ("lookahead_decoding", 83)
+    assert parameters(found)["decoding_mode"] == "lookahead"
+    assert parameters(found)["lookahead_window_size"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"--concurrency 100 {LOOKAHEAD}", ["max_num_tokens is 8192", "at least 8400", "--concurrency"]),
+        (
+            f"--concurrency 4 {LOOKAHEAD} --set engine.gather_context_logits=true",
+            ["gather_context_logits", "one of them"],
+        ),
+        ("--set engine.decoding_mode=lookahead", ["decoding_mode is lookahead", "lookahead_window_size"]),
+        ("--set engine.decoding_mode=medusa", ["one of top_k"]),
+        ("--set engine.medusa_choices=[[0]]", ["is refused", "no heads that draft"]),
+        ("--set engine.speculative_decoding_mode=lookahead_decoding", ["engine.decoding_mode=lookahead"]),
+        ("--set engine.max_draft_len=4", ["both, or neither"]),
+        ("--set engine.use_paged_context_fmha=disable", ["enable_kv_cache_reuse and enable_chunked_context"]),
+        ("--set engine.max_input_len=200000", ["max_input_len is 200000", "131072"]),
+        ("--set engine.max_batch_size=4", ["use --concurrency"]),
+        ("--set engine.max_attention_window_size=true", ["max_attention_window_size is True", "ints"]),
+        ("--set engine.gpt_model_path=/engines", ["lies in the model's version folder"]),
+        ("--set engine.gemm_plugn=auto", ["engine.gemm_plugin"]),
+        ("--kv-cache fp8", ["--kv-cache fp8"]),
+        ("--lora a=b", ["serves no adapters"]),
+        ("--quantize int4", ["does not serve --quantize int4", "bf16, fp16, fp8"]),
+    ],
+)
+def test_what_does_not_go_together_is_refused(line: str, words: list[str]) -> None:
+    with pytest.raises(UsageError) as refused:
+        planned("llama-8b", f"{GPU} {line}")
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_tokens_of_a_draft_of_one_s_own() -> None:
+    more = "--set engine.speculative_decoding_mode=draft_tokens_external --set engine.max_draft_len=5"
+    told = asked(planned("llama-8b", f"{GPU} --concurrency 16 --max-context 4096 {more}"))
+    assert (told["speculative_decoding_mode"], told["max_draft_len"]) == ("draft_tokens_external", 5)
+
+
+def test_every_setting_is_one_that_the_command_or_the_backend_takes() -> None:
+    kinds = build_command.kinds()
+    assert set(kinds["backend"]) < set(tables.parameters()) and "max_beam_width" in tables.parameters()
+    every = {*trtllm_build.NUMBERS, *trtllm_build.WORDS, *trtllm_build.SWITCHES}
+    assert {name for name, kind in kinds["build"].items() if not kind.startswith("no: ")} < every
+    told = planned("llama-8b", GPU).engine_arguments
+    assert set(told) - set(tensorrtllm.SETTABLE) == {"vocabulary"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--target tensorrtllm", ["on a CPU", "name a GPU with --gpu"]),
+        ("--target tensorrtllm --gpu t4 --tp 4 --quantize fp16", ["compute capability 7.5", "from 8.0 on"]),
+        (
+            "--target tensorrtllm --gpu t4 --tp 4 --quantize fp16 --contract nvidia",
+            ["capability 7.5", "8.0 on"],
+        ),
+        ("--target tensorrtllm --gpu a100-80 --quantize fp8", ["computes fp8 from 8.9 on"]),
+        (f"{GPU} --triton 26.08", ["--triton 26.08", "use `--triton 26.07`, or `--target llmapi`"]),
+        (f"{GPU} --triton 26.08 --contract nvidia", ["`--triton 26.07`, or `--target llmapi`"]),
+        (f"{GPU} --triton 25.08", ["holds TensorRT-LLM 0.21.0"]),
+    ],
+)
+def test_where_there_are_no_engines(line: str, words: list[str]) -> None:
+    with pytest.raises(UsageError) as refused:
+        planned("llama-8b", line)
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_what_cannot_be_divided_is_refused_with_the_numbers() -> None:
+    with pytest.raises(PlanError, match="--tp 3 does not divide the 32 attention heads"):
+        planned("llama-8b", f"{GPU} --tp 3")
+    with pytest.raises(PlanError, match="--pp 5 does not divide the 32 layers"):
+        planned("llama-8b", f"{GPU} --pp 5")
+
+
+def test_the_cache_fits_beside_the_weights() -> None:
+    found = planned("llama-8b", GPU)
+    card = placement.gpu("h100")
+    assert found.memory.used <= card.memory * memory.USABLE < found.memory.used + GIB
+    assert found.engine_arguments["max_tokens_in_paged_kv_cache"] == found.memory.tokens
