@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ from builder.deploying.engine_gpus import ranks
 from builder.deployment import Options as DeployOptions
 from builder.deployment import deployment
 from builder.errors import ConversionError, UsageError
-from builder.finding import Finding
 from builder.inflight_batcher import engine_folder
 from builder.layout import read
 from builder.rule import Host
@@ -52,6 +53,28 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     return Workshop(tmp_path, monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, pipeline.Built]]:
+    """Return a build without its engine and a whole one, for tests that build nothing themselves."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        made = Workshop(tmp_path_factory.mktemp("engines"), monkeypatch)
+        without = build(made, output=made.folder / "without")
+        with_tool(monkeypatch, made.folder)
+        yield {"without": without, "whole": build(made, output=made.folder / "whole")}
+
+
+@pytest.fixture
+def without(built: dict[str, pipeline.Built], tmp_path: Path) -> Path:
+    """Return a repository of one's own whose engine has not been built yet."""
+    return Path(shutil.copytree(built["without"].published.repository, tmp_path / "repository"))
+
+
+@pytest.fixture
+def whole(built: dict[str, pipeline.Built], tmp_path: Path) -> Path:
+    """Return a repository of one's own with its engine."""
+    return Path(shutil.copytree(built["whole"].published.repository, tmp_path / "repository"))
+
+
 def build(workshop: Workshop, **more: Any) -> pipeline.Built:
     told = {"target": "tensorrtllm", "gpu": "h100", "tensor_parallel": 2, "max_context": 64, "concurrency": 4}
     return workshop.build(**{**told, **more})
@@ -73,12 +96,8 @@ def with_tool(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str = "") -> 
     monkeypatch.setenv("NVIDIA_TRITON_SERVER_VERSION", "26.07")
 
 
-def found(workshop: Workshop, host: Host = SERVER) -> list[tuple[str, str]]:
-    return [(one.code, one.message) for one in findings(workshop, host)]
-
-
-def findings(workshop: Workshop, host: Host = SERVER) -> list[Finding]:
-    return check(workshop.output, host=host)
+def found(repository: Path, host: Host = SERVER) -> list[tuple[str, str]]:
+    return [(one.code, one.message) for one in check(repository, host=host)]
 
 
 def test_without_a_gpu_the_ranks_and_the_script_are_published(workshop: Workshop) -> None:
@@ -93,7 +112,7 @@ def test_without_a_gpu_the_ranks_and_the_script_are_published(workshop: Workshop
     manifest = json.loads((workshop.output / "tiny" / "1" / "manifest.json").read_text())
     assert manifest["plan"]["compilation"]["libraries"] == told["libraries"]
     assert {f"model/{name}" for name in ranked} < set(manifest["artifact"]["sha256"])
-    missing = findings(workshop)
+    missing = check(workshop.output, host=SERVER)
     assert [(one.code, one.message) for one in missing] == [
         ("TRN641", "/models/tiny_engine/1/engine does not exist")
     ]
@@ -107,7 +126,7 @@ def test_the_script_makes_it_whole(workshop: Workshop) -> None:
     environment = {**os.environ, "PATH": f"{docker.parent}:{os.environ['PATH']}"}
     subprocess.run([folder / "build-engine.sh"], env=environment, check=True, capture_output=True)
     assert sorted(path.name for path in (folder / "engine").iterdir()) == ENGINE
-    assert found(workshop) == []
+    assert found(workshop.output) == []
     assert not build(workshop).published.fresh
     read_back = engine_folder.read(folder / "engine")
     assert (read_back.tensorrt, read_back.compute, read_back.ranks) == ("10.14.1.48", "9.0", 2)
@@ -125,7 +144,7 @@ def test_where_the_tool_is_the_engine_is_published_without_what_it_was_made_of(
     ]
     assert sorted(path.name for path in (folder / "engine").iterdir()) == ENGINE
     assert built.engine is not None and sorted(one.name for one in built.engine.iterdir()) == ENGINE
-    assert found(workshop) == []
+    assert found(workshop.output) == []
     # it is in the cache: nothing is built again
     with_tool(monkeypatch, workshop.folder, "#!/bin/sh\nexit 1\n")
     assert not build(workshop).published.fresh
@@ -138,7 +157,7 @@ def test_the_engine_comes_to_a_version_that_was_published_without(
     with_tool(monkeypatch, workshop.folder)
     assert not build(workshop).published.fresh
     assert sorted(one.name for one in (workshop.output / "tiny_engine" / "1" / "engine").iterdir()) == ENGINE
-    assert found(workshop) == []
+    assert found(workshop.output) == []
 
 
 @pytest.mark.parametrize(
@@ -158,9 +177,8 @@ def test_a_tool_that_fails_publishes_nothing(
     assert not workshop.output.exists()
 
 
-def test_the_configs_and_the_front(workshop: Workshop) -> None:
-    build(workshop)
-    config = text_format.Parse((workshop.output / "tiny_engine" / "config.pbtxt").read_text(), ModelConfig())
+def test_the_configs_and_the_front(without: Path) -> None:
+    config = text_format.Parse((without / "tiny_engine" / "config.pbtxt").read_text(), ModelConfig())
     told = {name: value.string_value for name, value in config.parameters.items()}
     assert (config.backend, config.max_batch_size) == ("tensorrtllm", 4)
     assert config.model_transaction_policy.decoupled
@@ -169,16 +187,16 @@ def test_the_configs_and_the_front(workshop: Workshop) -> None:
     assert (told["guided_decoding_backend"], told["tokenizer_dir"]) == ("xgrammar", "")
     assert told["max_tokens_in_paged_kv_cache"] == "256"
     assert len(config.input), len(config.output) == (62, 21)
-    front = json.loads((workshop.output / "tiny" / "1" / "settings.json").read_text())
+    front = json.loads((without / "tiny" / "1" / "settings.json").read_text())
     assert (front["engine"], front["engine_model"]) == ("tensorrt_llm_executor", "tiny_engine")
     assert front["engine_arguments"] == {
         "version": "1.2.1", "vocabulary": 16, "context_logits": False, "guided": True,
     }  # fmt: skip
-    guide = json.loads((workshop.output / "tiny_engine" / "1" / "tokenizer_info.json").read_text())
+    guide = json.loads((without / "tiny_engine" / "1" / "tokenizer_info.json").read_text())
     assert guide["encoded_vocab"][:5] == ["<unk>", "<s>", "</s>", "one", "two"]
     assert guide["stop_token_ids"] == [2]
     assert Tokenizer.from_str(guide["tokenizer_str"]).encode("two one").ids == [4, 3]
-    assert not (workshop.output / "tiny" / "1" / "model").exists()
+    assert not (without / "tiny" / "1" / "model").exists()
 
 
 @pytest.mark.parametrize(
@@ -192,12 +210,8 @@ def test_the_configs_and_the_front(workshop: Workshop) -> None:
         ),
     ],
 )
-def test_a_server_that_cannot_run_the_engine(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, host: Host, words: str
-) -> None:
-    with_tool(monkeypatch, workshop.folder)
-    build(workshop)
-    assert ("TRN644", f"the engine is {words}") in found(workshop, host)
+def test_a_server_that_cannot_run_the_engine(whole: Path, host: Host, words: str) -> None:
+    assert ("TRN644", f"the engine is {words}") in found(whole, host)
 
 
 def spoilt(folder: Path) -> list[tuple[Any, str, str]]:
@@ -218,14 +232,10 @@ def spoilt(folder: Path) -> list[tuple[Any, str, str]]:
 
 
 @pytest.mark.parametrize("case", range(5))
-def test_a_folder_that_is_no_whole_engine_is_refused(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, case: int
-) -> None:
-    with_tool(monkeypatch, workshop.folder)
-    build(workshop)
-    spoil, code, words = spoilt(workshop.output / "tiny_engine" / "1" / "engine")[case]
+def test_a_folder_that_is_no_whole_engine_is_refused(whole: Path, case: int) -> None:
+    spoil, code, words = spoilt(whole / "tiny_engine" / "1" / "engine")[case]
     spoil()
-    assert [(one, words in message) for one, message in found(workshop)] == [(code, True)]
+    assert [(one, words in message) for one, message in found(whole)] == [(code, True)]
 
 
 def test_nvidia_s_contract(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,12 +247,15 @@ def test_nvidia_s_contract(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(path.name for path in (folder / "engine").iterdir()) == ENGINE
     config = text_format.Parse((workshop.output / "tensorrt_llm" / "config.pbtxt").read_text(), ModelConfig())
     assert config.parameters["gpt_model_path"].string_value == "/models/tensorrt_llm/1/engine"
-    assert found(workshop) == []
+    assert found(workshop.output) == []
 
 
-def test_a_deployment_starts_a_server_for_each_rank(workshop: Workshop) -> None:
-    build(workshop)
-    made = deployment(workshop.output, DeployOptions())
+@pytest.mark.parametrize("state", ["without", "whole"])
+def test_a_deployment_starts_a_server_for_each_rank(
+    built: dict[str, pipeline.Built], state: str, tmp_path: Path
+) -> None:
+    repository = built[state].published.repository
+    made = deployment(repository, DeployOptions())
     assert made.image == "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
     assert (made.gpus, made.ranks.count, made.ranks.engines) == ("2", 2, ("tiny_engine",))
     server = [
@@ -255,10 +268,10 @@ def test_a_deployment_starts_a_server_for_each_rank(workshop: Workshop) -> None:
         *(":", "-n", "1", *server, "--backend-config=python,shm-region-prefix-name=prefix1_"),
         *("--model-control-mode=explicit", "--load-model=tiny_engine"),
     ]
-    text = compose(made, workshop.folder)["compose.yaml"]
+    text = compose(made, tmp_path)["compose.yaml"]
     assert '- "mpirun"' in text and '- "--load-model=tiny_engine"' in text and "count: 2" in text
     with pytest.raises(UsageError, match=r"tiny for 26\.07, not 26\.03"):
-        deployment(workshop.output, DeployOptions(triton="26.03"))
+        deployment(repository, DeployOptions(triton="26.03"))
 
 
 def test_one_rank_needs_no_mpi(workshop: Workshop) -> None:
@@ -298,9 +311,9 @@ def test_a_build_cannot_verify_an_engine_and_says_so_before_it_works(workshop: W
     ],
 )
 def test_outside_of_the_image_the_same_libraries_will_do(
-    workshop: Workshop, installed: dict[str, str], obstacle: str
+    built: dict[str, pipeline.Built], installed: dict[str, str], obstacle: str
 ) -> None:
-    compilation = build(workshop).plan.compilation
+    compilation = built["without"].plan.compilation
     assert compilation is not None
     here = Machine(("9.0",), "", "/usr/bin/trtllm-build", "there is no docker", installed)
     found = compiling.obstacle(compilation, here)
