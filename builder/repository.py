@@ -176,7 +176,10 @@ def _front_arguments(plan: Plan) -> dict[str, Any]:
     """Return what the front is told of its engine: all of it, where it hosts that itself."""
     target = house.plugin("targets", plan.target, option="--target")
     if hasattr(target, "front_arguments"):
-        return dict(target.front_arguments(plan.engine_arguments, plan.container))
+        built = (
+            {"compute": plan.compilation.compute, "ranks": plan.compilation.ranks} if plan.compilation else {}
+        )
+        return {**target.front_arguments(plan.engine_arguments, plan.container), **built}
     return dict(plan.engine_arguments)
 
 

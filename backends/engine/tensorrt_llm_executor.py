@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from backends.engine import executor_place
 from backends.engine import executor_tensors as tensors
 from backends.engine.executor_tensors import Reader
 from backends.engine.mailbox import Item, Mailbox
@@ -62,8 +63,10 @@ def create(settings: Mapping[str, Any], folder: Path) -> Executor:
     """Return the engine that asks settings["engine_model"].
 
     engine_arguments are the `version` of TensorRT-LLM, the engine's `vocabulary`, and whether it gives
-    `context_logits` and guides decoding (`guided`).
+    `context_logits` and guides decoding (`guided`); where they say what it was built for, see
+    executor_place, that is compared with this place.
     """
+    executor_place.require(settings, folder)
     return Executor(TritonModel(settings["engine_model"]), settings, folder)
 
 

@@ -191,6 +191,7 @@ def test_the_configs_and_the_front(without: Path) -> None:
     assert (front["engine"], front["engine_model"]) == ("tensorrt_llm_executor", "tiny_engine")
     assert front["engine_arguments"] == {
         "version": "1.2.1", "vocabulary": 16, "context_logits": False, "guided": True,
+        "compute": "9.0", "ranks": 2,
     }  # fmt: skip
     guide = json.loads((without / "tiny_engine" / "1" / "tokenizer_info.json").read_text())
     assert guide["encoded_vocab"][:5] == ["<unk>", "<s>", "</s>", "one", "two"]
