@@ -75,8 +75,8 @@ class Deployment:
 
     @property
     def shared_memory(self) -> int:
-        """Return the size of /dev/shm: every Python process's share, and one for Triton."""
-        return SHARED_MEMORY_PER_PROCESS * (1 + self.python_processes)
+        """Return the size of /dev/shm: every Python process's share, and one for each Triton."""
+        return SHARED_MEMORY_PER_PROCESS * (self.ranks.count + self.python_processes)
 
     @property
     def on_loopback(self) -> bool:
@@ -104,7 +104,8 @@ def deployment(repository: Path, options: Options) -> Deployment:
     processes = sum(model.processes for model in models.models.values())
     on_cpu = [fact["memory"] for fact in facts if fact.get("device") == "cpu" and "memory" in fact]
     weights = sum(size["weights"] for size in on_cpu)
-    shared = SHARED_MEMORY_PER_PROCESS * (1 + processes)
+    ranks = engine_gpus.ranks(models)
+    shared = SHARED_MEMORY_PER_PROCESS * (ranks.count + processes)
     return Deployment(
         repository=repository,
         container=container,
@@ -119,7 +120,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
         published=tuple(published[name] for name in PORTS),
         planned_memory=weights + sum(size["cache"] for size in on_cpu),
         memory=choices.memory(options.memory, weights, shared),
-        ranks=engine_gpus.ranks(models),
+        ranks=ranks,
     )
 
 

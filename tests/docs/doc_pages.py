@@ -21,6 +21,7 @@ ORDER = (
         "tensorrt",
         "vllm",
         "llmapi",
+        "tensorrtllm",
         "versions",
         "import",
         "contracts",
