@@ -110,8 +110,10 @@ def _write_version(plan: Plan, model: ModelPlan, artifact: Artifact, folder: Pat
         if model.member.tokenizes:
             files.place(artifact.tokenizer, folder / "tokenizer")
         target = house.plugin("targets", plan.target, option="--target")
-        if hasattr(target, "files"):
-            told = target.files(plan.engine_arguments, artifact.config, artifact.tokenizer, artifact.settings)
+        if hasattr(target, "engine_files"):
+            told = target.engine_files(
+                plan.engine_arguments, artifact.config, artifact.tokenizer, artifact.settings
+            )
             for name, content in told.items():
                 files.write_json(folder / name, content)
 

@@ -102,8 +102,8 @@ class Target(Protocol):
     One whose engine is a model of Triton's own has
     `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come before the front, and
     the first that is not of Python gets the artifact; `front_arguments(told, container)` returns what the
-    front is told of the engine's arguments, and `files(told, config, tokenizer, settings)` the JSON files of
-    that model's version folder, name -> content. One whose converter writes a part for each GPU has
+    front is told of the engine's arguments, and `engine_files(told, config, tokenizer, settings)` the JSON
+    files of that model's version folder, name -> content. One whose converter writes a part for each GPU has
     `converter(quantization: str) -> str`, its file of `exporting/`: what it writes depends on --tp, --pp and
     that file too. It raises UsageError for a quantization that none converts to.
     """

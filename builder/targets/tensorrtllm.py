@@ -102,7 +102,7 @@ def _kernels(placed: Placed) -> dict[str, Any]:
 
 
 def _window(sizes: Dimensions, context: int) -> dict[str, Any]:
-    """Return the window of all layers, as Mistral's; `files` sees whether the checkpoint has just that."""
+    """Return the window of all layers, as Mistral's; `engine_files` sees whether that is all."""
     window = sizes.sliding_window
     return {} if window is None or window >= context else {"max_attention_window_size": [window]}
 
@@ -130,7 +130,7 @@ def front_arguments(told: Mapping[str, Any], container: Container) -> dict[str, 
     }
 
 
-def files(
+def engine_files(
     told: Mapping[str, Any], config: Mapping[str, Any], tokenizer: Path, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what guided decoding reads; raise UsageError where layers see less than the backend is told.
