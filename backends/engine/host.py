@@ -162,10 +162,11 @@ def _sent(connection: Connection, answer: Answer) -> bool:
 
 def main(engine: str, folder: Path, connection: Connection) -> int:
     """Load the engine of a version folder and serve its front; return the exit code."""
-    turns.shorten()
     try:
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         stepper: Stepper = importlib.import_module(f"backends.engine.{engine}").stepper(settings, folder)
+        # not before: what the library forks would have it, too, and be kept from its steps
+        turns.shorten()
         # what was loaded stays: looking through it for garbage would hold a step up
         gc.collect()
         gc.freeze()

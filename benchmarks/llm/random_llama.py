@@ -1,5 +1,7 @@
 """A Llama of random weights and SmolLM2's tokenizer: `python -m llm.random_llama TOLD`.
 
+Its layers add to its embeddings as much as trained ones do, so that what rounding to bfloat16 changes stays
+as small as there: with every matrix drawn alike 32 of them would blur the choice of one token in seventeen.
 Every token that it can choose is text by itself: rows of the last matrix that belong to special tokens and to
 pieces of characters are 0, below the best of 49,000 others. So each makes a server say something at once.
 """
@@ -62,6 +64,11 @@ def make(folder: Path, tokenizer: Path, shape: str, device: str) -> None:
     with torch.device(device):
         model = LlamaForCausalLM(config)
     with torch.no_grad():
+        model.model.embed_tokens.weight.div_(config.initializer_range)
+        for layer in model.model.layers:
+            for matrix in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                # as GPT-2 begins (Radford et al. 2019, 2.3): two of these a layer are added up
+                matrix.weight.mul_((2 * config.num_hidden_layers) ** -0.5)
         model.lm_head.weight[silent(tokenizer, _COMMON["vocab_size"])] = 0  # type: ignore[arg-type]
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)

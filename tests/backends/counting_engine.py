@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ def create(settings: Mapping[str, Any], folder: Path) -> Hosted:
 def stepper(settings: Mapping[str, Any], folder: Path) -> Counting:
     if (folder / "broken").exists():
         raise ValueError("no weights here")
+    (folder / "turns").write_text(f"{sys.getswitchinterval()}\n")
     return Counting(settings["seconds"], folder)
 
 
@@ -56,6 +58,9 @@ class Counting:
     def step(self) -> list[Progress]:
         time.sleep(self._seconds)
         self._steps += 1
+        if self._steps == 1:
+            with (self._folder / "turns").open("a") as file:
+                file.write(f"{sys.getswitchinterval()}\n")
         return [self._one(key) for key in list(self._running)]
 
     def gauges(self) -> Gauges:

@@ -16,6 +16,7 @@ import counting_engine
 import pytest
 from processes import alive, children, until
 
+from backends import turns
 from backends.engine import hosted, process
 from backends.engine.hosted import Hosted
 from backends.engine.protocol import DeadlineExceeded, EngineError, InvalidRequest, Overloaded, Sampling, Step
@@ -52,6 +53,14 @@ async def collect(engine: Hosted, *ids: int, name: str = "one", **sampling: Any)
 
 def tokens(steps: list[Step]) -> list[int]:
     return [token for step in steps for token in step.ids]
+
+
+def test_only_the_process_itself_takes_turns_sooner(start: Start, tmp_path: Path) -> None:
+    """What a library forks while it loads keeps the interval that it had then."""
+    asyncio.run(collect(start(), 1, 7))
+    at_load, at_step = map(float, (tmp_path / "turns").read_text().split())
+    assert at_load == pytest.approx(0.005)
+    assert at_step == pytest.approx(turns.SECONDS)
 
 
 def test_every_token_arrives_once_and_in_order(start: Start) -> None:

@@ -34,7 +34,7 @@ class Encoder:
 
         A text that begins with the BOS token's text already gets no second one.
         """
-        adds = [add_special_tokens and not (self._bos and text.startswith(self._bos)) for text in texts]
+        adds = [self._adds(text, add_special_tokens) for text in texts]
         found: dict[int, list[int]] = {}
         for flag in set(adds):
             places = [place for place, add in enumerate(adds) if add is flag]
@@ -45,8 +45,11 @@ class Encoder:
         return [found[place] for place in range(len(texts))]
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """Return the ids of one text; see `encode_batch`."""
-        return self.encode_batch([text], add_special_tokens)[0]
+        """Return the ids of one text, by the thread that asks: waking the library's own costs more."""
+        return list(self._tokenizer.encode(text, add_special_tokens=self._adds(text, add_special_tokens)).ids)
+
+    def _adds(self, text: str, asked: bool) -> bool:
+        return asked and not (self._bos and text.startswith(self._bos))
 
     def encode_plain(self, text: str) -> list[int]:
         """Return ids in which nothing is a special token, whatever the text says."""
