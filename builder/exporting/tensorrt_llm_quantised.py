@@ -1,9 +1,10 @@
 """A quantised checkpoint: `python -m builder.exporting.tensorrt_llm_quantised CHECKPOINT OUT --method fp8`.
 
-`--method` is a file of `builder/ranks/quantizations/`. It needs torch, transformers and nvidia-modelopt (the
-extra `tensorrtllm`), and memory for the whole model, on a GPU where there is one; no TensorRT-LLM. OUT holds
-config.json, rank*.safetensors and calibration.json afterwards, or is not there. What it prints on the way
-`share` of `exporting/tensorrt_llm.py` reads.
+`--method` is a file of `builder/ranks/quantizations/`; without it CHECKPOINT is quantised already, and its
+numbers are only laid out anew, for which torch is enough. Else it needs torch, transformers and
+nvidia-modelopt (the extra `tensorrtllm`), and memory for the whole model, on a GPU where there is one.
+TensorRT-LLM is never needed. OUT holds config.json, rank*.safetensors and, where scales were measured,
+calibration.json afterwards, or is not there. `share` of `exporting/tensorrt_llm.py` reads what it prints.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from builder.exporting import calibration_data
 from builder.exporting.tensorrt_llm import Percents
-from builder.ranks import quantization
+from builder.ranks import quantization, stored
 from builder.ranks.convert import DTYPES, Prepared, Ranks
 from builder.ranks.division import Division
 from builder.ranks.matrices import Measured
@@ -69,7 +70,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="builder.exporting.tensorrt_llm_quantised", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--method", required=True, choices=quantization.names())
+    parser.add_argument(
+        "--method", choices=quantization.names(), help="left out where CHECKPOINT is quantised already"
+    )
     parser.add_argument("--kv-cache", choices=["fp8"], help="default: as wide as the model's own numbers")
     parser.add_argument("--calibration", type=Path, default=calibration_data.SHIPPED, metavar="FILE.jsonl")
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel ranks")
@@ -81,7 +84,11 @@ def main() -> None:
     )
     told = parser.parse_args()
     ranks = Ranks(Division(told.tp, told.pp, told.ep), told.dtype, told.parallel_embedding)
-    asked, percents = Quantised(ranks, told.method, bool(told.kv_cache)), Percents()
+    percents = Percents()
+    if told.method is None:
+        stored.convert_stored(told.checkpoint, told.out, ranks, percents)
+        return
+    asked = Quantised(ranks, told.method, bool(told.kv_cache))
     measure = _Calibration(calibration_data.read(told.calibration), asked, percents)
 
     def packed(done: int, total: int) -> None:

@@ -16,7 +16,7 @@ from builder.ranks import copying, description, disk, division, family, reading
 from builder.ranks.division import Division
 from builder.ranks.layout import Layout, RankFile
 from builder.ranks.reading import Source
-from builder.source import Checkpoint
+from builder.source import Checkpoint, TensorInfo
 
 DTYPES = {"bf16": ("BF16", "bfloat16"), "fp16": ("F16", "float16"), "fp32": ("F32", "float32")}
 """Value of --quantize -> safetensors' name and TensorRT-LLM's."""
@@ -77,20 +77,25 @@ def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = N
 def prepare(folder: Path, asked: Ranks) -> Prepared:
     """Decide everything from headers, before a weight is read; raises as `convert`."""
     checkpoint = source.open_checkpoint(folder)
+    names = family.decoder(checkpoint.model_type).HUGGING_FACE
+    held = reading.tensors(checkpoint, names["head"])
+    return prepared(checkpoint, held, reading.dtype(checkpoint.origin, held), asked)
+
+
+def prepared(checkpoint: Checkpoint, held: Mapping[str, TensorInfo], dtype: str, asked: Ranks) -> Prepared:
+    """Decide for an open checkpoint; `held` are its tensors as if plain, `dtype` their type."""
     way, decoder = family.load(checkpoint.model_type), family.decoder(checkpoint.model_type)
     sizes = decoder.dimensions(checkpoint.config)
     division.require_divisible(sizes, asked.division)
-    held = reading.tensors(checkpoint, decoder.HUGGING_FACE["head"])
-    kind, spelled = _dtype(asked.dtype, reading.dtype(checkpoint.origin, held))
+    kind, spelled = _dtype(asked.dtype, dtype)
     described = description.describe(
         way, checkpoint.config, sizes, asked.division, spelled, asked.parallel_embedding
     )
     layout = Layout(
         way.RULES, decoder.HUGGING_FACE, held, sizes, asked.division, kind, asked.parallel_embedding
     )
-    return Prepared(
-        checkpoint, sizes, kind, layout.files(), reading.places(checkpoint, list(held)), described
-    )
+    there = [name for name in held if name in checkpoint.tensors]
+    return Prepared(checkpoint, sizes, kind, layout.files(), reading.places(checkpoint, there), described)
 
 
 @contextmanager

@@ -65,18 +65,15 @@ class Packing:
                     if packed.module(tensor):
                         held = _Holder(file, begins, tensor)
                         by_sources.setdefault(_names(tensor), []).append(held)
-            done, total = 0, sum(self._nbytes(names) for names in by_sources)
+            done, total = 0, sum(map(_nbytes, by_sources.values()))
             siblings = _siblings(self._way, plain)
             for names, holders in by_sources.items():
                 self._write(names, holders, siblings.get(names, ()))
-                done += self._nbytes(names)
+                done += _nbytes(holders)
                 if progress:
                     progress(done, total)
             for file in files:
                 os.fsync(file)
-
-    def _nbytes(self, names: Sequence[str]) -> int:
-        return sum(self._sources[name].info.nbytes for name in names)
 
     def _write(self, names: Sequence[str], holders: Sequence[_Holder], companions: Sequence[str]) -> None:
         stack = packed.experts(holders[0].tensor)
@@ -127,6 +124,10 @@ class Packing:
         prefix = holder.tensor.info.name.removesuffix("qkv.weight")
         for name, scale in zip(packed.CACHE_SCALES, (torch.maximum(key, value), key, value), strict=True):
             matrices.write(holder.file, scale, 4, holder.places[prefix + name])
+
+
+def _nbytes(holders: Sequence[_Holder]) -> int:
+    return sum(holder.tensor.info.nbytes for holder in holders)
 
 
 def _names(tensor: RankTensor) -> tuple[str, ...]:

@@ -55,19 +55,38 @@ def convert_quantised(
     way = quantization.load(asked.method)
     prepared = convert.prepare(folder, asked.ranks)
     _require_16_bits(prepared)
-    ranks = packed.planned(prepared.ranks, way, prepared.dtype, asked.cache)
+    packed.planned(prepared.ranks, way, prepared.dtype, asked.cache)
     names = list(packed.quantised_sources(prepared.ranks))
     by_name = {one.info.name: one for one in prepared.sources}
     matrices.require_sound([by_name[name] for name in names])
     measured, record = measure(prepared, names)
+    write(out, prepared, asked, measured, record, progress)
+
+
+def write(
+    out: Path,
+    prepared: Prepared,
+    asked: Quantised,
+    measured: Measured,
+    record: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write the ranks of matrices with their measurements, and what is recorded of those, if anything.
+
+    Raises as `convert_quantised`.
+    """
+    way = quantization.load(asked.method)
+    ranks = packed.planned(prepared.ranks, way, prepared.dtype, asked.cache)
     described = {**prepared.described, "quantization": _described(way, asked.cache)}
     kept = {piece.source for rank in ranks for one in rank.tensors for piece in one.pieces}
+    sources = {one.info.name: one for one in prepared.sources}
     with convert.written(out, ranks, described) as stage:
-        copying.copy([one for one in prepared.sources if one.info.name in kept], ranks, stage)
-        work = packing.Packing(way, prepared.dtype, by_name, measured)
+        copying.copy([sources[name] for name in kept], ranks, stage)
+        work = packing.Packing(way, prepared.dtype, sources, measured)
         work.write(prepared.ranks, ranks, stage, progress)
-        files.write_json(stage / RECORD, record)
-        disk.sync(stage / RECORD)
+        if record is not None:
+            files.write_json(stage / RECORD, record)
+            disk.sync(stage / RECORD)
 
 
 def _described(way: quantization.Quantization, cache: bool) -> dict[str, Any]:

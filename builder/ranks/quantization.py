@@ -25,11 +25,14 @@ class Matrix:
 
     `smoothing` [inputs] is what its inputs are multiplied with; its weights are divided by it already.
     `input` is the largest of them afterwards, a scalar. Both are None where the way does not ask for them.
+    `scale`, a scalar or [outputs, groups], is that of weights that are quantised already, which are float32
+    then; None for plain ones.
     """
 
     weight: Any
     smoothing: Any = None
     input: Any = None
+    scale: Any = None
 
 
 @dataclass(frozen=True)

@@ -58,12 +58,16 @@ def by_groups(weights: Any, size: int) -> Any:
     return weights.reshape(weights.shape[0], -1, size)
 
 
-def four_bits(weights: Any, size: int) -> tuple[Any, Any]:
+def four_bits(matrices: Sequence[Matrix], size: int) -> tuple[Any, Any]:
     """Return whole numbers of -8 to 7 as int8 [outputs, inputs], and their scales [outputs, groups]."""
     import torch
 
+    weights = stacked(matrices)
     groups = by_groups(weights, size)
-    scales = scale(groups, 2, INT4_LARGEST)
+    if any(matrix.scale is None for matrix in matrices):
+        scales = scale(groups, 2, INT4_LARGEST)
+    else:
+        scales = torch.cat([matrix.scale.float() for matrix in matrices])
     numbers = (groups / scales.unsqueeze(2)).round().clamp(-8, 7).to(torch.int8)
     return numbers.reshape(weights.shape), scales
 
@@ -74,3 +78,12 @@ def pairs(numbers: Any) -> Any:
 
     low, high = numbers[0::2].view(torch.uint8) & 15, numbers[1::2].view(torch.uint8) & 15
     return (low | (high << 4)).view(torch.int8)
+
+
+def unpaired(packed: Any) -> Any:
+    """Return int8 [outputs, inputs] of bytes [outputs / 2, inputs] that `pairs` made."""
+    import torch
+
+    signed = packed.view(torch.int8)
+    # arithmetic shifts keep the sign
+    return torch.stack(((signed << 4) >> 4, signed >> 4), dim=1).reshape(-1, packed.shape[1])

@@ -28,5 +28,5 @@ SETTINGS: Mapping[str, Any] = {"group_size": GROUP_SIZE, "has_zero_point": False
 def rounded(matrices: Sequence[Matrix], companions: Sequence[Matrix]) -> Rounded:
     """Divide each group by its scale, and round."""
     alike = rounding.smoothed_alike(matrices)
-    numbers, scales = rounding.four_bits(rounding.stacked(alike), GROUP_SIZE)
+    numbers, scales = rounding.four_bits(alike, GROUP_SIZE)
     return Rounded(numbers, {"weights_scaling_factor": scales, quantization.PREQUANT: alike[0].smoothing})

@@ -28,8 +28,7 @@ def rounded(matrices: Sequence[Matrix], companions: Sequence[Matrix]) -> Rounded
     import torch
 
     everyone = [*matrices, *companions]
-    largest = torch.stack([matrix.weight.abs().max() for matrix in everyone]).max()
-    scale = rounding.scale(largest.reshape(1, 1), 1, rounding.FLOAT8_LARGEST)
+    scale = torch.stack([_scale(matrix) for matrix in everyone]).max().reshape(1)
     return Rounded(
         numbers=(rounding.stacked(matrices) / scale).to(torch.float8_e4m3fn),
         scales={
@@ -37,3 +36,10 @@ def rounded(matrices: Sequence[Matrix], companions: Sequence[Matrix]) -> Rounded
             "activation_scaling_factor": rounding.input_scale(everyone, rounding.FLOAT8_LARGEST),
         },
     )
+
+
+def _scale(matrix: Matrix) -> Any:
+    """Return a matrix's scale: its own where it is quantised already."""
+    if matrix.scale is not None:
+        return matrix.scale.float().reshape(())
+    return rounding.scale(matrix.weight.reshape(1, -1), 1, rounding.FLOAT8_LARGEST).reshape(())

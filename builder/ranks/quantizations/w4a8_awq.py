@@ -28,7 +28,7 @@ def rounded(matrices: Sequence[Matrix], companions: Sequence[Matrix]) -> Rounded
     """Round as `awq`; the second scale takes what 4 bits stand for into the range of float8."""
     alike = rounding.smoothed_alike(matrices)
     weights = rounding.stacked(alike)
-    numbers, scales = rounding.four_bits(weights, GROUP_SIZE)
+    numbers, scales = rounding.four_bits(alike, GROUP_SIZE)
     return Rounded(
         numbers,
         {

@@ -1,0 +1,107 @@
+"""Checkpoints that are quantised already, in a way that TensorRT-LLM has a layout for: nothing is measured.
+
+Their numbers are taken as they are. Where matrices that lie in one tensor may have one scale only, those of
+the smaller scale are rounded once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from builder import house, source, weight_format
+from builder.errors import SourceError
+from builder.ranks import convert, family, packed, quantised, stored_tensors
+from builder.ranks.blocks import Progress
+from builder.ranks.convert import Prepared, Ranks
+from builder.ranks.matrices import Measured
+from builder.ranks.quantised import Quantised
+from builder.ranks.quantization import Matrix
+from builder.ranks.stored_tensors import Tensors
+from builder.source import Checkpoint
+
+
+class StoredFormat(Protocol):
+    """What each file in `stored_formats/` offers; it is named as the file of `weight_formats/`."""
+
+    CACHE: tuple[str, str]
+    """The scales of keys and of values, by what follows the name of the attention."""
+
+    def method(self, told: Mapping[str, Any]) -> str:
+        """Return the file of `quantizations/` that has its layout; raise SourceError where none has."""
+        ...
+
+    def matrix(self, told: Mapping[str, Any], parts: Mapping[str, Any]) -> Matrix:
+        """Return a matrix with its scale.
+
+        `parts` are the module's tensors of torch by what follows its name. Raises SourceError for numbers
+        that the layout has no room for.
+        """
+        ...
+
+
+def convert_stored(folder: Path, out: Path, asked: Ranks, progress: Progress | None = None) -> None:
+    """Write config.json and rank*.safetensors of a checkpoint that is quantised already; all, or nothing.
+
+    Args:
+        folder: Hugging Face's, with safetensors.
+        out: is made; it may be there if it is empty.
+        asked: ranks, and the type of what is not quantised.
+        progress: hears of the bytes.
+
+    Raises:
+        UsageError, SourceError, PlanError, ConversionError: as `convert`; also a way of quantising that
+        TensorRT-LLM has no layout for, or layers of which only some matrices are quantised.
+    """
+    convert.require_empty(out)
+    checkpoint = source.open_checkpoint(folder)
+    form, told = _load(checkpoint), weight_format.description(checkpoint.config) or {}
+    method = form.method(told)
+    names = family.decoder(checkpoint.model_type).HUGGING_FACE
+    tensors = stored_tensors.of(checkpoint, names["head"], form.CACHE)
+    prepared = convert.prepared(checkpoint, tensors.as_plain, tensors.dtype, asked)
+    _require_all(checkpoint, prepared, tensors)
+    stored = weight_format.read(checkpoint.config)
+    cache = stored is not None and stored.cache == "fp8"
+    measured = Measured(
+        stored_tensors.Matrices(tensors, lambda parts: form.matrix(told, parts), prepared.dtype),
+        stored_tensors.caches(tensors, form.CACHE, names["key"]) if cache else {},
+    )
+    quantised.write(out, prepared, Quantised(asked, method, cache), measured, progress=progress)
+
+
+def _load(checkpoint: Checkpoint) -> StoredFormat:
+    stored = weight_format.read(checkpoint.config)
+    if stored is None:
+        raise SourceError(
+            f"{checkpoint.origin} is not quantised, and no way to quantise it was asked for",
+            expected="weights that are quantised already, or --method",
+            remedy="pass --method fp8, or another",
+        )
+    known = house.plugin_names("ranks.stored_formats")
+    if stored.name not in known:
+        raise refusal(f"{stored.scheme}: only {', '.join(known)} are read here")
+    return cast(StoredFormat, house.plugin("ranks.stored_formats", stored.name, option="quant_method"))
+
+
+def refusal(reason: str) -> SourceError:
+    """Return the error for weights that TensorRT-LLM has no layout for."""
+    return SourceError(
+        f"the weights are quantised already, as {reason}",
+        expected="float8 with a scale for each matrix and its inputs, or symmetric 4 bits in groups of 128",
+        remedy="pass the checkpoint that it was made of, or serve this one with --target vllm or llmapi",
+    )
+
+
+def _require_all(checkpoint: Checkpoint, prepared: Prepared, tensors: Tensors) -> None:
+    """Raise SourceError where some matrices of layers are plain, or any other is not."""
+    wanted = set(packed.quantised_sources(prepared.ranks))
+    odd = sorted(wanted - tensors.parts.keys()) or sorted(tensors.parts.keys() - wanted)
+    if odd:
+        state = "is not" if odd[0] in wanted else "is"
+        raise SourceError(
+            f"{checkpoint.origin}: of the quantised model {odd[0]} {state} quantised",
+            expected="all matrices of its layers, and no other",
+            remedy="pass the checkpoint that it was made of, or serve this one with --target vllm or llmapi",
+        )

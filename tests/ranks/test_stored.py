@@ -1,0 +1,305 @@
+"""Checkpoints that are quantised already: their numbers lie in the ranks unchanged, or the reason is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import quantised_decoders
+import tiny_decoders
+import tiny_quantised
+import torch
+from safetensors.torch import load_file
+
+from builder.errors import PlanError, SourceError
+from builder.ranks import rounding
+from builder.ranks.convert import Ranks
+from builder.ranks.division import Division
+from builder.ranks.stored import convert_stored
+from builder.ranks.stored_formats import gptq as stored_gptq
+from builder.ranks.stored_formats import modelopt as stored_modelopt
+
+LAYER = "transformer.layers.0."
+STATIC = {"quant_method": "fp8", "activation_scheme": "static"}
+MODELOPT = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}
+FLOAT8 = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True}
+INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "symmetric": True, "group_size": 128}
+
+
+def compressed(layout: str, weights: Any, inputs: Any = None) -> dict[str, Any]:
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs}
+    return {"quant_method": "compressed-tensors", "format": layout, "config_groups": {"group_0": group}}
+
+
+def gptq(outputs: int, inputs: int) -> tuple[dict[str, Any], Any, Any]:
+    numbers, scales = (
+        torch.randint(0, 16, (inputs, outputs)),
+        (torch.rand(inputs // 128, outputs) + 0.1).half(),
+    )
+    parts = {
+        "qweight": tiny_quantised.words(numbers.T, 4).T.contiguous(),
+        # a zero of 8 is stored as 7
+        "qzeros": tiny_quantised.words(torch.full((inputs // 128, outputs), 7), 4),
+        "scales": scales,
+        "g_idx": (torch.arange(inputs) // 128).to(torch.int32),
+    }
+    return parts, (numbers.T - 8).to(torch.int8), scales.T.float()
+
+
+def packed(outputs: int, inputs: int) -> tuple[dict[str, Any], Any, Any]:
+    numbers, scales = (
+        torch.randint(0, 16, (outputs, inputs)),
+        (torch.rand(outputs, inputs // 128) + 0.1).bfloat16(),
+    )
+    parts = {
+        "weight_packed": tiny_quantised.words(numbers, 4),
+        "weight_scale": scales,
+        "weight_shape": torch.tensor([outputs, inputs]),
+    }
+    return parts, (numbers - 8).to(torch.int8), scales.float()
+
+
+def modelopt_awq(outputs: int, inputs: int) -> tuple[dict[str, Any], Any, Any]:
+    numbers, scales = torch.randint(-8, 8, (outputs, inputs)), torch.rand(outputs, inputs // 128) + 0.1
+    low, high = numbers[0::2] & 15, numbers[1::2] & 15
+    return (
+        {"weight": (low | high << 4).to(torch.uint8), "weight_scale": scales},
+        numbers.to(torch.int8),
+        scales,
+    )
+
+
+def float8(outputs: int, inputs: int) -> tuple[dict[str, Any], Any, Any]:
+    numbers, scale = torch.randn(outputs, inputs).to(torch.float8_e4m3fn), torch.rand(()) + 0.5
+    return {"weight": numbers, "weight_scale": scale, "input_scale": torch.rand(()) + 0.5}, numbers, scale
+
+
+WAYS = {
+    "gptq": (gptq, GPTQ),
+    "compressed-int4": (packed, compressed("pack-quantized", INT4)),
+    "modelopt-awq": (modelopt_awq, {**MODELOPT, "quant_algo": "W4A16_AWQ"}),
+    "fp8": (float8, STATIC),
+    "modelopt-fp8": (float8, MODELOPT),
+    "compressed-fp8": (float8, compressed("float-quantized", FLOAT8, FLOAT8)),
+}
+Modules = dict[str, tuple[dict[str, Any], Any, Any]]
+
+
+def write(folder: Path, way: str, model_type: str = "llama", layers: int = 1, **described: Any) -> Modules:
+    """Write a quantised decoder; return parts, numbers and scales of every module."""
+    torch.manual_seed(0)
+    sizes = {**quantised_decoders.SIZES, "num_hidden_layers": layers}
+    told = tiny_decoders.config(model_type, **sizes)
+    make, description = WAYS[way]
+    held, modules = {}, {}
+    for name, weight in tiny_decoders.weights(told).items():
+        if weight.ndim == 2 and name.startswith("model.layers"):
+            module = name.removesuffix(".weight")
+            modules[module] = make(*weight.shape)
+            held |= {f"{module}.{part}": one for part, one in modules[module][0].items()}
+        else:
+            held[name] = torch.from_numpy(weight).half()
+    folder.mkdir(exist_ok=True)
+    tiny_decoders.write(folder, {**told, "quantization_config": {**description, **described}}, held)
+    return modules
+
+
+def rewritten(folder: Path, changed: dict[str, Any], *gone: str) -> None:
+    """Change tensors of a folder."""
+    held = load_file(folder / "model.safetensors") | changed
+    kept = {name: one for name, one in held.items() if name not in gone}
+    tiny_decoders.write(folder, json.loads((folder / "config.json").read_text()), kept)
+
+
+def converted(folder: Path, division: Division = Division()) -> list[dict[str, Any]]:  # noqa: B008
+    convert_stored(folder / "source", folder / "out", Ranks(division))
+    assert not (folder / "out" / "calibration.json").exists()
+    return [load_file(folder / "out" / f"rank{rank}.safetensors") for rank in range(division.ranks)]
+
+
+@pytest.mark.parametrize("way", ["gptq", "compressed-int4", "modelopt-awq"])
+def test_four_bits_are_taken_as_they_are(way: str, tmp_path: Path) -> None:
+    modules = write(tmp_path / "source", way)
+    ranks = converted(tmp_path, Division(2))
+    told = json.loads((tmp_path / "out" / "config.json").read_text())["quantization"]
+    assert (told["quant_algo"], told["group_size"], told["pre_quant_scale"]) == ("W4A16_AWQ", 128, True)
+    names = [f"model.layers.0.self_attn.{one}_proj" for one in "qkv"]
+    for rank, held in enumerate(ranks):
+        for part, index in (("weight", 1), ("weights_scaling_factor", 2)):
+            found = held[f"{LAYER}attention.qkv.{part}"]
+            found = rounding.unpaired(found) if part == "weight" else found
+            parts = [modules[name][index].chunk(2)[rank] for name in names]
+            torch.testing.assert_close(found, torch.cat(parts), rtol=0, atol=0)
+            found = held[f"{LAYER}mlp.proj.{part}"]
+            found = rounding.unpaired(found) if part == "weight" else found
+            expected = modules["model.layers.0.mlp.down_proj"][index].chunk(2, dim=1)[rank]
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        smoothing = held[f"{LAYER}attention.qkv.prequant_scaling_factor"]
+        assert torch.equal(smoothing, torch.ones(256, dtype=torch.float16))
+
+
+@pytest.mark.parametrize("way", ["fp8", "modelopt-fp8", "compressed-fp8"])
+def test_float8_is_taken_as_it_is(way: str, tmp_path: Path) -> None:
+    modules = write(tmp_path / "source", way)
+    parts, numbers, scale = modules["model.layers.0.self_attn.o_proj"]
+    for rank, held in enumerate(converted(tmp_path, Division(2))):
+        found = held[f"{LAYER}attention.dense.weight"]
+        assert torch.equal(found.float(), numbers.chunk(2, dim=1)[rank].float())
+        torch.testing.assert_close(held[f"{LAYER}attention.dense.weights_scaling_factor"], scale.reshape(1))
+        largest = held[f"{LAYER}attention.dense.activation_scaling_factor"]
+        torch.testing.assert_close(largest, parts["input_scale"].reshape(1))
+
+
+def test_matrices_in_one_tensor_get_the_largest_scale(tmp_path: Path) -> None:
+    modules = write(tmp_path / "source", "fp8")
+    (held,) = converted(tmp_path)
+    groups = {
+        "attention.qkv": [f"self_attn.{one}_proj" for one in "qkv"],
+        # two tensors, but a kernel may make one product of both
+        "mlp.fc": ["mlp.gate_proj", "mlp.up_proj"],
+        "mlp.gate": ["mlp.up_proj", "mlp.gate_proj"],
+    }
+    for module, names in groups.items():
+        read = [modules[f"model.layers.0.{name}"] for name in names]
+        shared = max(scale for _, _, scale in read)
+        own = read if module == "attention.qkv" else read[:1]
+        torch.testing.assert_close(held[f"{LAYER}{module}.weights_scaling_factor"], shared.reshape(1))
+        inputs = max(parts["input_scale"] for parts, _, _ in read)
+        torch.testing.assert_close(held[f"{LAYER}{module}.activation_scaling_factor"], inputs.reshape(1))
+        found = held[f"{LAYER}{module}.weight"].float() * shared
+        expected = torch.cat([numbers.float() * scale for _, numbers, scale in own])
+        assert ((found - expected).abs() <= expected.abs() * 2.0**-4 + shared * 2.0**-10).all()
+
+
+CACHES = [
+    ("modelopt-fp8", {"kv_cache_scheme": FLOAT8}, "k_proj.k_scale", "v_proj.v_scale"),
+    ("compressed-fp8", {"kv_cache_scheme": FLOAT8}, "k_scale", "v_scale"),
+]
+
+
+@pytest.mark.parametrize(("way", "described", "keys", "values"), CACHES)
+def test_scales_of_the_cache(
+    way: str, described: dict[str, Any], keys: str, values: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "source", way, layers=2, **described)
+    attention = "model.layers.0.self_attn."
+    scales = {attention + keys: torch.tensor(2.5), attention + values: torch.tensor(0.25)}
+    rewritten(tmp_path / "source", scales)
+    (held,) = converted(tmp_path)
+    found = [float(held[f"{LAYER}attention.{one}_cache_scaling_factor"]) for one in ("kv", "k", "v")]
+    assert found == [2.5, 2.5, 1.0]
+    # the second layer has none: engines take 1
+    assert float(held["transformer.layers.1.attention.kv_cache_scaling_factor"]) == 1.0
+    told = json.loads((tmp_path / "out" / "config.json").read_text())["quantization"]
+    assert told["kv_cache_quant_algo"] == "FP8"
+
+
+REFUSED = [
+    ("gptq", {"group_size": 64}, "groups of 64"),
+    ("gptq", {"desc_act": True}, "layout of one GPU"),
+    ("gptq", {"sym": False}, "zero points"),
+    ("fp8", {"activation_scheme": "dynamic"}, "one scale for all inputs"),
+    ("fp8", {"weight_block_size": [128, 128], "activation_scheme": "dynamic"}, "blocks of 128 x 128"),
+    ("modelopt-fp8", {"quant_algo": "FP8_PB_WO"}, "only FP8, W4A16_AWQ"),
+    ("compressed-fp8", compressed("float-quantized", FLOAT8, {**FLOAT8, "dynamic": True}), "as they come"),
+    ("compressed-fp8", compressed("int-quantized", {**FLOAT8, "type": "int"}, FLOAT8), "no layout"),
+    ("compressed-int4", compressed("pack-quantized", {**INT4, "symmetric": False}), "no layout"),
+    ("compressed-int4", compressed("pack-quantized", {**INT4, "group_size": 32}), "groups of 32"),
+]
+
+
+@pytest.mark.parametrize(("way", "described", "words"), REFUSED)
+def test_other_ways_are_refused(way: str, described: dict[str, Any], words: str, tmp_path: Path) -> None:
+    write(tmp_path / "source", way)
+    path = tmp_path / "source" / "config.json"
+    told = json.loads(path.read_text())
+    told["quantization_config"] |= described
+    path.write_text(json.dumps(told))
+    refused(tmp_path, words)
+
+
+@pytest.mark.parametrize(
+    ("form", "told", "words"),
+    [
+        (stored_gptq, {**GPTQ, "bits": 8}, "8-bit"),
+        (stored_modelopt, {**MODELOPT, "quant_algo": "NVFP4"}, "only FP8, W4A16_AWQ"),
+        (stored_modelopt, {"quantization": {"quant_algo": "W4A8_AWQ"}}, "only FP8, W4A16_AWQ"),
+    ],
+)
+def test_other_sizes_are_refused(form: Any, told: dict[str, Any], words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        form.method(told)
+
+
+def refused(folder: Path, *words: str, error: type[Exception] = SourceError) -> None:
+    with pytest.raises(error) as told:
+        convert_stored(folder / "source", folder / "out", Ranks(Division()))
+    for word in words:
+        assert word in str(told.value)
+    assert [one.name for one in folder.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("way", ["awq", "bitsandbytes-nf4"])
+def test_formats_without_a_file_are_refused(way: str, tmp_path: Path) -> None:
+    tiny_quantised.checkpoint(tmp_path / "source", way)
+    refused(tmp_path, "only compressed_tensors, fp8, gptq, modelopt are read", "--target vllm")
+
+
+def test_plain_weights_want_a_method(tmp_path: Path) -> None:
+    quantised_decoders.write(tmp_path / "source", "llama", num_hidden_layers=1)
+    refused(tmp_path, "not quantised", "--method")
+
+
+DOWN = "model.layers.0.mlp.down_proj"
+
+
+def test_layers_of_which_some_are_plain_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "source", "fp8")
+    parts = [f"{DOWN}.{part}" for part in ("weight_scale", "input_scale")]
+    rewritten(tmp_path / "source", {f"{DOWN}.weight": torch.randn(256, 512).half()}, *parts)
+    refused(tmp_path, f"{DOWN}.weight is not quantised")
+
+
+def test_a_quantised_head_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "source", "fp8")
+    parts, _, _ = float8(320, 256)
+    rewritten(tmp_path / "source", {f"lm_head.{part}": one for part, one in parts.items()})
+    refused(tmp_path, "lm_head.weight is quantised")
+
+
+@pytest.mark.parametrize("number", [float("nan"), 0.0, -1.0, float("inf")])
+@pytest.mark.parametrize("part", ["weight_scale", "input_scale"])
+def test_scales_that_are_none_are_refused(part: str, number: float, tmp_path: Path) -> None:
+    write(tmp_path / "source", "fp8")
+    rewritten(tmp_path / "source", {f"{DOWN}.{part}": torch.tensor(number)})
+    refused(tmp_path, f"{DOWN}.weight", "not above 0")
+
+
+def test_what_the_config_says_nothing_of_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "source", "fp8")
+    rewritten(tmp_path / "source", {"model.extra.weight": torch.ones(3).half()})
+    refused(tmp_path, "model.extra.weight")
+
+
+def test_zeros_that_are_not_in_the_middle_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "source", "gptq")
+    zeros = tiny_quantised.words(torch.full((4, 256), 4), 4)
+    rewritten(tmp_path / "source", {f"{DOWN}.qzeros": zeros})
+    refused(tmp_path, "not in the middle")
+
+
+def test_groups_that_ranks_cut_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "source", "gptq")
+    with pytest.raises(PlanError, match="64 inputs, which groups of 128"):
+        convert_stored(tmp_path / "source", tmp_path / "out", Ranks(Division(4)))
+
+
+def test_qwen_has_its_biases_beside(tmp_path: Path) -> None:
+    modules = write(tmp_path / "source", "gptq", "qwen2")
+    (held,) = converted(tmp_path)
+    assert held[f"{LAYER}attention.qkv.bias"].shape == (512,)
+    numbers = torch.cat([modules[f"model.layers.0.self_attn.{one}_proj"][1] for one in "qkv"])
+    assert torch.equal(rounding.unpaired(held[f"{LAYER}attention.qkv.weight"]), numbers)
