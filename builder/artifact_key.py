@@ -48,13 +48,22 @@ def identity(plan: Plan, digests: dict[str, str], draft: dict[str, str] | None =
 
 def _of_own_converter(plan: Plan) -> dict[str, Any]:
     """Return what decides the files that a converter of ours writes for each GPU: it is unnumbered too."""
+    found = converter_files(plan)
+    if not found:
+        return {}
+    return {"split": [plan.split.tensor, plan.split.pipeline], "converter": _digest(found)}
+
+
+def converter_files(plan: Plan) -> list[Path]:
+    """Return the files of the target's own converter, where it writes a part for each GPU, else none.
+
+    Raises UsageError where it has none for the plan's quantization.
+    """
     target = house.plugin("targets", plan.target, option="--target")
     if not hasattr(target, "converter"):
-        return {}
+        return []
     home = Path(__file__).parent
-    name = target.converter(plan.quantize)
-    found = modules.reached(home, [home / "exporting" / f"{name}.py"], "builder")
-    return {"split": [plan.split.tensor, plan.split.pipeline], "converter": _digest(found)}
+    return modules.reached(home, [home / "exporting" / f"{target.converter(plan.quantize)}.py"], "builder")
 
 
 def _digest(sources: Iterable[Path]) -> str:

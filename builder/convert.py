@@ -106,9 +106,8 @@ def convert(
 def require_libraries(plan: Plan) -> None:
     """Raise ConversionError, or UsageError, when this version or this machine cannot build the target."""
     target = house.plugin("targets", plan.target, option="--target")
-    if hasattr(target, "converter"):
-        target.converter(plan.quantize)
-    needed = {**target.REQUIREMENTS, **_extras(plan.model_type), **_kernels(plan)}
+    brought = [*artifact_key.exporter_files(plan.model_type), *artifact_key.converter_files(plan)]
+    needed = {**target.REQUIREMENTS, **_extras(brought), **_kernels(plan)}
     missing = sorted({extra for module, extra in needed.items() if importlib.util.find_spec(module) is None})
     if missing:
         raise ConversionError(
@@ -124,14 +123,10 @@ def _kernels(plan: Plan) -> dict[str, str]:
     return dict(getattr(form, "REQUIREMENTS", {}))
 
 
-def _extras(model_type: str) -> dict[str, str]:
-    """Return module -> the extra that brings it, for all that the family's exporter imports."""
+def _extras(brought: list[Path]) -> dict[str, str]:
+    """Return module -> the extra that brings it, for all that these files import."""
     extras = tomllib.loads((house.folder("data") / "extras.toml").read_text(encoding="utf-8"))
-    names = {
-        name.split(".")[0]
-        for file in artifact_key.exporter_files(model_type)
-        for name in modules.imports(file)
-    }
+    names = {name.split(".")[0] for file in brought for name in modules.imports(file)}
     return {name: f"builder[{extra}]" for name, extra in extras.items() if name in names}
 
 

@@ -2,7 +2,8 @@
 
 The engine itself needs the GPU that it is built on, and comes after the proof. What the ranks hold is put
 together here by the rules of the format, with nothing of the converter, and computed in float32: the proof is
-of the numbers that trtllm-build is given, the served engine answers for itself in `builder verify`.
+of the numbers that trtllm-build is given, quantised weights among them. How inputs are rounded on the way shows
+on the GPU alone: the served engine answers for itself in `builder verify`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ _SAME = {
 }
 """Field of transformers' config -> that of TensorRT-LLM's, for those that say the same."""
 
-Tensors = dict[str, Any]
+_QUANTISED = tuple(f"{name}." for name in ("qkv", "dense", "fc", "gate", "proj"))
+"""How the names of matrices end that a quantised layer has; the others stay as they are."""
+
+_FLAT = 2
+"""Dimensions of a matrix that is none of several experts'."""
 
 
 def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
@@ -99,6 +104,7 @@ class State:
             for rank in range(mapping["world_size"])
         ]
         each = mapping["tp_size"]
+        self._algorithm = told["quantization"]["quant_algo"]
         self._stages = [files[first : first + each] for first in range(0, len(files), each)]
         self._names = [set(stage[0].keys()) for stage in self._stages]
 
@@ -182,7 +188,39 @@ class State:
         return torch.cat([self._read(rank, name) for rank in self._stages[stage]], dim=axis)
 
     def _read(self, rank: Any, name: str) -> Any:
-        return rank.get_tensor(name).float()
+        """Return a tensor as the numbers that it stands for."""
+        tensor, home = rank.get_tensor(name), name.removesuffix("weight")
+        if not self._algorithm or not home.endswith(_QUANTISED):
+            return tensor.float()
+        smoothing = f"{home}prequant_scaling_factor"
+        return numbers(
+            tensor,
+            rank.get_tensor(f"{home}weights_scaling_factor"),
+            rank.get_tensor(smoothing) if smoothing in rank.keys() else None,  # noqa: SIM118 - no mapping
+        )
+
+
+def numbers(stored: Any, scale: Any, smoothing: Any) -> Any:
+    """Return what a quantised matrix [.., outputs, inputs] stands for, in float32.
+
+    Args:
+        stored: float8 or int8; 4-bit ones lie in pairs of outputs, the even one in the low bits.
+        scale: float32 [.., 1] for the matrix, [outputs], or [outputs, groups].
+        smoothing: [inputs], what the inputs are multiplied with before, None for nothing.
+    """
+    import torch
+
+    found = stored
+    if scale.dim() == stored.dim() == _FLAT and scale.shape[0] == 2 * stored.shape[0]:
+        # arithmetic shifts keep the sign
+        found = torch.stack([(stored << 4) >> 4, stored >> 4], dim=1).flatten(0, 1)
+    found = found.float()
+    if scale.shape[-1] == 1 or scale.dim() == 1:
+        found = found * scale.unsqueeze(-1)
+    else:
+        groups = found.reshape(found.shape[0], scale.shape[1], -1)
+        found = (groups * scale.unsqueeze(2)).reshape(found.shape)
+    return found if smoothing is None else found * smoothing.float()
 
 
 class Model:
