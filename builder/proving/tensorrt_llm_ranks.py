@@ -2,8 +2,8 @@
 
 The engine itself needs the GPU that it is built on, and comes after the proof. What the ranks hold is put
 together here by the rules of the format, with nothing of the converter, and computed in float32: the proof is
-of the numbers that trtllm-build is given, quantised weights among them. How inputs are rounded on the way shows
-on the GPU alone: the served engine answers for itself in `builder verify`.
+of the numbers that trtllm-build is given, quantised weights among them. How inputs are rounded on the way
+shows on the GPU alone: the served engine answers for itself in `builder verify`.
 """
 
 from __future__ import annotations
@@ -215,11 +215,11 @@ def numbers(stored: Any, scale: Any, smoothing: Any) -> Any:
         # arithmetic shifts keep the sign
         found = torch.stack([(stored << 4) >> 4, stored >> 4], dim=1).flatten(0, 1)
     found = found.float()
-    if scale.shape[-1] == 1 or scale.dim() == 1:
-        found = found * scale.unsqueeze(-1)
-    else:
+    if scale.dim() == found.dim() == _FLAT:
         groups = found.reshape(found.shape[0], scale.shape[1], -1)
         found = (groups * scale.unsqueeze(2)).reshape(found.shape)
+    else:
+        found = found * scale.unsqueeze(-1)
     return found if smoothing is None else found * smoothing.float()
 
 
