@@ -51,7 +51,13 @@ def _of_own_converter(plan: Plan) -> dict[str, Any]:
     found = converter_files(plan)
     if not found:
         return {}
-    return {"split": [plan.split.tensor, plan.split.pipeline], "converter": _digest(found)}
+    texts = {"calibration": _digest([Path(plan.calibration)])} if plan.calibration else {}
+    return {
+        "split": [plan.split.tensor, plan.split.pipeline],
+        "cache": plan.cache_type,
+        "converter": _digest(found),
+        **texts,
+    }
 
 
 def converter_files(plan: Plan) -> list[Path]:

@@ -208,6 +208,8 @@ def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path) -> Jo
         settings=told,
         out=out,
         split=plan.split,
+        cache_type=plan.cache_type,
+        calibration=plan.calibration,
     )
 
 

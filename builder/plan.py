@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from builder import contract, house
@@ -39,7 +40,8 @@ class Plan:
     checkpoint says of weights that are quantised already, None for plain ones; `cache_type` what the KV cache
     is kept in, "" for what is computed in; `contract` the file of `contracts/` that says what clients see;
     `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name;
-    `resolution` is how the container was found, None where any would do.
+    `resolution` is how the container was found, None where any would do; `calibration` the user's own texts
+    that scales are measured with, "" for the shipped ones, or where none are.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Plan:
     speculation: Speculation | None = None
     adapters: tuple[Adapter, ...] = ()
     resolution: Resolution | None = None
+    calibration: str = ""
 
     @property
     def front(self) -> ModelPlan:
@@ -92,6 +95,8 @@ class Plan:
         del plain["resolution"]
         if self.resolution is not None:
             plain["resolution"] = self.resolution.to_json()
+        # the manifest has the digest of its texts
+        del plain["calibration"]
         for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
             if not plain[name]:
                 del plain[name]
@@ -148,6 +153,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     precision.require_divisible(subject, split)
     if card and chosen.computed_in == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
+    precision.require_calibrated(options.calibration, chosen)
     speculation = speculating.decide(subject, options, (name, target), card, split)
     profile.require_choice(options.profiles, target.ENGINES[device])
     decided = kind.decide(
@@ -208,6 +214,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         speculation=speculation,
         adapters=decided.adapters,
         resolution=resolution,
+        calibration=str(Path(options.calibration).absolute()) if options.calibration else "",
     )
 
 

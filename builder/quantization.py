@@ -52,7 +52,8 @@ class Quantization:
     embedding table; `cache_bytes` one element of the KV cache. `shares_tied` is true when a tied
     head costs nothing beside its embedding. `budget` judges models that generate, `tolerance` all others.
     `weight_bytes` are those of all weights where a checkpoint has them so already; `head_bits` counts a
-    weight of the head, where that is kept otherwise than the other matrices.
+    weight of the head, where that is kept otherwise than the other matrices. `calibrated` says whether scales
+    are measured by running the model on texts.
     """
 
     title: str
@@ -65,3 +66,4 @@ class Quantization:
     targets: Mapping[str, Support]
     weight_bytes: int | None = None
     head_bits: float | None = None
+    calibrated: bool = False

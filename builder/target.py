@@ -23,7 +23,8 @@ class Job:
     the graph in its place; `image` are channels, height and width
     of what a model of images takes. `settings` are what the deployment's models will be told; `out` is the
     folder to fill, `main` the graph's first output. `split` is over which GPUs, for a converter that writes
-    each its own part.
+    each its own part, `cache_type` what the KV cache is kept in and `calibration` the file of texts that
+    scales are measured with, for one that measures any; "" for what is usual.
     """
 
     checkpoint: Path
@@ -39,6 +40,8 @@ class Job:
     settings: Mapping[str, Any]
     out: Path
     split: Split = field(default_factory=Split)
+    cache_type: str = ""
+    calibration: str = ""
 
 
 @dataclass(frozen=True)

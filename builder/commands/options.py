@@ -150,6 +150,12 @@ def planning(command: Command) -> Command:
             help="What the KV cache is kept in: bf16, fp16 or fp8; as the checkpoint says, else as computed.",
         ),
         click.option(
+            "--calibration",
+            callback=not_empty,
+            metavar="FILE",
+            help="Texts of your own to measure scales with, as JSON lines; else the shipped ones.",
+        ),
+        click.option(
             "--speculate",
             type=int,
             metavar="N",
@@ -225,6 +231,7 @@ def planned(values: dict[str, Any]) -> Any:
         settings=values["settings"],
         contract=values["contract"],
         cache_type=values["kv_cache"],
+        calibration=values["calibration"],
         speculate=values["speculate"],
         ngram=values["ngram"],
         draft=values["draft"],

@@ -25,7 +25,7 @@ NEEDS = Needs(
     least=(0, 19),
     below=(1, 3),
     compute="8.0",
-    formats={"fp8": "8.9"},
+    formats={"fp8": "8.9", "w4a8_awq": "8.9"},
     instead="--target llmapi",
 )
 CONTAINERS = NEEDS.releases

@@ -18,11 +18,11 @@ from builder.ranks.division import Division
 _TOLD = re.compile(r"^converted (\d+) %$", re.MULTILINE)
 
 
-def command(source: Path, out: Path, asked: Ranks, name: str = "tensorrt_llm") -> list[str]:
-    """Return the command that converts in a process of its own, by the file of `exporting/` of that name."""
+def command(source: Path, out: Path, asked: Ranks) -> list[str]:
+    """Return the command that converts in a process of its own."""
     division = asked.division
     return [
-        *(sys.executable, "-m", f"builder.exporting.{name}", str(source), str(out)),
+        *(sys.executable, "-m", "builder.exporting.tensorrt_llm", str(source), str(out)),
         *("--tp", str(division.tensor), "--pp", str(division.pipeline), "--ep", str(division.experts)),
         *(("--dtype", asked.dtype) if asked.dtype else ()),
         *(("--parallel-embedding",) if asked.parallel_embedding else ()),

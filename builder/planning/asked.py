@@ -47,6 +47,8 @@ class Options:
     """The checkpoint of the model that guesses them."""
     adapters: tuple[str, ...] = ()
     """NAME=FOLDER, LoRA adapters that requests may name."""
+    calibration: str | None = None
+    """The file of texts that scales are measured with."""
 
 
 class Sizes(Protocol):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from builder import house
 from builder.architecture import Dimensions
 from builder.errors import PlanError, UsageError
+from builder.exporting import calibration_data
 from builder.planning.asked import Sizes, Subject
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Budget, Quantization, Support, Tolerance
@@ -76,6 +78,28 @@ def choose(
     cache_type = _cache_type(asked_cache, stored.cache, target, device, wanted)
     found = quantization_of(stored.name, stored, cache_type, subject.dimensions)
     return Precision(stored.name, found, (), wanted, cache_type)
+
+
+def require_calibrated(asked: str | None, chosen: Precision) -> None:
+    """Raise UsageError for texts to measure scales with where none are measured, or that cannot be read."""
+    if asked is None:
+        return
+    if not chosen.quantization.calibrated:
+        raise UsageError(
+            f"--calibration {asked}: {chosen.name} measures no scales",
+            expected=f"--quantize {' or '.join(_calibrated())}",
+            remedy="leave --calibration out",
+        )
+    calibration_data.read(Path(asked))
+
+
+def _calibrated() -> list[str]:
+    every = house.plugin_names("quantizations")
+    return [
+        name
+        for name in every
+        if house.plugin("quantizations", name, option="--quantize").QUANTIZATION.calibrated
+    ]
 
 
 def require_divisible(subject: Subject, split: Split) -> None:

@@ -8,6 +8,7 @@ QUANTIZATION = Quantization(
     embedding_bits=16,
     head_bits=16,
     cache_bytes=1,
+    calibrated=True,
     shares_tied=False,
     budget=Budget(divergence=0.05, agreement=0.9),
     tolerance=Tolerance(cosine=0.99),

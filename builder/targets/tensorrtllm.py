@@ -7,7 +7,6 @@ as a model of its own, NAME_engine, which the front asks.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ NEEDS = Needs(
     tools=(build_command.TOOL,),
     # TensorRT-LLM's support matrix; FP8 is computed from Ada on
     compute="8.0",
-    formats={"fp8": "8.9"},
+    formats={"fp8": "8.9", "w4a8_awq": "8.9"},
     instead="--target llmapi",
 )
 
@@ -55,16 +54,26 @@ TIMINGS = "timing.cache"
 MOST_TOKENS_A_STEP = 8192
 """Of prompts and answers together: longer prompts are read in several steps."""
 
+CACHE_TYPES = {"fp8": "fp8"}
+"""Its scales are measured while weights are quantised; `fp8` has it in any case."""
+
 _PLAIN = ("bf16", "fp16")
-_QUANTISED = "tensorrt_llm_quantised"
-"""The file of exporting/ for everything else."""
 
 
 def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return flags of trtllm-build and parameters of the backend by their names, and the `vocabulary`.
 
     The cache is planned in tokens; of that and a share of what is free the smaller counts.
+
+    Raises UsageError for a cache of 8 bits beside weights that are not quantised.
     """
+    if placed.cache_type and placed.precision in _PLAIN:
+        raise UsageError(
+            f"--kv-cache {placed.cache_type}: its scales are measured while weights are quantised, and "
+            f"{placed.precision} quantises none",
+            expected="--quantize fp8, which has such a cache, or another that quantises",
+            remedy="leave --kv-cache out",
+        )
     sizes: Dimensions = placed.dimensions
     every = placed.concurrency * placed.memory.context
     return {
@@ -183,33 +192,37 @@ def compilation(
 
 
 def converter(quantization: str) -> str:
-    """Return the file of exporting/ that converts; raise UsageError where there is none yet."""
-    if quantization in _PLAIN:
-        return "tensorrt_llm"
-    if importlib.util.find_spec(f"builder.exporting.{_QUANTISED}") is None:
-        raise UsageError(
-            f"--quantize {quantization}: checkpoints for target tensorrtllm are not quantised here yet",
-            expected=f"one of {', '.join(_PLAIN)}; `builder plan` takes it",
-            remedy="leave --quantize out, or use --target llmapi with a checkpoint that is quantised already",
-        )
-    return _QUANTISED
+    """Return the file of exporting/ that converts."""
+    return "tensorrt_llm" if quantization in _PLAIN else "tensorrt_llm_quantised"
 
 
 def convert(job: Job) -> list[str]:
     """Return the command that writes the ranks; the engine is built after the proof."""
-    from builder.exporting import tensorrt_llm
+    from builder.exporting import tensorrt_llm, tensorrt_llm_quantised
     from builder.ranks.convert import Ranks
     from builder.ranks.division import Division
+    from builder.ranks.quantised import Quantised
 
-    plain = job.quantization in _PLAIN
+    division, shared = Division(job.split.tensor, job.split.pipeline), job.split.tensor > 1
     # each rank has its part of the embedding as well, which is what the plan counts
-    asked = Ranks(
-        Division(job.split.tensor, job.split.pipeline),
-        job.quantization if plain else "",
-        parallel_embedding=job.split.tensor > 1,
+    out = job.out / SOURCE
+    if job.quantization in _PLAIN:
+        return tensorrt_llm.command(job.checkpoint, out, Ranks(division, job.quantization, shared))
+    asked = Quantised(
+        Ranks(division, _half(job.checkpoint), shared),
+        job.quantization,
+        "fp8" in (job.quantization, job.cache_type),
     )
-    command = tensorrt_llm.command(job.checkpoint, job.out / SOURCE, asked, converter(job.quantization))
-    return command if plain else [*command, "--quantize", job.quantization]
+    texts = Path(job.calibration) if job.calibration else None
+    return tensorrt_llm_quantised.command(job.checkpoint, out, asked, texts)
+
+
+def _half(checkpoint: Path) -> str:
+    """Return the 16 bits that what is not quantised has: the source's own, bfloat16 for wider ones."""
+    from builder import source
+
+    kinds = {tensor.dtype for tensor in source.open_checkpoint(checkpoint).tensors.values()}
+    return "" if kinds <= {"BF16", "F16"} else "bf16"
 
 
 def progress(log: str, dimensions: Dimensions) -> float:

@@ -26,6 +26,7 @@ FIELDS = {
     "--accelerate": ("accelerate", str),
     "--contract": ("contract", str),
     "--kv-cache": ("cache_type", str),
+    "--calibration": ("calibration", str),
     "--speculate": ("speculate", int),
     "--ngram": ("ngram", str),
     "--draft": ("draft", str),

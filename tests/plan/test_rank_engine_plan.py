@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tiny_decoders
 import trtllm_build
 from planning import options, planned, subject
 
@@ -14,6 +18,7 @@ from builder.inflight_batcher import build_command, tables
 from builder.plan import Plan, plan
 from builder.planning import memory, placement
 from builder.planning.memory import GIB
+from builder.target import Job
 from builder.targets import tensorrtllm
 
 GPU = "--target tensorrtllm --gpu h100"
@@ -86,6 +91,52 @@ def test_fp8_by_hand() -> None:
     assert (told["max_batch_size"], told["max_num_tokens"], told["max_seq_len"]) == (256, 8192, 131072)
 
 
+@pytest.mark.parametrize(
+    ("name", "bits"), [("awq", 4.125), ("w4a8_awq", 4.125), ("smoothquant", 8.0)], ids=lambda one: str(one)
+)
+def test_other_quantisations_by_hand(name: str, bits: float) -> None:
+    """8,030,261,248 weights, of which embedding and head, 128,256 x 4,096 each, keep two bytes."""
+    found = planned("llama-8b", f"{GPU} --max-context 4096 --quantize {name}")
+    table = 128_256 * 4_096
+    assert found.memory.weights == math.ceil((8_030_261_248 - 2 * table) * bits / 8) + 4 * table
+    assert found.memory.cache_per_token == 131_072
+    assert (asked(found)["gemm_plugin"], asked(found)["use_fp8_context_fmha"]) == ("auto", "disable")
+    eight = planned("llama-8b", f"{GPU} --max-context 4096 --quantize {name} --kv-cache fp8")
+    assert (eight.memory.cache_per_token, eight.cache_type) == (65_536, "fp8")
+
+
+@pytest.mark.parametrize(
+    ("line", "precision", "words"),
+    [
+        ("", "F32", "tensorrt_llm --tp 2 --pp 1 --ep 1 --dtype bf16"),
+        ("--quantize fp8", "F16", "tensorrt_llm_quantised --method fp8 --kv-cache fp8 --tp 2 --pp 1 --ep 1"),
+        ("--quantize awq", "F32", "tensorrt_llm_quantised --method awq --tp 2 --pp 1 --ep 1 --dtype bf16"),
+        (
+            "--quantize smoothquant --kv-cache fp8",
+            "F16",
+            "tensorrt_llm_quantised --method smoothquant --kv-cache fp8 --tp 2 --pp 1 --ep 1",
+        ),
+    ],
+)
+def test_the_converter_s_command(tmp_path: Path, line: str, precision: str, words: str) -> None:
+    told = tiny_decoders.config("llama")
+    kind = {"F32": np.float32, "F16": np.float16}[precision]
+    weights = {name: one.astype(kind) for name, one in tiny_decoders.weights(told).items()}
+    tiny_decoders.write(tmp_path / "source", told, weights)
+    found = planned("llama-8b", f"{GPU} --tp 2 {line}")
+    job = Job(
+        checkpoint=tmp_path / "source", exporter="", pipeline="", main="", quantization=found.quantize,
+        arguments=(), device="gpu", accelerators=(), runtime="", image=(0, 0, 0), settings={},
+        out=tmp_path / "out", split=found.split, cache_type=found.cache_type,
+    )  # fmt: skip
+    command = tensorrtllm.convert(job)
+    assert command[1] == "-m" and command[3:5] == [str(tmp_path / "source"), str(tmp_path / "out/checkpoint")]
+    assert [command[2].removeprefix("builder.exporting."), *command[5:]] == [
+        *words.split(),
+        "--parallel-embedding",
+    ]
+
+
 def test_a_tied_head_takes_its_place_beside_the_embedding() -> None:
     """The converter writes both."""
     model = subject("llama-8b")
@@ -154,9 +205,11 @@ def test_lookahead_by_hand() -> None:
         ("--set engine.max_attention_window_size=true", ["max_attention_window_size is True", "ints"]),
         ("--set engine.gpt_model_path=/engines", ["lies in the model's version folder"]),
         ("--set engine.gemm_plugn=auto", ["engine.gemm_plugin"]),
-        ("--kv-cache fp8", ["--kv-cache fp8"]),
+        ("--kv-cache fp8", ["--kv-cache fp8: its scales are measured", "--quantize fp8"]),
+        ("--calibration texts.jsonl", ["bf16 measures no scales", "awq or fp8 or smoothquant or w4a8_awq"]),
+        ("--quantize fp8 --calibration nowhere.jsonl", ["--calibration nowhere.jsonl", "JSON lines"]),
         ("--lora a=b", ["serves no adapters"]),
-        ("--quantize int4", ["does not serve --quantize int4", "bf16, fp16, fp8"]),
+        ("--quantize int4", ["does not serve --quantize int4", "awq, bf16, fp16, fp8"]),
     ],
 )
 def test_what_does_not_go_together_is_refused(line: str, words: list[str]) -> None:
@@ -190,6 +243,8 @@ def test_every_setting_is_one_that_the_command_or_the_backend_takes() -> None:
             ["capability 7.5", "8.0 on"],
         ),
         ("--target tensorrtllm --gpu a100-80 --quantize fp8", ["computes fp8 from 8.9 on"]),
+        ("--target tensorrtllm --gpu a100-80 --quantize awq --kv-cache fp8", ["computes fp8 from 8.9 on"]),
+        ("--target tensorrtllm --gpu a100-80 --quantize w4a8_awq", ["computes w4a8_awq from 8.9 on"]),
         (f"{GPU} --triton 26.08", ["--triton 26.08", "use `--triton 26.07`, or `--target llmapi`"]),
         (f"{GPU} --triton 26.08 --contract nvidia", ["`--triton 26.07`, or `--target llmapi`"]),
         (f"{GPU} --triton 25.08", ["holds TensorRT-LLM 0.21.0"]),
