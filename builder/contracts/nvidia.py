@@ -19,16 +19,7 @@ TITLE = "NVIDIA's ensemble, tensorrt_llm_bls and their parts, for engines of Ten
 TARGETS = ("tensorrtllm",)
 IMAGE = "trtllm-python-py3"
 # the tensors of older templates are not known, and later ones have none
-NEEDS = Needs(
-    sort=IMAGE,
-    library="tensorrtllm",
-    least=(0, 19),
-    below=(1, 3),
-    compute="8.0",
-    formats={"fp8": "8.9", "w4a8_awq": "8.9"},
-    instead="--target llmapi",
-)
-CONTAINERS = NEEDS.releases
+CONTAINERS = Needs(sort=IMAGE, library="tensorrtllm", least=(0, 19), below=(1, 3)).releases
 
 _PREPROCESSED = {
     "QUERY": "text_input",

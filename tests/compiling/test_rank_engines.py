@@ -20,17 +20,19 @@ from tiny import Workshop
 from tokenizers import Tokenizer
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from builder import compiling, pipeline
+from builder import compiling, pipeline, serve
 from builder.check import check
 from builder.compiling import Machine
 from builder.deploy import compose
 from builder.deploying.engine_gpus import ranks
 from builder.deployment import Options as DeployOptions
 from builder.deployment import deployment
-from builder.errors import ConversionError, UsageError
+from builder.errors import ConversionError, ServeError, UsageError
 from builder.inflight_batcher import engine_folder
 from builder.layout import read
 from builder.rule import Host
+from builder.server import Options as ServerOptions
+from builder.servers import docker
 
 PROGRAM = Path(trtllm_build.__file__)
 SERVER = Host("26.07", completes=False, compute=("9.0",))
@@ -122,8 +124,8 @@ def test_without_a_gpu_the_ranks_and_the_script_are_published(workshop: Workshop
 def test_the_script_makes_it_whole(workshop: Workshop) -> None:
     build(workshop)
     folder = workshop.output / "tiny_engine" / "1"
-    docker = program(workshop.folder / "bin" / "docker", DOCKER)
-    environment = {**os.environ, "PATH": f"{docker.parent}:{os.environ['PATH']}"}
+    client = program(workshop.folder / "bin" / "docker", DOCKER)
+    environment = {**os.environ, "PATH": f"{client.parent}:{os.environ['PATH']}"}
     subprocess.run([folder / "build-engine.sh"], env=environment, check=True, capture_output=True)
     assert sorted(path.name for path in (folder / "engine").iterdir()) == ENGINE
     assert found(workshop.output) == []
@@ -319,3 +321,28 @@ def test_outside_of_the_image_the_same_libraries_will_do(
     here = Machine(("9.0",), "", "/usr/bin/trtllm-build", "there is no docker", installed)
     found = compiling.obstacle(compilation, here)
     assert found.startswith(obstacle) and bool(found) == bool(obstacle)
+
+
+def test_a_container_of_ours_is_started_with_a_server_for_each_rank(without: Path) -> None:
+    options = ServerOptions(image="nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3", gpus="all")
+    words = docker.command(without, options, name="n", published=(1, 2, 3))
+    inside = words[words.index(options.image) + 1 :]
+    assert inside[:5] == ["mpirun", "--allow-run-as-root", "-n", "1", "tritonserver"]
+    assert inside.count("tritonserver") == 2 and inside[-1] == "--load-model=tiny_engine"
+
+
+@pytest.mark.parametrize(
+    ("tag", "card", "words"),
+    [
+        ("26.02", "9.0", "of TensorRT-LLM 1.2.1, and 26.02 runs 1.1.0"),
+        ("26.07", "8.9", "compute capability 9.0, and there are those of 8.9"),
+    ],
+)
+def test_a_server_of_another_version_or_gpu_does_not_boot(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str, card: str, words: str
+) -> None:
+    program(tmp_path / "bin" / "nvidia-smi", f"#!/bin/sh\necho {card}\n")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    image = f"nvcr.io/nvidia/tritonserver:{tag}-trtllm-python-py3"
+    with pytest.raises(ServeError, match=words):
+        serve.boot(whole, using="docker", options=ServerOptions(image=image, gpus="all"))
