@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import architecture, files, house, modules
+from builder.exporting import calibration_data
 from builder.plan import Plan
 from builder.planning import versions
 
@@ -51,13 +52,20 @@ def _of_own_converter(plan: Plan) -> dict[str, Any]:
     found = converter_files(plan)
     if not found:
         return {}
-    texts = {"calibration": _digest([Path(plan.calibration)])} if plan.calibration else {}
     return {
         "split": [plan.split.tensor, plan.split.pipeline],
         "cache": plan.cache_type,
         "converter": _digest(found),
-        **texts,
+        **_of_texts(plan),
     }
+
+
+def _of_texts(plan: Plan) -> dict[str, str]:
+    """Return which texts scales are measured with, nothing where none are."""
+    chosen = None if plan.stored else house.plugin("quantizations", plan.quantize, option="--quantize")
+    if chosen is None or not chosen.QUANTIZATION.calibrated:
+        return {}
+    return {"calibration": _digest([Path(plan.calibration or calibration_data.SHIPPED)])}
 
 
 def converter_files(plan: Plan) -> list[Path]:

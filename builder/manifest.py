@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import builder
+from builder import source as sources
 from builder.convert import Artifact
 from builder.plan import Plan
 from builder.prove import Evidence
+from builder.ranks.quantization import RECORD
 from builder.source import Checkpoint, origin_of
 
 FORMAT = 1
@@ -45,6 +47,13 @@ def manifest(
         **({"draft": {"sha256": artifact.draft_digests}} if artifact.draft else {}),
         "plan": {**planned, "origin": origin},
         "tools": artifact.tools,
+        **_calibration(artifact),
         "artifact": {"key": artifact.key, "sha256": {**artifact.digests, **adapters}},
         "evidence": evidence.to_json(),
     }
+
+
+def _calibration(artifact: Artifact) -> dict[str, Any]:
+    """Return what a converter recorded of the data that it measured scales with."""
+    path = next(artifact.model.rglob(RECORD), None)
+    return {} if path is None else {"calibration": sources.read_json(path)}

@@ -18,9 +18,6 @@ from builder.ranks.blocks import Progress
 from builder.ranks.convert import Prepared, Ranks
 from builder.ranks.matrices import Measured
 
-RECORD = "calibration.json"
-"""Beside config.json: the data that scales were measured with."""
-
 
 @dataclass(frozen=True)
 class Quantised:
@@ -85,8 +82,8 @@ def write(
         work = packing.Packing(way, prepared.dtype, sources, measured)
         work.write(prepared.ranks, ranks, stage, progress)
         if record is not None:
-            files.write_json(stage / RECORD, record)
-            disk.sync(stage / RECORD)
+            files.write_json(stage / quantization.RECORD, record)
+            disk.sync(stage / quantization.RECORD)
 
 
 def _described(way: quantization.Quantization, cache: bool) -> dict[str, Any]:

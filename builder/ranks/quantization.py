@@ -18,6 +18,9 @@ EACH, LAYER, OUTPUT, GROUP, INPUT = "each", "layer", "output", "group", "input"
 PREQUANT = "prequant_scaling_factor"
 """What inputs are multiplied with before they are rounded; of the model's own type, all others float32."""
 
+RECORD = "calibration.json"
+"""Beside config.json: the data that scales were measured with, and what measured."""
+
 
 @dataclass(frozen=True)
 class Matrix:

@@ -298,6 +298,23 @@ def test_what_a_quantisation_lacks_is_said_before_anything_is_read(workshop: Wor
     assert not (workshop.cache / "artifacts").exists() and not workshop.output.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("modelopt") is None,
+    reason="what calibrates is nvidia-modelopt==0.47.0: pip install -e .[tensorrtllm]",
+)
+def test_float8_is_calibrated_proven_and_built(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(workshop, quantize="fp8")
+    home = workshop.output / "tiny_engine" / "1" / "checkpoint"
+    quantised = json.loads((home / "config.json").read_text())["quantization"]
+    assert (quantised["quant_algo"], quantised["kv_cache_quant_algo"]) == ("FP8", "FP8")
+    data = json.loads((home / "calibration.json").read_text())
+    manifest = json.loads((workshop.output / "tiny" / "1" / "manifest.json").read_text())
+    assert manifest["calibration"] == data and len(data["sha256"]) == 64
+    with_tool(monkeypatch, workshop.folder)
+    assert build(workshop, quantize="fp8").engine is not None
+
+
 def test_a_build_cannot_verify_an_engine_and_says_so_before_it_works(workshop: Workshop) -> None:
     with pytest.raises(UsageError, match="runs no engines") as refused:
         build(workshop, verifying=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import tiny_decoders
 import trtllm_build
 from planning import options, planned, subject
 
+from builder import artifact_key
 from builder.errors import PlanError, UsageError
+from builder.exporting import calibration_data
 from builder.inflight_batcher import build_command, tables
 from builder.plan import Plan, plan
 from builder.planning import memory, placement
@@ -135,6 +139,26 @@ def test_the_converter_s_command(tmp_path: Path, line: str, precision: str, word
         *words.split(),
         "--parallel-embedding",
     ]
+
+
+def test_texts_decide_the_artifact_by_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "--target tensorrtllm --gpu h100 --quantize"
+    for name in ("mine", "copy", "other"):
+        text = "other" if name == "other" else "mine"
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": text}))
+
+    def digest(more: str) -> str | None:
+        found: str | None = artifact_key.identity(planned("llama-8b", f"{line} {more}"), {}).get(
+            "calibration"
+        )
+        return found
+
+    monkeypatch.chdir(tmp_path)
+    shipped = digest("fp8")
+    mine, copy, other = (digest(f"fp8 --calibration {one}.jsonl") for one in ("mine", "copy", "other"))
+    assert mine == copy and len({shipped, mine, other, None}) == 4
+    assert shipped == hashlib.sha256(calibration_data.SHIPPED.read_bytes()).hexdigest()
+    assert digest("bf16") is None
 
 
 def test_a_tied_head_takes_its_place_beside_the_embedding() -> None:
