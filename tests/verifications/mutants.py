@@ -253,8 +253,8 @@ MUTANTS = (
         "bos_is_not_doubled",
         Patch(
             f"{CODE}/text/encoding.py",
-            "[add_special_tokens and not (self._bos and text.startswith(self._bos)) for text in texts]",
-            "[add_special_tokens for text in texts]",
+            "return asked and not (self._bos and text.startswith(self._bos))",
+            "return asked",
         ),
     ),
     _mutant(

@@ -48,12 +48,12 @@ class Encoder:
         """Return the ids of one text, by the thread that asks: waking the library's own costs more."""
         return list(self._tokenizer.encode(text, add_special_tokens=self._adds(text, add_special_tokens)).ids)
 
-    def _adds(self, text: str, asked: bool) -> bool:
-        return asked and not (self._bos and text.startswith(self._bos))
-
     def encode_plain(self, text: str) -> list[int]:
         """Return ids in which nothing is a special token, whatever the text says."""
         return list(self._plain.encode(text, add_special_tokens=False).ids)
+
+    def _adds(self, text: str, asked: bool) -> bool:
+        return asked and not (self._bos and text.startswith(self._bos))
 
 
 def _without(added: Sequence[str], description: dict[str, Any]) -> dict[str, Any]:
