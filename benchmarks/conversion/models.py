@@ -87,7 +87,9 @@ def write(folder: Path, size: str) -> Path:
         _write_shard(folder / name, sorted(shard, key=lambda one: one.name), memoryview(pool).cast("B"))
     config = {"architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16", **SIZES[size]}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": homes}), encoding="utf-8")
+    # transformers wants both parts
+    index = {"metadata": {"total_size": nbytes(size)}, "weight_map": homes}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
     return folder
 
