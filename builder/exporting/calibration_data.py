@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from builder.errors import UsageError
+from builder.prompt_lines import Prompt, read_line
 
 SHIPPED = Path(__file__).parent / "calibration.jsonl"
 """Chats of several kinds and languages, for want of the user's own: those are always better."""
 
 LONGEST = 512
 """Tokens of a sequence that are used, as in ModelOpt's own examples."""
-
-Prompt = str | list[dict[str, Any]]
-"""A plain text, or chat messages."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +45,12 @@ def read(path: Path = SHIPPED) -> Data:
 
 
 def _prompt(path: Path, number: int, line: str) -> Prompt:
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        fields = None
-    if isinstance(fields, dict):
-        messages, text = fields.get("messages"), fields.get("prompt")
-        if isinstance(text, str) and text and messages is None:
-            return text
-        chat = isinstance(messages, list) and all(isinstance(one, dict) for one in messages)
-        if chat and messages and text is None:
-            return list(messages)
-    raise UsageError(
-        f"--calibration {path}, line {number}: {line[:80]}",
-        expected='{"messages": [{"role": "user", "content": "..."}]} or {"prompt": "..."}',
-    )
+    found = read_line("--calibration", path, number, line)
+    if not found:
+        raise UsageError(
+            f"--calibration {path}, line {number}: {line[:80]}", expected="a text, not an empty one"
+        )
+    return found
 
 
 def sequences(data: Data, tokenizer: Any, longest: int = LONGEST) -> list[list[int]]:

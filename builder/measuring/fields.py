@@ -7,8 +7,8 @@ from typing import Any
 
 from builder.errors import UsageError
 from builder.measuring import prompts, tensors
-from builder.measuring.prompts import Prompt
 from builder.measuring.task import Asking
+from builder.prompt_lines import Prompt
 
 
 def filled(asking: Asking, prompt: Prompt) -> dict[str, Any]:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from builder.errors import UsageError
+from builder.prompt_lines import Prompt, read_line
 
 SHIPPED = Path(__file__).parent / "prompts.jsonl"
 
 MARK = 12
 """Characters of a mark."""
 
-Prompt = str | list[dict[str, Any]]
-"""A plain text, or chat messages."""
-
 
 def read(path: Path = SHIPPED) -> tuple[Prompt, ...]:
     """Read lines of {"messages": [...]} or {"prompt": "..."}; raise UsageError naming the bad line."""
-    return tuple(_prompt(path, number, line) for number, line in lines(path))
+    return tuple(read_line("--prompts", path, number, line) for number, line in lines(path))
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
@@ -35,24 +32,6 @@ def lines(path: Path) -> list[tuple[int, str]]:
     if not numbered:
         raise UsageError(f"--prompts {path} holds no prompt", expected='lines such as {"prompt": "Hello"}')
     return numbered
-
-
-def _prompt(path: Path, number: int, line: str) -> Prompt:
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        fields = None
-    if isinstance(fields, dict):
-        messages, text = fields.get("messages"), fields.get("prompt")
-        if isinstance(text, str) and messages is None:
-            return text
-        chat = isinstance(messages, list) and all(isinstance(one, dict) for one in messages)
-        if chat and messages and text is None:
-            return list(messages)
-    raise UsageError(
-        f"--prompts {path}, line {number}: {line[:80]}",
-        expected='{"messages": [{"role": "user", "content": "..."}]} or {"prompt": "..."}',
-    )
 
 
 class Order:

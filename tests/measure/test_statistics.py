@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from builder.measuring import kinds, statistics, told
 from builder.measuring.door import Answer, Heard
 from builder.measuring.load import Record, Run
-from builder.measuring.prompts import Prompt
+from builder.prompt_lines import Prompt
 
 
 @pytest.mark.parametrize(

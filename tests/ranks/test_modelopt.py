@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(
         importlib.util.find_spec("modelopt") is None,
-        reason="the reference is nvidia-modelopt==0.47.0: pip install it, with --no-deps and omegaconf, PuLP",
+        reason="the reference is nvidia-modelopt==0.47.0: pip install -e .[tensorrtllm]",
     ),
 ]
 

@@ -14,8 +14,8 @@ from builder.measuring import tensors
 from builder.measuring.door import Answer, Heard
 from builder.measuring.errors import Refused
 from builder.measuring.fields import filled
-from builder.measuring.prompts import Prompt
 from builder.measuring.task import Asking
+from builder.prompt_lines import Prompt
 
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 WANTED = ("text_output", "num_input_tokens", "num_output_tokens")

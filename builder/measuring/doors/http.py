@@ -8,8 +8,8 @@ from urllib.parse import quote
 from builder.measuring.door import Answer, Heard
 from builder.measuring.events import Events, error_of, events, require_no_error
 from builder.measuring.fields import filled
-from builder.measuring.prompts import Prompt
 from builder.measuring.task import Asking
+from builder.prompt_lines import Prompt
 
 
 def create(asking: Asking) -> HttpDoor:

@@ -11,8 +11,8 @@ from builder.measuring import prompts
 from builder.measuring.door import Answer, Heard
 from builder.measuring.errors import Refused
 from builder.measuring.events import Events, Status, error_of, events, require_no_error
-from builder.measuring.prompts import Prompt
 from builder.measuring.task import Asking
+from builder.prompt_lines import Prompt
 
 SPOKEN = ("content", "reasoning_content", "reasoning", "tool_calls")
 """Where a delta may carry tokens."""
