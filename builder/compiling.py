@@ -10,13 +10,13 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from builder import artifact_key, capabilities, child, files, house, onnx_graph
+from builder import artifact_key, capabilities, child, engine_file, files, house, onnx_graph
 from builder.convert import Artifact
-from builder.errors import ConversionError
+from builder.errors import ConversionError, RepositoryError
 from builder.plan import Plan
 from builder.planning import versions
 from builder.target import Compilation
@@ -98,13 +98,46 @@ def script(compilation: Compilation) -> str:
 set -eu
 cd "$(dirname "$0")"
 {shell(compilation)}
-mv {shlex.quote(compilation.written)} {shlex.quote(compilation.result)}
+{finished(compilation)}
 """
+
+
+def finished(compilation: Compilation) -> str:
+    """Return what a shell does once the engine is whole: it takes its place, also that of an older one."""
+    written, result = shlex.quote(compilation.written), shlex.quote(compilation.result)
+    return f"rm -rf {result}\nmv {written} {result}"
 
 
 def record(compilation: Compilation, digest: str) -> dict[str, Any]:
     """Return what stands in engine.json; `digest` is that of `source_digest`, in hexadecimal."""
     return {"format": 1, "sha256": digest, **asdict(compilation)}
+
+
+def recorded(folder: Path) -> Compilation | None:
+    """Return what engine.json of a version folder says, None where there is none.
+
+    Raises RepositoryError where it is not as a build writes it.
+    """
+    told = engine_file.record(folder)
+    if not told:
+        return None
+    known = {one.name for one in fields(Compilation)}
+    try:
+        found = Compilation(**{name: value for name, value in told.items() if name in known})
+        words = [*found.arguments, found.tool, found.image, found.compute]
+        words += [found.source, found.written, found.result]
+        pairs = [*found.environment.items(), *found.libraries.items()]
+        if not all(isinstance(word, str) for word in (*words, *(word for pair in pairs for word in pair))):
+            raise TypeError("a word of its command is none")
+        if type(found.ranks) is not int or found.ranks < 1:
+            raise TypeError(f"ranks is {found.ranks!r}")
+    except (TypeError, AttributeError) as error:
+        raise RepositoryError(
+            f"{folder / engine_file.RECORD} is not as a build writes it: {error}",
+            expected="what `builder build` wrote beside the engine's source",
+            remedy="build the model again",
+        ) from error
+    return replace(found, arguments=tuple(found.arguments))
 
 
 def source_digest(compilation: Compilation, digests: Mapping[str, str]) -> str:

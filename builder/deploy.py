@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder import files, house
+from builder import compiling, files, house
 from builder.contract import MODELS
 from builder.deploying.launching import EXIT_TIMEOUT
+from builder.deploying.unbuilt import SERVICE
 from builder.deployment import ENVIRONMENT, PORTS, Deployment
 from builder.errors import RepositoryError
 from builder.probes import Probe
@@ -46,6 +47,9 @@ def compose(deployment: Deployment, output: Path) -> dict[str, str]:
             for outside, inside in zip(deployment.published, PORTS.values(), strict=True)
         ],
         "source": _source(deployment.repository, output),
+        "engines": [(one, _source(one.folder, output)) for one in deployment.unbuilt],
+        "profile": SERVICE,
+        "engine_folder": compiling.FOLDER,
     }
     return {name: _with_header(_render(name, values)) for name in COMPOSE}
 

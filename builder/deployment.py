@@ -10,8 +10,10 @@ from typing import Any
 
 from builder import layout
 from builder.check import check_layout
-from builder.deploying import choices, engine_gpus, images, launching, packages
+from builder.deploying import choices, engine_gpus, images, launching, packages, unbuilt
 from builder.deploying.launching import Ranks
+from builder.deploying.pinned import Pinned, pinned
+from builder.deploying.unbuilt import Unbuilt
 from builder.errors import RepositoryError
 from builder.exporting import fused_attention
 from builder.planning.versions import Container
@@ -30,7 +32,7 @@ and never shrinks; it is a limit, not a reservation."""
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say of a deployment; None leaves it to the models."""
+    """What a user may say of a deployment; None leaves it to the models, of `lock` it is for no lock."""
 
     triton: str | None = None
     gpus: str | None = None
@@ -40,6 +42,7 @@ class Options:
     metrics_port: int = PORTS["metrics"]
     memory: str | None = None
     packages: tuple[str, ...] = ()
+    lock: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Deployment:
 
     `gpus` is "all", a number or "" for none. `shared_memory`, `planned_memory` (weights and caches
     on the CPU) and `memory`, the limit if there is one, are bytes. `published` are the ports
-    outside, in the order of PORTS; `ranks` are the parts of an engine that spans GPUs.
+    outside, in the order of PORTS; `ranks` are the parts of an engine that spans GPUs, `pinned` is
+    what a lock says of the image, `unbuilt` are the engines that are not there yet.
     """
 
     repository: Path
@@ -65,6 +69,13 @@ class Deployment:
     planned_memory: int
     memory: int | None
     ranks: Ranks = field(default_factory=Ranks)
+    pinned: Pinned = field(default_factory=Pinned)
+    unbuilt: tuple[Unbuilt, ...] = ()
+
+    @property
+    def base(self) -> str:
+        """Return the image, exactly that of the lock where it is locked."""
+        return self.pinned.exactly(self.image)
 
     @property
     def command(self) -> list[str]:
@@ -98,7 +109,9 @@ def deployment(repository: Path, options: Options) -> Deployment:
     facts = [_facts(model) for model in models.models.values()]
     imported = packages.imports(models)
     image = images.of_contracts(facts) or images.image(models, imported)
-    container = choices.container(choices.release(options.triton, facts, image.releases[-1]))
+    locked = pinned(options.lock, facts, options.triton)
+    asked = (locked.triton or None) if options.triton is None else options.triton
+    container = choices.container(choices.release(asked, facts, image.releases[-1]))
     images.require_release(image, container.tag)
     needed = max((_gpus(model, models) for model in models.models.values()), default=0)
     processes = sum(model.processes for model in models.models.values())
@@ -121,6 +134,8 @@ def deployment(repository: Path, options: Options) -> Deployment:
         planned_memory=weights + sum(size["cache"] for size in on_cpu),
         memory=choices.memory(options.memory, weights, shared),
         ranks=ranks,
+        pinned=locked,
+        unbuilt=unbuilt.unbuilt(models),
     )
 
 

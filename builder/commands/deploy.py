@@ -45,6 +45,16 @@ def command() -> None:
     metavar="MODULE=NAME==VERSION",
     help="What brings a module that your own Python models import (repeatable).",
 )
+@click.option(
+    "--lock",
+    "lock_file",
+    type=click.Path(path_type=Path),
+    envvar="BUILDER_LOCK",
+    metavar="FILE",
+    default="builder.lock",
+    show_default=True,
+    help="File that pins the image, where it does; none for no lock.",
+)
 @click.option("--force", is_flag=True, help="Overwrite files that were changed by somebody.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def compose(
@@ -58,6 +68,7 @@ def compose(
     metrics_port: int,
     memory: str | None,
     packages: tuple[str, ...],
+    lock_file: Path,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -65,7 +76,7 @@ def compose(
 
     The same DIRECTORY and options give the same files. A file that somebody changed stays as it is.
     """
-    from builder import deploy
+    from builder import deploy, lock
     from builder.deployment import Options, deployment
     from builder.printing import deployments
 
@@ -78,6 +89,7 @@ def compose(
         metrics_port,
         memory,
         packages,
+        None if str(lock_file) == lock.NOWHERE else lock_file,
     )
     decided = deployment(directory, asked)
     written = deploy.write(deploy.compose(decided, output), output, force=force)

@@ -19,7 +19,8 @@ def to_json(deployment: Deployment, output: Path, written: Sequence[Path]) -> di
         "repository": str(deployment.repository),
         "output": str(output),
         "written": [str(path) for path in written],
-        "image": deployment.image,
+        "image": deployment.base,
+        "unbuilt": {one.service: str(one.folder) for one in deployment.unbuilt},
         "models": list(deployment.models),
         "fronts": [probe.model for probe in deployment.fronts],
         "engines": list(deployment.engines),
@@ -38,7 +39,7 @@ def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
     """Print the decisions, what was written and the next command; what is risky goes to stderr."""
     ports = ", ".join(f"{name} {port}" for name, port in zip(PORTS, deployment.published, strict=True))
     rows = [
-        ("image", deployment.image),
+        ("image", deployment.base),
         ("models", ", ".join(deployment.models)),
         ("probed", ", ".join(probe.model for probe in deployment.fronts)),
         ("packages", " ".join(deployment.packages) or "none"),
@@ -55,7 +56,11 @@ def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
         click.echo(f"wrote {path}")
     if not written:
         click.echo(f"{output} holds this very deployment already")
-    start = ["docker", "compose", "--file", str(output / "compose.yaml"), "up", "--build", "--wait"]
+    compose = ["docker", "compose", "--file", str(output / "compose.yaml")]
+    for one in deployment.unbuilt:
+        click.echo(f"build {one.folder / one.compilation.result} first: ", nl=False)
+        click.echo(shlex.join([*compose, "run", "--rm", one.service]))
+    start = [*compose, "up", "--build", "--wait"]
     click.echo(f"start it: {shlex.join(start)}")
     for warning in warnings(deployment):
         click.echo(f"warning: {warning}", err=True)

@@ -8,13 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import trtllm_build
+import yaml
 from google.protobuf import text_format
 from tiny import Workshop
 from tokenizers import Tokenizer
@@ -56,13 +56,15 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, pipeline.Built]]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pipeline.Built]:
     """Return a build without its engine and a whole one, for tests that build nothing themselves."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         made = Workshop(tmp_path_factory.mktemp("engines"), monkeypatch)
         without = build(made, output=made.folder / "without")
         with_tool(monkeypatch, made.folder)
-        yield {"without": without, "whole": build(made, output=made.folder / "whole")}
+        whole = build(made, output=made.folder / "whole")
+    # the machine with the GPU is gone for the tests that follow
+    return {"without": without, "whole": whole}
 
 
 @pytest.fixture
@@ -275,6 +277,25 @@ def test_a_deployment_starts_a_server_for_each_rank(
     assert '- "mpirun"' in text and '- "--load-model=tiny_engine"' in text and "count: 2" in text
     with pytest.raises(UsageError, match=r"tiny for 26\.07, not 26\.03"):
         deployment(repository, DeployOptions(triton="26.03"))
+
+
+def test_the_service_of_compose_makes_it_whole_also_over_an_older_one(without: Path, tmp_path: Path) -> None:
+    text = compose(deployment(without, DeployOptions()), tmp_path / "deploy")["compose.yaml"]
+    service = yaml.safe_load(text)["services"]["engine-build"]
+    program(tmp_path / "bin" / "trtllm-build", f'#!/bin/sh\nexec {sys.executable} {PROGRAM} "$@"\n')
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    (folder,) = [(tmp_path / "deploy" / mount["source"]).resolve() for mount in service["volumes"]]
+    words = [word.replace("$$", "$") for word in (*service["entrypoint"], *service["command"])]
+    for _ in range(2):
+        subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
+        assert sorted(path.name for path in (folder / "engine").iterdir()) == ENGINE
+    assert found(without) == []
+    later = compose(deployment(without, DeployOptions()), tmp_path / "deploy")["compose.yaml"]
+    assert list(yaml.safe_load(later)["services"]) == ["triton"]
+    # one that fails leaves what was there
+    program(tmp_path / "bin" / "trtllm-build", "#!/bin/sh\nmkdir -p engine.part\nexit 1\n")
+    done = subprocess.run(words, cwd=folder, env=environment, check=False)
+    assert done.returncode == 1 and found(without) == []
 
 
 def test_one_rank_needs_no_mpi(workshop: Workshop) -> None:
