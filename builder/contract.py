@@ -27,7 +27,9 @@ class Contract(Protocol):
     """The sort of container that alone serves it, such as "vllm-python-py3"; "" where any does that holds the
     engine, and the embedded server."""
 
-    # one that asks something else of a container than its target has also NEEDS, as a target
+    # one that asks something else of a container than its target has also NEEDS, as a target; one whose model
+    # reads the engine's arguments elsewhere has `front_arguments(told)`, what settings.json says of them. One
+    # whose form depends on the target has TITLE, TARGETS and `of(target) -> Contract` alone
 
     def members(self, pipeline: Pipeline) -> tuple[Member, ...]:
         """Return the Triton models, given those of ours."""
@@ -38,7 +40,7 @@ class Contract(Protocol):
         ...
 
     def files(self, told: Mapping[str, Any], home: str) -> dict[str, Any]:
-        """Return the JSON files of the front's version folder, name -> content.
+        """Return the JSON files of the front's version folder, name -> content; YAML where a name ends so.
 
         Args:
             told: the engine's arguments, with what the user set.
@@ -49,11 +51,11 @@ class Contract(Protocol):
 
 def load(name: str, target: str) -> Contract:
     """Return a contract; raise UsageError where there is none of that name, or not for the target."""
-    found = cast(Contract, house.plugin("contracts", name, option="--contract"))
+    found = house.plugin("contracts", name, option="--contract")
     if found.TARGETS and target not in found.TARGETS:
         raise UsageError(
             f"target {target} has no contract {name}",
             expected=f"--target {' or '.join(found.TARGETS)}",
             remedy="name that target, or leave --contract out",
         )
-    return found
+    return cast(Contract, found.of(target) if hasattr(found, "of") else found)

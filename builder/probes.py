@@ -59,7 +59,7 @@ def probe(model: Model) -> Probe:
     asked = {name: tensor for name, tensor in model.inputs().items() if _is_asked(name, tensor)}
     if model.config.model_transaction_policy.decoupled:
         if set(asked) == {"text_input"}:
-            tokens = {"max_tokens": 1} if "max_tokens" in model.inputs() else {}
+            tokens = {name: 1 for name in _LENGTHS if name in model.inputs()}
             return Probe(model.name, f"{home}/generate", {"text_input": _TEXT, **tokens})
     elif all(_type(tensor) in _JSON for tensor in asked.values()):
         batch = [1] if model.config.max_batch_size else []
@@ -68,6 +68,9 @@ def probe(model: Model) -> Probe:
         return Probe(model.name, f"{home}/infer", {"inputs": tensors})
     # its inputs cannot be said in JSON: that it is loaded is all one can ask
     return Probe(model.name, f"{home}/ready", None)
+
+
+_LENGTHS = ("max_tokens", "sampling_param_max_tokens")
 
 
 def _is_asked(name: str, tensor: Any) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from builder import adapter, compiling, contract, engine_file, files, house, model_config, modules
+from builder import adapter, compiling, contract, engine_file, files, house, model_config, modules, yaml_text
 from builder.convert import Artifact
 from builder.errors import RepositoryError
 from builder.manifest import manifest
@@ -80,16 +80,22 @@ def write(
         if plan.compilation is not None:
             _write_engine(plan.compilation, artifact, stage / plan.graph.name / str(version), engine)
         front = stage / plan.front.name / str(version)
-        told = contract.load(plan.contract, plan.target).files(
-            plan.engine_arguments, f"{contract.MODELS}/{plan.name}/{version}"
-        )
-        for name, content in told.items():
-            files.write_json(front / name, content)
+        _write_promised(plan, front)
         if artifact.draft is not None:
             files.place(artifact.draft, front / artifact.draft.name)
         shutil.copyfile(evidence.golden, front / "golden.json")
         copied = adapter.copy(plan.adapters, front)
         files.write_json(front / "manifest.json", manifest(plan, checkpoint, artifact, evidence, copied))
+
+
+def _write_promised(plan: Plan, front: Path) -> None:
+    """Write the files of the contract into the front's version folder."""
+    home = f"{contract.MODELS}/{plan.front.name}/{front.name}"
+    for name, content in contract.load(plan.contract, plan.target).files(plan.engine_arguments, home).items():
+        if name.endswith(".yaml"):
+            (front / name).write_text(yaml_text.dump(content), encoding="utf-8")
+        else:
+            files.write_json(front / name, content)
 
 
 def _write_labels(plan: Plan, model: ModelPlan, home: Path) -> None:
@@ -182,6 +188,9 @@ def _front_arguments(plan: Plan) -> dict[str, Any]:
             {"compute": plan.compilation.compute, "ranks": plan.compilation.ranks} if plan.compilation else {}
         )
         return {**target.front_arguments(plan.engine_arguments, plan.container), **built}
+    promised = contract.load(plan.contract, plan.target)
+    if hasattr(promised, "front_arguments"):
+        return dict(promised.front_arguments(plan.engine_arguments))
     return dict(plan.engine_arguments)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.engine import model_yaml
 from backends.engine.hosted import Hosted
 from backends.engine.protocol import EngineError, InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
@@ -40,16 +41,23 @@ def create(settings: Mapping[str, Any], folder: Path) -> Hosted:
 
 
 def stepper(settings: Mapping[str, Any], folder: Path) -> TensorrtLlm:
-    """Load the checkpoint at `folder`/settings["model"]; engine_arguments are fields of TorchLlmArgs."""
+    """Load the checkpoint at `folder`/settings["model"]; engine_arguments are fields of TorchLlmArgs.
+
+    A model.yaml in the folder says both instead.
+    """
     import tensorrt_llm
     from tensorrt_llm.llmapi import LLM, SamplingParams, TorchLlmArgs
 
-    version, model = tensorrt_llm.__version__, folder / settings["model"]
-    asked = dict(settings["engine_arguments"])
+    version = tensorrt_llm.__version__
+    model, tokenizer, asked = model_yaml.llm(folder) or (
+        folder / settings["model"],
+        folder / "tokenizer",
+        dict(settings["engine_arguments"]),
+    )
     told = {**asked, **sampler(version, TorchLlmArgs.model_fields, asked)}
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     return TensorrtLlm(
-        LLM(model=str(model), tokenizer=str(folder / "tokenizer"), **told),
+        LLM(model=str(model), tokenizer=str(tokenizer), **told),
         vocabulary=int(config["vocab_size"]),
         slots=int(settings["max_active"]),
         ignored=ignored(version, inspect.signature(SamplingParams).parameters, told),

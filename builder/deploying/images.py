@@ -99,7 +99,8 @@ def of_contracts(facts: Sequence[Mapping[str, Any]]) -> Image | None:
             remedy="build the models into a repository each, and deploy each",
         )
     ((flavour, tags),) = alone
-    return Image(flavour, tags)
+    brings = (_read(module).brings for module in known() if _told(module)["flavour"] == flavour)
+    return Image(flavour, tags, frozenset().union(*brings))
 
 
 def _contract(fact: Mapping[str, Any]) -> Contract:

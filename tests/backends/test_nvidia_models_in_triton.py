@@ -18,9 +18,8 @@ from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
 from builder import house, model_config, modules
-from builder.contracts import nvidia
 from builder.ensemble import Pipeline
-from builder.inflight_batcher import engine
+from builder.inflight_batcher import engine, stock
 from builder.inflight_batcher.engine import Settings
 from builder.planning.models import placed
 from builder.planning.placement import Split
@@ -39,7 +38,7 @@ def repository(sentence_piece_folder: Path, tmp_path_factory: pytest.TempPathFac
     pipeline = Pipeline("", (engine.member(Settings(8, "1.2.1")),), kind="generation")
     found = (
         dataclasses.replace(one, backend="python") if one.backend == engine.BACKEND else one
-        for one in nvidia.members(pipeline)
+        for one in stock.members(pipeline)
     )
     models = tuple(placed("chat", one, "cpu", Split()) for one in found)
     plan: Any = SimpleNamespace(name="chat", models=models, kind="generation")

@@ -172,7 +172,7 @@ def test_list():
     }  # fmt: skip
     assert {row["name"]: row["targets"] for row in found["contracts"]} == {
         "builder": [],
-        "nvidia": ["tensorrtllm"],
+        "nvidia": ["llmapi", "tensorrtllm"],
         "vllm_backend": ["vllm"],
     }
     parameters = {row["name"]: row["parameters"] for row in found["recipes"]}

@@ -14,10 +14,9 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from builder import house, model_config
 from builder.check import check
-from builder.contracts import nvidia
 from builder.ensemble import Pipeline
 from builder.errors import UsageError
-from builder.inflight_batcher import engine
+from builder.inflight_batcher import engine, stock
 from builder.inflight_batcher.engine import Settings
 from builder.planning.models import placed
 from builder.planning.placement import Split
@@ -58,7 +57,7 @@ def pipeline(version: str = "1.2.1") -> Pipeline:
 
 
 def texts(version: str = "1.2.1") -> dict[str, str]:
-    models = tuple(placed("chat", one, "cpu", Split()) for one in nvidia.members(pipeline(version)))
+    models = tuple(placed("chat", one, "cpu", Split()) for one in stock.members(pipeline(version)))
     plan: Any = SimpleNamespace(name="chat", models=models, kind="generation")
     return {model.name: model_config.text(model, plan) for model in models}
 
@@ -164,7 +163,7 @@ def test_versions_before_0_20_are_wired_by_their_own_names() -> None:
 
 
 def test_the_stock_models_have_no_findings(tmp_path: Path) -> None:
-    code = {one.named: one.code for one in nvidia.members(pipeline()) if one.code}
+    code = {one.named: one.code for one in stock.members(pipeline()) if one.code}
     for name, text in texts().items():
         (tmp_path / name / "1").mkdir(parents=True)
         (tmp_path / name / "config.pbtxt").write_text(text)
@@ -182,7 +181,7 @@ def test_the_stock_models_have_no_findings(tmp_path: Path) -> None:
 
 
 def test_it_is_for_engines_alone_and_for_containers_that_run_them() -> None:
-    assert nvidia.CONTAINERS[-1] == "26.07"
-    assert {"25.03", "25.04", "26.08"}.isdisjoint(nvidia.CONTAINERS)
+    assert stock.CONTAINERS[-1] == "26.07"
+    assert {"25.03", "25.04", "26.08"}.isdisjoint(stock.CONTAINERS)
     with pytest.raises(UsageError, match="tensorrtllm backend"):
-        nvidia.members(text_generation.PIPELINE)
+        stock.members(text_generation.PIPELINE)

@@ -17,8 +17,9 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-# A package of the same name may be installed: what stands beside this file comes first.
-sys.path.insert(0, str(Path(__file__).parent))
+if not __name__.startswith("backends."):
+    # a package of the same name may be installed: what stands beside this file comes first
+    sys.path.insert(0, str(Path(__file__).parent))
 
 from backends import turns
 from backends.engine.protocol import Engine, Sampling
@@ -32,6 +33,7 @@ from backends.front.outputs import Outputs, usual
 from backends.front.request import Request, parse
 from backends.front.sending import Sending
 from backends.front.timings import Stopwatch, Timings
+from backends.front.values import Tensors
 from backends.text.chat import Chat
 from backends.text.decoding import Vocabulary
 from backends.text.encoding import Encoder
@@ -84,12 +86,13 @@ class TritonPythonModel:
             sender = request.get_response_sender()
             try:
                 parsed = self._parse(request)
-                outputs = Outputs(pb_utils.Tensor, request.requested_output_names(), self._usual)
+                outputs = self._outputs(request)
             except Exception as error:
                 send_error(pb_utils, sender, error)
                 continue
             number = next(self._numbers)
             answer = Answer(pb_utils, sender, self._sending, outputs, number, arrived)
+            self._admitted(request, answer)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
 
     def is_ready(self) -> bool:
@@ -106,8 +109,18 @@ class TritonPythonModel:
         self._thread.join()
         self._sending.close()
 
+    def _tensors(self, request: Any) -> Tensors:
+        """Return what was sent, under the names of this front."""
+        return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+
+    def _outputs(self, request: Any) -> Outputs:
+        return Outputs(pb_utils.Tensor, request.requested_output_names(), self._usual)
+
+    def _admitted(self, request: Any, answer: Answer) -> None:
+        """Take note of what is about to be answered."""
+
     def _parse(self, request: Any) -> Request:
-        tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        tensors = self._tensors(request)
         parameters = json.loads(request.parameters() or "{}")
         # `generate` leaves the timeout among the parameters, every other call sets it on the request
         timeout = request.timeout() or parameters.get("timeout", 0)

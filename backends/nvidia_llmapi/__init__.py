@@ -1,0 +1,1 @@
+"""NVIDIA's llmapi model: a text in, streamed text out."""
