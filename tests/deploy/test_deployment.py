@@ -45,7 +45,8 @@ def test_every_engine_of_the_project_has_its_requirements() -> None:
     for file in sorted((house.folder("backends") / "engine").glob("*.py")):
         needed |= set(packages.imported(file)) - {"backends"} - packages.GIVEN - sys.stdlib_module_names
     assert "onnxruntime_genai" in needed
-    assert needed <= {*packages.known(), *images.known()}
+    brought = {name for module in images.known() for name in images._read(module).brings}
+    assert needed <= {*packages.known(), *images.known(), *brought}
 
 
 def test_gpu_pins_are_those_of_the_cpu() -> None:
