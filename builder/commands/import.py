@@ -13,7 +13,7 @@ from builder.commands import options
 if TYPE_CHECKING:
     from builder.inflight_batcher.migration import Migration
 
-TARGETS = ("llmapi", "vllm")
+TARGETS = ("llmapi", "tensorrtllm", "vllm")
 
 
 def _filled(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -26,7 +26,7 @@ def _filled(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.command()
 @click.argument("directory", type=options.Folder())
 @click.option("--output", type=options.Folder(), help="Write it here, for the container of its engine.")
-@click.option("--to", "target", type=click.Choice(TARGETS), help="Say how it is built without an engine.")
+@click.option("--to", "target", type=click.Choice(TARGETS), help="Say how it is built anew, as what.")
 @click.option(
     "--fill",
     "values",
@@ -71,7 +71,7 @@ def command(
     """Read a repository of NVIDIA's inflight_batcher_llm templates, filled or not, and say what is in it.
 
     With --output it is written anew, nothing unfilled, engine and tokenizer inside, or not at all.
-    With --to it says what becomes of each parameter and tensor on a target that needs no engine.
+    With --to it says what becomes of each parameter and tensor when it is built anew, as an engine or not.
     """
     from builder.importers import inflight_batcher_llm as importer
     from builder.inflight_batcher import migration, rewriting

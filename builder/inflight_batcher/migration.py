@@ -1,4 +1,7 @@
-"""What becomes of an imported repository on a target that needs no engine: a table, and the command."""
+"""What becomes of an imported repository that is built anew: a table, and the command.
+
+As an engine it keeps NVIDIA's models, so that clients change nothing; without one they meet our front.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,32 @@ from typing import Any
 
 from builder import house
 from builder.importers.inflight_batcher_llm import MODELS, Imported
-from builder.inflight_batcher import rewriting, tables
+from builder.inflight_batcher import build_command, rewriting, tables
 
-TARGETS = ("llmapi", "vllm")
+ENGINES = "tensorrtllm"
+TARGETS = ("llmapi", ENGINES, "vllm")
+CONTRACT = "nvidia"
+"""What engines are built with: the models, tensors and names of the templates."""
+
 CHECKPOINT = "CHECKPOINT"
 """Stands in the command for what no engine knows: the checkpoint that it was made of."""
 
 _ASKED = (*MODELS[3:], MODELS[0])
 """The models that clients ask, the usual one first."""
+
+_QUANTIZATIONS = {
+    "FP8": "fp8",
+    "W4A16_AWQ": "awq",
+    "W4A8_AWQ": "w4a8_awq",
+    "W8A8_SQ_PER_CHANNEL": "smoothquant",
+}
+"""An engine's quant_algo -> --quantize."""
+
+_NEWEST = "1.2"
+_REFUSED = frozenset(
+    ("image_input", "image_bytes_input", "image_url_input", "video_bytes_input", "num_draft_tokens")
+) | {"use_draft_logits"}
+"""Inputs of tensorrt_llm_bls that ours refuses by name (backends/nvidia/streaming.py)."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +69,47 @@ def migrate(imported: Imported, target: str, name: str, checkpoint: str | None) 
         checkpoint: what its engine was made of, None where nobody told.
     """
     told = tables.parameters()
-    mapping = _read()[target]
+    mapping = places(target)
     rows, settings = [], dict[str, Any]()
     for parameter, value in imported.parameters.items():
-        place = mapping.get(parameter, "no: this target has nothing like it")
+        place = _known(mapping.get(parameter, "no: this target has nothing like it"), value, target)
         rows.append(_parameter(parameter, value, place))
         if place.startswith("engine."):
             kind = told[parameter]["kind"]
             _set(settings, place.removeprefix("engine."), _value(parameter, value, kind))
-    rows += _tensors(imported)
+    rows += _kept(imported) if target == ENGINES else _tensors(imported)
     sets = [f"--set=engine.{key}={_spelled(value)}" for key, value in settings.items()]
     command = ["builder", "build", name, "--checkpoint", checkpoint or CHECKPOINT, "--target", target]
-    return Migration(target, tuple(rows), (*command, *_sizes(imported), *sets))
+    more = [*_contract(target), *_sizes(imported), *_precision(imported, target)]
+    return Migration(target, tuple(rows), (*command, *more, *sets))
+
+
+def places(target: str) -> Mapping[str, str]:
+    """Return what becomes of each parameter, as data/migrations.toml says it."""
+    known = _read()[target]
+    if target != ENGINES:
+        return known
+    backend = build_command.kinds()["backend"]
+    told = {name: kind if _is_told(kind) else f"engine.{name}" for name, kind in backend.items()}
+    return {**told, **known}
+
+
+def _is_told(kind: str) -> bool:
+    """Say whether what may be set of an engine is an option of its own, or nothing."""
+    return kind.startswith(("no: ", "--"))
+
+
+def _known(place: str, value: str, target: str) -> str:
+    """Return a place, or why a value has none: an engine of a draft's heads is not built."""
+    name = place.removeprefix("engine.")
+    words = build_command.settable().get(name, "") if target == ENGINES and name != place else ""
+    if "|" in words and value not in words.split("|"):
+        return f"no: it can be {', '.join(words.split('|'))}"
+    return place
+
+
+def _contract(target: str) -> tuple[str, ...]:
+    return ("--contract", CONTRACT) if target == ENGINES else ()
 
 
 def _parameter(name: str, value: str, place: str) -> Row:
@@ -81,8 +131,38 @@ def _sizes(imported: Imported) -> Iterator[str]:
         yield from ("--max-context", str(engine.max_seq_len))
     if engine.max_batch_size:
         yield from ("--concurrency", str(engine.max_batch_size))
-    if engine.cache == "FP8":
+
+
+def _precision(imported: Imported, target: str) -> Iterator[str]:
+    """Yield what it is kept in: a new engine is quantised as the old one was."""
+    engine = imported.engine
+    if engine is None:
+        return
+    quantization = _QUANTIZATIONS.get(engine.quantization, "") if target == ENGINES else ""
+    if quantization:
+        yield from ("--quantize", quantization)
+    # the scales of an engine's cache are measured with those of its weights
+    if engine.cache == "FP8" and (target != ENGINES or quantization):
         yield from ("--kv-cache", "fp8")
+
+
+def _kept(imported: Imported) -> Iterator[Row]:
+    """Yield what clients send and get of every model that they ask: NVIDIA's own, under its own names."""
+    refused = _read()["inputs"]
+    for model in (name for name in _ASKED if name in imported.models):
+        known = tables.tensors(model, _NEWEST)
+        for side, ours in zip(("input", "output"), known, strict=True):
+            names = {tensor.name for tensor in ours}
+            for name in dict.fromkeys(tensor.name for tensor in getattr(imported.models[model], side)):
+                later = next(
+                    (one for one in names if tables.name_of(one, imported.version or _NEWEST) == name), ""
+                )
+                row = Row(f"{side} {name}", model, "as it is" if later == name else later)
+                if side == "input" and name in _REFUSED:
+                    row = Row(row.what, model, "", refused[name].removeprefix("no: "))
+                elif not later:
+                    row = Row(row.what, model, "", "it is none of NVIDIA's")
+                yield row
 
 
 def _tensors(imported: Imported) -> Iterator[Row]:

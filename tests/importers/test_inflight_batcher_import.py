@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from backends.nvidia import streaming
 from builder import engine_file
 from builder.check import check
 from builder.cli import main
@@ -26,7 +27,7 @@ from builder.importers.inflight_batcher_llm import Answers
 from builder.inflight_batcher import engine_folder, migration, rewriting, tables, templates
 from builder.planning import placement
 from builder.rule import Host
-from builder.targets import llmapi, vllm
+from builder.targets import llmapi, tensorrtllm, vllm
 
 DECOUPLED = {"decoupled_mode": "true"}
 
@@ -305,10 +306,10 @@ def test_ranks_without_number_are_not_counted_for_ever(tmp_path: Path) -> None:
 class TestMigration:
     def test_every_parameter_and_tensor_has_a_place_or_a_reason(self) -> None:
         told = migration._read()
-        settable = {"llmapi": llmapi.SETTABLE, "vllm": vllm.SETTABLE}
+        settable = {one.__name__.rpartition(".")[2]: one.SETTABLE for one in (llmapi, tensorrtllm, vllm)}
         assert set(settable) == set(migration.TARGETS)
         for target, known in settable.items():
-            for name, place in told[target].items():
+            for name, place in migration.places(target).items():
                 assert name in tables.parameters(), name
                 if place.startswith("engine."):
                     assert place.split(".")[1] in known, (name, place)
@@ -340,6 +341,57 @@ class TestMigration:
         assert rows["input stop_words"].becomes == "as it is"
         assert rows["input embedding_bias_words"].becomes == "logit_bias"
         assert "prompt_logprobs" in rows["input return_context_logits"].why
+
+    def test_as_an_engine_again_clients_change_nothing(self, stock: Path, answers: Answers) -> None:
+        values = DECOUPLED | {"enable_chunked_context": "false", "decoding_mode": "medusa"}
+        found = importer.read(stock, Answers(values, answers.engine, answers.tokenizer))
+        moved = migration.migrate(found, "tensorrtllm", "mine", "org/name")
+        assert moved.command == (
+            *("builder", "build", "mine", "--checkpoint", "org/name", "--target", "tensorrtllm"),
+            *("--contract", "nvidia", "--tp", "1", "--max-context", "8192", "--concurrency", "64"),
+            *("--quantize", "fp8", "--kv-cache", "fp8", "--set=engine.enable_chunked_context=false"),
+            "--set=engine.max_beam_width=1",
+        )
+        rows = {(row.was, row.what): row for row in moved.rows}
+        assert "lookahead" in rows["medusa", "decoding_mode"].why
+        for model in ("ensemble", "tensorrt_llm_bls"):
+            for side in ("input", "output"):
+                kept = [name for name, *_ in stock_repository.tensors(f"{model} {side}s")]
+                refused = {name for name in kept if not rows[model, f"{side} {name}"].becomes}
+                assert refused == (
+                    migration._REFUSED if (model, side) == ("tensorrt_llm_bls", "input") else set()
+                )
+                assert {rows[model, f"{side} {name}"].becomes for name in kept} <= {"as it is", ""}
+
+    def test_what_is_refused_is_what_the_model_refuses(self) -> None:
+        assert migration._REFUSED == streaming.REFUSED
+
+    def test_older_names_are_told(self, stock: Path, answers: Answers) -> None:
+        path = stock / "ensemble" / "config.pbtxt"
+        path.write_text(
+            path.read_text().replace('"min_tokens"', '"min_length"').replace('"seed"', '"random_seed"')
+        )
+        engine = stock_repository.engine(stock.parent / "older", version="0.19.0")
+        found = importer.read(stock, Answers(DECOUPLED, engine, answers.tokenizer))
+        moved = migration.migrate(found, "tensorrtllm", "mine", None)
+        rows = {row.what: row.becomes for row in moved.rows if row.was == "ensemble"}
+        assert (rows["input min_length"], rows["input random_seed"]) == ("min_tokens", "seed")
+
+    @pytest.mark.parametrize("quantization", ["", "FP8", "W4A16_AWQ", "W4A8_AWQ", "W8A8_SQ_PER_CHANNEL"])
+    def test_a_new_engine_is_quantised_as_the_old_one(
+        self, stock: Path, answers: Answers, quantization: str
+    ) -> None:
+        engine = answers.engine
+        assert engine is not None
+        told = json.loads((engine / "config.json").read_text())
+        told["pretrained_config"]["quantization"]["quant_algo"] = quantization or None
+        (engine / "config.json").write_text(json.dumps(told))
+        command = migration.migrate(importer.read(stock, answers), "tensorrtllm", "llama-8b", None).command
+        assert ("--quantize" in command) == ("--kv-cache" in command) == bool(quantization)
+        words = [word for word in command[2:] if word not in ("--checkpoint", migration.CHECKPOINT)]
+        planned = run("plan", *words, "--gpu", "h200", "--json")
+        assert planned.exit_code == 0, planned.stderr
+        assert json.loads(planned.stdout)["contract"] == "nvidia"
 
     @pytest.mark.parametrize("target", migration.TARGETS)
     def test_its_command_is_one_that_plans(self, target: str, stock: Path, answers: Answers) -> None:
