@@ -71,6 +71,8 @@ def measure(
     preset = copy.deepcopy(getattr(modelopt, way.PRESET))
     if cache:
         preset["quant_cfg"] = [*preset["quant_cfg"], *getattr(modelopt, CACHE_PRESET)["quant_cfg"]]
+    if way.CALIBRATION:
+        preset["algorithm"] = {**_algorithm(preset["algorithm"]), **way.CALIBRATION}
     total, done = len(sequences) * (2 if PREQUANT in way.SCALES else 1), 0
 
     def run(calibrated: Any) -> None:
@@ -87,6 +89,11 @@ def measure(
     found = {name: _matrix(model, name, way) for name in names}
     caches = {name: _cache(model, name) for name in names if cache and name.endswith(KEYS)}
     return Measured(found, caches)
+
+
+def _algorithm(told: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a preset says of its algorithm, which may be no more than the name."""
+    return {"method": told} if isinstance(told, str) else told
 
 
 def _matrix(model: Any, name: str, way: Quantization) -> Matrix:
@@ -138,4 +145,4 @@ def _unmeasured(name: str, what: str) -> ConversionError:
 
 def record(way: Quantization, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is kept of a calibration."""
-    return {"quant_algo": way.ALGORITHM, "modelopt": VERSION, "preset": way.PRESET, **data}
+    return {"quant_algo": way.ALGORITHM, "modelopt": VERSION, "preset": way.PRESET, **way.CALIBRATION, **data}

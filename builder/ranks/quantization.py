@@ -55,6 +55,9 @@ class Quantization(Protocol):
     PRESET: str
     """ModelOpt's name of what is calibrated and how (its torch/quantization/config.py)."""
 
+    CALIBRATION: Mapping[str, Any]
+    """What its algorithm is told otherwise than by the preset, by ModelOpt's names."""
+
     NUMBER: str
     """safetensors' type of the weights."""
 

@@ -13,6 +13,7 @@ from builder.ranks.quantization import Matrix, Rounded
 
 ALGORITHM: str = "W4A16_AWQ"
 PRESET: str = "INT4_AWQ_CFG"
+CALIBRATION: Mapping[str, Any] = {}
 NUMBER: str = "I8"
 PER_BYTE: int = 2
 GROUP_SIZE: int = 128

@@ -10,6 +10,7 @@ from builder.ranks.quantization import Matrix, Rounded
 
 ALGORITHM: str = "FP8"
 PRESET: str = "FP8_DEFAULT_CFG"
+CALIBRATION: Mapping[str, Any] = {}
 NUMBER: str = "F8_E4M3"
 PER_BYTE: int = 1
 GROUP_SIZE: int = 0

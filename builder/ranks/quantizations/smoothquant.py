@@ -10,6 +10,7 @@ from builder.ranks.quantization import Matrix, Rounded
 
 ALGORITHM: str = "W8A8_SQ_PER_CHANNEL"
 PRESET: str = "INT8_SMOOTHQUANT_CFG"
+CALIBRATION: Mapping[str, Any] = {"alpha": 0.85}
 NUMBER: str = "I8"
 PER_BYTE: int = 1
 GROUP_SIZE: int = 0

@@ -11,6 +11,7 @@ from builder.ranks.quantizations import awq
 
 ALGORITHM: str = "W4A8_AWQ"
 PRESET: str = "W4A8_AWQ_BETA_CFG"
+CALIBRATION: Mapping[str, Any] = {}
 NUMBER: str = "I8"
 PER_BYTE: int = 2
 GROUP_SIZE: int = awq.GROUP_SIZE
