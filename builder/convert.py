@@ -210,6 +210,7 @@ def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path) -> Jo
         split=plan.split,
         cache_type=plan.cache_type,
         calibration=plan.calibration,
+        stored=plan.stored is not None,
     )
 
 

@@ -11,6 +11,7 @@ from builder.adapter import Adapter
 from builder.planning.memory import Memory
 from builder.planning.placement import Split
 from builder.speculation import Speculation
+from builder.weight_format import Stored
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Job:
     of what a model of images takes. `settings` are what the deployment's models will be told; `out` is the
     folder to fill, `main` the graph's first output. `split` is over which GPUs, for a converter that writes
     each its own part, `cache_type` what the KV cache is kept in and `calibration` the file of texts that
-    scales are measured with, for one that measures any; "" for what is usual.
+    scales are measured with, for one that measures any; "" for what is usual. `stored` says that the weights
+    are quantised already.
     """
 
     checkpoint: Path
@@ -42,6 +44,7 @@ class Job:
     split: Split = field(default_factory=Split)
     cache_type: str = ""
     calibration: str = ""
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Placed:
     """A model where it will run: what its engine is told follows from this.
 
     `precision` is what is computed in, a value of --quantize; `concurrency` counts requests that run at once;
-    `cache_type` is what the KV cache is kept in, "" for the precision; `speculation` what is guessed ahead.
+    `cache_type` is what the KV cache is kept in, "" for the precision; `speculation` what is guessed ahead;
+    `stored` what the checkpoint says of weights that are quantised already, None for plain ones.
     """
 
     device: str
@@ -61,6 +65,7 @@ class Placed:
     cache_type: str = ""
     speculation: Speculation | None = None
     adapters: tuple[Adapter, ...] = ()
+    stored: Stored | None = None
 
 
 @dataclass(frozen=True)

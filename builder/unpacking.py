@@ -29,6 +29,15 @@ def float4(packed: Any) -> Any:
     return torch.tensor([*FLOAT4, *(-number for number in FLOAT4)])[codes]
 
 
+def outputs(packed: Any) -> Any:
+    """Return int8, -8 to 7, of bytes [outputs / 2, inputs], the even output in the low half."""
+    import torch
+
+    signed = packed.view(torch.int8)
+    # arithmetic shifts keep the sign
+    return torch.stack(((signed << 4) >> 4, signed >> 4), dim=1).reshape(-1, packed.shape[1])
+
+
 def scaled(numbers: Any, scale: Any, block: Sequence[int] | None) -> Any:
     """Return a matrix times its scale: one number, one for each output, or one for each block of `block`."""
     outputs, inputs = numbers.shape

@@ -82,6 +82,14 @@ class WeightFormat(Protocol):
         ...
 
 
+def taken(**found: Kernel | str) -> dict[str, Any]:
+    """Return `kernels` and `refused` of Stored, by what each target has: a kernel, or why it has none."""
+    return {
+        "kernels": {name: one for name, one in found.items() if isinstance(one, Kernel)},
+        "refused": {name: one for name, one in found.items() if isinstance(one, str)},
+    }
+
+
 def read(config: Mapping[str, Any], sizes: Iterable[int] = ()) -> Stored | None:
     """Return what the config says of quantised weights, None for plain ones.
 
@@ -142,7 +150,7 @@ def shapes(
         yield from plain.items()
         return
     held, way = frozenset(held), load(told)
-    is_read = not way.read(told).refused
+    is_read = bool(way.read(told).kernels)
     for name, shape in plain.items():
         module = name.removesuffix("weight")
         if not any(module + mark in held for mark in way.MARKS):

@@ -15,6 +15,9 @@ from pathlib import Path
 from builder.ranks.convert import DTYPES, Ranks, convert
 from builder.ranks.division import Division
 
+ROUNDINGS = ("W8A16", "W4A16")
+"""By TensorRT-LLM's name (its quantization/mode.py): weights alone, a scale for each output of a rank."""
+
 _TOLD = re.compile(r"^converted (\d+) %$", re.MULTILINE)
 
 
@@ -26,6 +29,7 @@ def command(source: Path, out: Path, asked: Ranks) -> list[str]:
         *("--tp", str(division.tensor), "--pp", str(division.pipeline), "--ep", str(division.experts)),
         *(("--dtype", asked.dtype) if asked.dtype else ()),
         *(("--parallel-embedding",) if asked.parallel_embedding else ()),
+        *(("--rounding", asked.rounding) if asked.rounding else ()),
     ]
 
 
@@ -61,8 +65,15 @@ def main() -> None:
     parser.add_argument(
         "--parallel-embedding", action="store_true", help="share out the rows of the embedding"
     )
+    parser.add_argument(
+        "--rounding",
+        choices=ROUNDINGS,
+        default="",
+        help="what trtllm-build rounds weights by as it reads them",
+    )
     told = parser.parse_args()
-    asked = Ranks(Division(told.tp, told.pp, told.ep), told.dtype, told.parallel_embedding)
+    division = Division(told.tp, told.pp, told.ep)
+    asked = Ranks(division, told.dtype, told.parallel_embedding, told.rounding)
     convert(told.checkpoint, told.out, asked, Percents())
 
 

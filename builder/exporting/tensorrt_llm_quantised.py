@@ -28,11 +28,11 @@ CALIBRATING = 85
 
 
 def command(source: Path, out: Path, asked: Quantised, calibration: Path | None = None) -> list[str]:
-    """Return the command that converts in a process of its own."""
+    """Return the command that converts in a process of its own; no method for what is quantised already."""
     division = asked.ranks.division
     return [
         *(sys.executable, "-m", "builder.exporting.tensorrt_llm_quantised", str(source), str(out)),
-        *("--method", asked.method),
+        *(("--method", asked.method) if asked.method else ()),
         *(("--kv-cache", "fp8") if asked.cache else ()),
         *(("--calibration", str(calibration)) if calibration else ()),
         *("--tp", str(division.tensor), "--pp", str(division.pipeline), "--ep", str(division.experts)),

@@ -34,6 +34,7 @@ def of(
         concurrency=concurrency,
         split=question.split,
         adapters=adapters,
+        stored=question.subject.stored,
     )
     planned = question.contract.engine_arguments(question.way.engine_arguments(placed))
     asked = dict(_setting(text, question) for text in question.options.settings)

@@ -77,6 +77,8 @@ def choose(
     require_taken(subject, stored, name, card)
     cache_type = _cache_type(asked_cache, stored.cache, target, device, wanted)
     found = quantization_of(stored.name, stored, cache_type, subject.dimensions)
+    if found.weight_bytes is not None and not getattr(target[1], "SHARES_TIED", True):
+        found = replace(found, weight_bytes=found.weight_bytes + _second_table(subject.dimensions))
     return Precision(stored.name, found, (), wanted, cache_type)
 
 
@@ -136,6 +138,13 @@ def _as_stored(stored: Stored, sizes: Sizes) -> Quantization:
         targets={target: Support(frozenset({"gpu"})) for target in stored.kernels},
         weight_bytes=stored.weight_bytes or _estimated(stored, sizes),
     )
+
+
+def _second_table(sizes: Sizes) -> int:
+    """Return the bytes of a tied head that lies beside its embedding."""
+    if not isinstance(sizes, Dimensions) or not sizes.tied_embeddings:
+        return 0
+    return sizes.vocabulary_size * sizes.hidden_size * 2
 
 
 def _estimated(stored: Stored, sizes: Sizes) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import files, house
+from builder import files, house, modules
 from builder.convert import Artifact
 from builder.errors import ProofError
 from builder.plan import Plan
@@ -105,8 +105,8 @@ def judge(evidence: Divergence, budget: Budget, plan: Plan) -> None:
 
 def _identity(plan: Plan) -> str:
     recipe = Path(prompts.__file__).parent
-    names = ("golden.py", "reference.py", "source_model.py", f"{_witness(plan)}.py")
-    tools = [recipe / name for name in names]
+    tools = [recipe / name for name in ("golden.py", "reference.py", "source_model.py")]
+    tools += modules.reached(recipe.parent, [recipe / f"{_witness(plan)}.py"], "builder")
     if plan.stored:
         tools += [
             recipe.parent / "weight_formats" / f"{plan.stored.name}.py",

@@ -2,8 +2,8 @@
 
 The engine itself needs the GPU that it is built on, and comes after the proof. What the ranks hold is put
 together here by the rules of the format, with nothing of the converter, and computed in float32: the proof is
-of the numbers that trtllm-build is given, quantised weights among them. How inputs are rounded on the way
-shows on the GPU alone: the served engine answers for itself in `builder verify`.
+of the numbers that trtllm-build is given, or makes of them where it rounds itself. How inputs are rounded on
+the way shows on the GPU alone: the served engine answers for itself in `builder verify`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from builder.proving import rank_numbers
 
 _FAMILIES = {
     "LlamaForCausalLM": "llama",
@@ -42,9 +44,6 @@ _SAME = {
 
 _QUANTISED = tuple(f"{name}." for name in ("qkv", "dense", "fc", "gate", "proj"))
 """How the names of matrices end that a quantised layer has; the others stay as they are."""
-
-_FLAT = 2
-"""Dimensions of a matrix that is none of several experts'."""
 
 
 def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
@@ -192,35 +191,14 @@ class State:
         tensor, home = rank.get_tensor(name), name.removesuffix("weight")
         if not self._algorithm or not home.endswith(_QUANTISED):
             return tensor.float()
+        if self._algorithm in rank_numbers.BITS:
+            return rank_numbers.rounded_by_the_build(tensor, rank_numbers.BITS[self._algorithm])
         smoothing = f"{home}prequant_scaling_factor"
-        return numbers(
+        return rank_numbers.numbers(
             tensor,
             rank.get_tensor(f"{home}weights_scaling_factor"),
             rank.get_tensor(smoothing) if smoothing in rank.keys() else None,  # noqa: SIM118 - no mapping
         )
-
-
-def numbers(stored: Any, scale: Any, smoothing: Any) -> Any:
-    """Return what a quantised matrix [.., outputs, inputs] stands for, in float32.
-
-    Args:
-        stored: float8 or int8; 4-bit ones lie in pairs of outputs, the even one in the low bits.
-        scale: float32 [.., 1] for the matrix, [outputs], or [outputs, groups].
-        smoothing: [inputs], what the inputs are multiplied with before, None for nothing.
-    """
-    import torch
-
-    found = stored
-    if scale.dim() == stored.dim() == _FLAT and scale.shape[0] == 2 * stored.shape[0]:
-        # arithmetic shifts keep the sign
-        found = torch.stack([(stored << 4) >> 4, stored >> 4], dim=1).flatten(0, 1)
-    found = found.float()
-    if scale.dim() == found.dim() == _FLAT:
-        groups = found.reshape(found.shape[0], scale.shape[1], -1)
-        found = (groups * scale.unsqueeze(2)).reshape(found.shape)
-    else:
-        found = found * scale.unsqueeze(-1)
-    return found if smoothing is None else found * smoothing.float()
 
 
 class Model:

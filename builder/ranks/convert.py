@@ -21,6 +21,9 @@ from builder.source import Checkpoint, TensorInfo
 DTYPES = {"bf16": ("BF16", "bfloat16"), "fp16": ("F16", "float16"), "fp32": ("F32", "float32")}
 """Value of --quantize -> safetensors' name and TensorRT-LLM's."""
 
+HALVES = ("BF16", "F16")
+"""What beside quantised weights TensorRT-LLM's kernels take, by safetensors' names."""
+
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
@@ -31,11 +34,13 @@ class Ranks:
 
     `dtype` is a key of DTYPES, "" for the source's own. With `parallel_embedding` the ranks share out the
     rows of the embedding, which each has whole otherwise (NVIDIA's converter has it whole, ModelOpt shares).
+    `rounding` is the `quant_algo` by which trtllm-build rounds plain weights as it reads them, "" for none.
     """
 
     division: Division
     dtype: str = ""
     parallel_embedding: bool = False
+    rounding: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Prepared:
 
 
 def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = None) -> None:
-    """Write config.json and rank*.safetensors of an unquantised checkpoint; all of them, or nothing.
+    """Write config.json and rank*.safetensors of plain weights; all of them, or nothing.
 
     Args:
         folder: Hugging Face's, with safetensors; a GGUF is written out so before (`sources/gguf.py`).
@@ -70,6 +75,12 @@ def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = N
     """
     require_empty(out)
     prepared = prepare(folder, asked)
+    if asked.rounding:
+        require_16_bits(prepared)
+        prepared.described["quantization"] |= {
+            "quant_algo": asked.rounding,
+            "exclude_modules": list(description.EXCLUDED),
+        }
     with written(out, prepared.ranks, prepared.described) as stage:
         copying.copy(prepared.sources, prepared.ranks, stage, progress)
 
@@ -112,6 +123,16 @@ def written(out: Path, ranks: Sequence[RankFile], described: Mapping[str, Any]) 
             disk.sync(stage / "config.json")
             disk.sync(stage)
         disk.sync(out.absolute().parent)
+
+
+def require_16_bits(prepared: Prepared) -> None:
+    """Raise UsageError where what is not quantised would be in float32."""
+    if prepared.dtype not in HALVES:
+        raise UsageError(
+            f"{prepared.checkpoint.origin}: what is not quantised would be in float32",
+            expected="numbers of 16 bits, which TensorRT-LLM's quantised kernels take",
+            remedy="pass --dtype bf16, or fp16",
+        )
 
 
 def require_empty(out: Path) -> None:

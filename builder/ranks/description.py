@@ -13,6 +13,10 @@ from builder.ranks.family import Family
 GPUS_PER_NODE = 8
 """Its own default: what decides which ranks share a host."""
 
+EXCLUDED = ("lm_head", "*router", "*vocab_embedding")
+"""What is not quantised, by patterns of names. TensorRT-LLM makes quantised layers of all else, of a router
+and of an embedding too (1.2, quantization/quantize.py, quantize_layers)."""
+
 SCALINGS = ("linear", "dynamic", "longrope", "llama3", "yarn")
 """Those of RotaryScalingType (functional.py) that a text model may have."""
 

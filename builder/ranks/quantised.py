@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import files
-from builder.errors import UsageError
-from builder.ranks import convert, copying, disk, matrices, packed, packing, quantization
+from builder.ranks import convert, copying, description, disk, matrices, packed, packing, quantization
 from builder.ranks.blocks import Progress
 from builder.ranks.convert import Prepared, Ranks
 from builder.ranks.matrices import Measured
@@ -51,7 +50,7 @@ def convert_quantised(
     convert.require_empty(out)
     way = quantization.load(asked.method)
     prepared = convert.prepare(folder, asked.ranks)
-    _require_16_bits(prepared)
+    convert.require_16_bits(prepared)
     packed.planned(prepared.ranks, way, prepared.dtype, asked.cache)
     names = list(packed.quantised_sources(prepared.ranks))
     by_name = {one.info.name: one for one in prepared.sources}
@@ -91,14 +90,5 @@ def _described(way: quantization.Quantization, cache: bool) -> dict[str, Any]:
         "quant_algo": way.ALGORITHM,
         "kv_cache_quant_algo": "FP8" if cache else None,
         **way.SETTINGS,
-        "exclude_modules": ["lm_head"],
+        "exclude_modules": list(description.EXCLUDED),
     }
-
-
-def _require_16_bits(prepared: Prepared) -> None:
-    if prepared.dtype == "F32":
-        raise UsageError(
-            f"{prepared.checkpoint.origin}: what is not quantised would be in float32",
-            expected="numbers of 16 bits, which TensorRT-LLM's quantised kernels take",
-            remedy="pass --dtype bf16, or fp16",
-        )

@@ -89,6 +89,11 @@ def names() -> list[str]:
     return house.plugin_names("ranks.quantizations")
 
 
+def named(algorithm: str) -> str:
+    """Return the way that a `quant_algo` is; raise KeyError where there is none."""
+    return {load(name).ALGORITHM: name for name in names()}[algorithm]
+
+
 def load(name: str) -> Quantization:
     """Return a way; raise UsageError listing those that exist."""
     return cast(Quantization, house.plugin("ranks.quantizations", name, option="--method"))

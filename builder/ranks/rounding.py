@@ -78,12 +78,3 @@ def pairs(numbers: Any) -> Any:
 
     low, high = numbers[0::2].view(torch.uint8) & 15, numbers[1::2].view(torch.uint8) & 15
     return (low | (high << 4)).view(torch.int8)
-
-
-def unpaired(packed: Any) -> Any:
-    """Return int8 [outputs, inputs] of bytes [outputs / 2, inputs] that `pairs` made."""
-    import torch
-
-    signed = packed.view(torch.int8)
-    # arithmetic shifts keep the sign
-    return torch.stack(((signed << 4) >> 4, signed >> 4), dim=1).reshape(-1, packed.shape[1])

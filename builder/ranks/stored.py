@@ -7,12 +7,13 @@ the smaller scale are rounded once more.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from builder import house, source, weight_format
+from builder import engine_layouts, house, source, weight_format
 from builder.errors import SourceError
-from builder.ranks import convert, family, packed, quantised, stored_tensors
+from builder.ranks import convert, family, packed, quantised, quantization, stored_tensors
 from builder.ranks.blocks import Progress
 from builder.ranks.convert import Prepared, Ranks
 from builder.ranks.matrices import Measured
@@ -20,6 +21,7 @@ from builder.ranks.quantised import Quantised
 from builder.ranks.quantization import Matrix
 from builder.ranks.stored_tensors import Tensors
 from builder.source import Checkpoint
+from builder.weight_format import Stored
 
 
 class StoredFormat(Protocol):
@@ -27,10 +29,6 @@ class StoredFormat(Protocol):
 
     CACHE: tuple[str, str]
     """The scales of keys and of values, by what follows the name of the attention."""
-
-    def method(self, told: Mapping[str, Any]) -> str:
-        """Return the file of `quantizations/` that has its layout; raise SourceError where none has."""
-        ...
 
     def matrix(self, told: Mapping[str, Any], parts: Mapping[str, Any]) -> Matrix:
         """Return a matrix with its scale.
@@ -47,7 +45,7 @@ def convert_stored(folder: Path, out: Path, asked: Ranks, progress: Progress | N
     Args:
         folder: Hugging Face's, with safetensors.
         out: is made; it may be there if it is empty.
-        asked: ranks, and the type of what is not quantised.
+        asked: ranks, and the type of what is not quantised, which has 16 bits in any case.
         progress: hears of the bytes.
 
     Raises:
@@ -56,14 +54,16 @@ def convert_stored(folder: Path, out: Path, asked: Ranks, progress: Progress | N
     """
     convert.require_empty(out)
     checkpoint = source.open_checkpoint(folder)
-    form, told = _load(checkpoint), weight_format.description(checkpoint.config) or {}
-    method = form.method(told)
+    stored, told = _read(checkpoint), weight_format.description(checkpoint.config) or {}
+    method = quantization.named(stored.kernels[engine_layouts.TARGET].method)
+    form = cast(StoredFormat, house.plugin("ranks.stored_formats", stored.name, option="quant_method"))
     names = family.decoder(checkpoint.model_type).HUGGING_FACE
     tensors = stored_tensors.of(checkpoint, names["head"], form.CACHE)
+    if tensors.dtype not in convert.HALVES:
+        asked = replace(asked, dtype=asked.dtype or "bf16")
     prepared = convert.prepared(checkpoint, tensors.as_plain, tensors.dtype, asked)
     _require_all(checkpoint, prepared, tensors)
-    stored = weight_format.read(checkpoint.config)
-    cache = stored is not None and stored.cache == "fp8"
+    cache = stored.cache == "fp8"
     measured = Measured(
         stored_tensors.Matrices(tensors, lambda parts: form.matrix(told, parts), prepared.dtype),
         stored_tensors.caches(tensors, form.CACHE, names["key"]) if cache else {},
@@ -71,7 +71,7 @@ def convert_stored(folder: Path, out: Path, asked: Ranks, progress: Progress | N
     quantised.write(out, prepared, Quantised(asked, method, cache), measured, progress=progress)
 
 
-def _load(checkpoint: Checkpoint) -> StoredFormat:
+def _read(checkpoint: Checkpoint) -> Stored:
     stored = weight_format.read(checkpoint.config)
     if stored is None:
         raise SourceError(
@@ -79,10 +79,9 @@ def _load(checkpoint: Checkpoint) -> StoredFormat:
             expected="weights that are quantised already, or --method",
             remedy="pass --method fp8, or another",
         )
-    known = house.plugin_names("ranks.stored_formats")
-    if stored.name not in known:
-        raise refusal(f"{stored.scheme}: only {', '.join(known)} are read here")
-    return cast(StoredFormat, house.plugin("ranks.stored_formats", stored.name, option="quant_method"))
+    if engine_layouts.TARGET not in stored.kernels:
+        raise refusal(f"{stored.scheme}: {stored.refused[engine_layouts.TARGET]}")
+    return stored
 
 
 def refusal(reason: str) -> SourceError:

@@ -14,7 +14,7 @@ from typing import Any
 from builder.architecture import Dimensions
 from builder.ensemble import HOME, Member
 from builder.errors import UsageError
-from builder.inflight_batcher import build_command, engine, tables, tokenizer_info
+from builder.inflight_batcher import build_command, engine, numbers, tables, tokenizer_info
 from builder.inflight_batcher.engine import Settings
 from builder.planning.asked import Decision
 from builder.planning.memory import USABLE
@@ -57,23 +57,15 @@ MOST_TOKENS_A_STEP = 8192
 CACHE_TYPES = {"fp8": "fp8"}
 """Its scales are measured while weights are quantised; `fp8` has it in any case."""
 
-_PLAIN = ("bf16", "fp16")
-
 
 def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return flags of trtllm-build and parameters of the backend by their names, and the `vocabulary`.
 
     The cache is planned in tokens; of that and a share of what is free the smaller counts.
 
-    Raises UsageError for a cache of 8 bits beside weights that are not quantised.
+    Raises UsageError or PlanError for numbers that engines do not keep so.
     """
-    if placed.cache_type and placed.precision in _PLAIN:
-        raise UsageError(
-            f"--kv-cache {placed.cache_type}: its scales are measured while weights are quantised, and "
-            f"{placed.precision} quantises none",
-            expected="--quantize fp8, which has such a cache, or another that quantises",
-            remedy="leave --kv-cache out",
-        )
+    numbers.require(placed)
     sizes: Dimensions = placed.dimensions
     every = placed.concurrency * placed.memory.context
     return {
@@ -103,10 +95,12 @@ def _kernels(placed: Placed) -> dict[str, Any]:
     cuBLASLt is faster in 16 bits, TensorRT's own kernels are in FP8 (NVIDIA's guide to build flags), where
     attention is too.
     """
-    eight_bits = placed.precision == "fp8"
+    eight_bits = numbers.method(placed) == "fp8"
+    # such an attention reads and writes a cache of FP8, which checkpoints of others may not have
+    cache = placed.stored is None or placed.cache_type == "fp8"
     return {
         "gemm_plugin": "disable" if eight_bits else "auto",
-        "use_fp8_context_fmha": "enable" if eight_bits else "disable",
+        "use_fp8_context_fmha": "enable" if eight_bits and cache else "disable",
     }
 
 
@@ -193,21 +187,24 @@ def compilation(
 
 def converter(quantization: str) -> str:
     """Return the file of exporting/ that converts."""
-    return "tensorrt_llm" if quantization in _PLAIN else "tensorrt_llm_quantised"
+    return "tensorrt_llm_quantised" if numbers.is_rounded(quantization) else "tensorrt_llm"
 
 
 def convert(job: Job) -> list[str]:
     """Return the command that writes the ranks; the engine is built after the proof."""
     from builder.exporting import tensorrt_llm, tensorrt_llm_quantised
-    from builder.ranks.convert import Ranks
+    from builder.ranks.convert import DTYPES, Ranks
     from builder.ranks.division import Division
     from builder.ranks.quantised import Quantised
 
     division, shared = Division(job.split.tensor, job.split.pipeline), job.split.tensor > 1
     # each rank has its part of the embedding as well, which is what the plan counts
     out = job.out / SOURCE
-    if job.quantization in _PLAIN:
-        return tensorrt_llm.command(job.checkpoint, out, Ranks(division, job.quantization, shared))
+    if job.stored:
+        return tensorrt_llm_quantised.command(job.checkpoint, out, Quantised(Ranks(division, "", shared), ""))
+    if not numbers.is_rounded(job.quantization):
+        dtype = job.quantization if job.quantization in DTYPES else _half(job.checkpoint)
+        return tensorrt_llm.command(job.checkpoint, out, Ranks(division, dtype, shared, *job.arguments))
     asked = Quantised(
         Ranks(division, _half(job.checkpoint), shared),
         job.quantization,

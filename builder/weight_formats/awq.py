@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from builder import unpacking
-from builder.weight_format import Kernel, Stored, field_of
+from builder import engine_layouts, unpacking
+from builder.weight_format import Kernel, Stored, field_of, taken
 from builder.weights import Shape
 
 MARKS = ("qweight",)
@@ -28,22 +28,21 @@ def read(told: Mapping[str, Any]) -> Stored:
     group = field_of(told, "group_size", "q_group_size", kind=int)
     version = field_of(told, "version", kind=str, default="gemm").lower()
     shifted = field_of(told, "zero_point", kind=bool)
-    refused = {}
+    kernel: Kernel | str = KERNEL
     if bits != 4 or version != "gemm":
-        refused["vllm"] = f"vLLM reads 4 bits in the layout gemm, not {bits} bits in {version}"
+        kernel = f"vLLM reads 4 bits in the layout gemm, not {bits} bits in {version}"
     elif group not in GROUPS:
-        refused["vllm"] = f"vLLM's kernels take groups of 32, 64, 128 or a whole row, not of {group}"
+        kernel = f"vLLM's kernels take groups of 32, 64, 128 or a whole row, not of {group}"
     elif not shifted:
-        refused["vllm"] = "vLLM's kernels read AWQ with zero points, not without"
+        kernel = "vLLM's kernels read AWQ with zero points, not without"
     shared = f"groups of {group}" if group > 0 else "whole rows"
     return Stored(
         name="awq",
         scheme=f"AWQ: {bits}-bit weights in {shared} {'with' if shifted else 'without'} zero points",
         # a float16 scale and a zero point for each group
         bits=bits + ((16 + bits) / group if group > 0 else 0),
-        kernels={} if refused else {"vllm": KERNEL},
         group=max(0, group),
-        refused=refused,
+        **taken(vllm=kernel, tensorrtllm=engine_layouts.GROUPS),
     )
 
 

@@ -12,8 +12,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from builder import engine_layouts
 from builder.errors import SourceError
-from builder.weight_format import Kernel, Stored, choice_of, field_of
+from builder.weight_format import Kernel, Stored, choice_of, field_of, taken
 from builder.weights import Shape
 
 MARKS = ("weight.absmax", "SCB")
@@ -32,22 +33,21 @@ def read(told: Mapping[str, Any]) -> Stored:
             name="bitsandbytes",
             scheme="bitsandbytes: int8 weights, a scale for each output, 8-bit activations but for outliers",
             bits=8,
-            kernels={"vllm": KERNEL},
             rounds_activations=True,
             splits=False,
+            **taken(vllm=KERNEL, tensorrtllm=engine_layouts.NO_LAYOUT),
         )
     kind = choice_of(told, "bnb_4bit_quant_type", ("nf4", "fp4"), "fp4")
     nested = field_of(told, "bnb_4bit_use_double_quant", kind=bool, default=False)
     storage = field_of(told, "bnb_4bit_quant_storage", kind=str, default="uint8")
-    refused = {} if storage == "uint8" else {"vllm": f"vLLM reads bytes of uint8, not of {storage}"}
+    kernel = KERNEL if storage == "uint8" else f"vLLM reads bytes of uint8, not of {storage}"
     return Stored(
         name="bitsandbytes",
         scheme=f"bitsandbytes: 4-bit {kind} weights in blocks of {BLOCK}{', scales quantised too' * nested}",
         bits=4 + (8 if nested else 32) / BLOCK,
-        kernels={} if refused else {"vllm": KERNEL},
         # the state of a block cannot be divided: bitsandbytes_loader.py
         splits=False,
-        refused=refused,
+        **taken(vllm=kernel, tensorrtllm=engine_layouts.NO_LAYOUT),
     )
 
 

@@ -13,9 +13,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from builder import unpacking
+from builder import engine_layouts, unpacking
 from builder.errors import SourceError
-from builder.weight_format import Kernel, Stored, field_of
+from builder.weight_format import Kernel, Stored, field_of, taken
 from builder.weights import Shape
 
 MARKS = ("weight_packed", "weight_scale")
@@ -47,7 +47,7 @@ def read(told: Mapping[str, Any]) -> Stored:
     weights = groups[0]["weights"]
     activations = field_of(groups[0], "input_activations", kind=dict, default={})
     bits = field_of(weights, "num_bits", kind=int)
-    refused = _refused(layout, groups)
+    kernel = _refused(layout, groups) or Kernel(METHOD, COMPUTE, _below(weights, activations))
     size = field_of(weights, "group_size", kind=int, default=0)
     return Stored(
         name="compressed_tensors",
@@ -55,11 +55,10 @@ def read(told: Mapping[str, Any]) -> Stored:
         + _shared(weights)
         + (f", {activations.get('num_bits')}-bit activations" if activations else ""),
         bits=bits + (16 / size if size > 0 else 0),
-        kernels={} if refused else {"vllm": Kernel(METHOD, COMPUTE, _below(weights, activations))},
         rounds_activations=bool(activations),
         cache=_cache(told.get("kv_cache_scheme")),
         group=max(0, size),
-        refused=refused,
+        **taken(vllm=kernel, tensorrtllm=_engine(layout, groups)),
     )
 
 
@@ -67,15 +66,38 @@ def _below(weights: Mapping[str, Any], activations: Any) -> str:
     return BELOW_OF_INT8 if activations and weights.get("type", "int") == "int" else ""
 
 
-def _refused(layout: str, groups: list[Mapping[str, Any]]) -> dict[str, str]:
-    if layout not in (*PLAIN, PACKED, NVFP4):
-        return {"vllm": f"only {', '.join((*PLAIN, PACKED, NVFP4))} are read here, not {layout}"}
-    if any(one["weights"] != groups[0]["weights"] for one in groups):
-        return {"vllm": "only one scheme for all weights is read here"}
+def _refused(layout: str, groups: list[Mapping[str, Any]]) -> str:
+    """Return why vLLM does not take it, "" where it does."""
+    unread = _unread(layout, groups)
     bits = groups[0]["weights"]["num_bits"]
-    if layout == PACKED and bits not in (4, 8):
-        return {"vllm": f"vLLM reads packed numbers of 4 and 8 bits, not of {bits}"}
-    return {}
+    if not unread and layout == PACKED and bits not in (4, 8):
+        return f"vLLM reads packed numbers of 4 and 8 bits, not of {bits}"
+    return unread
+
+
+def _unread(layout: str, groups: list[Mapping[str, Any]]) -> str:
+    if layout not in (*PLAIN, PACKED, NVFP4):
+        return f"only {', '.join((*PLAIN, PACKED, NVFP4))} are read here, not {layout}"
+    if any(one["weights"] != groups[0]["weights"] for one in groups):
+        return "only one scheme for all weights is read here"
+    return ""
+
+
+def _engine(layout: str, groups: list[Mapping[str, Any]]) -> Kernel | str:
+    """Return the kernel of TensorRT-LLM's engines, or why they have none."""
+    unread = _unread(layout, groups)
+    if unread:
+        return unread
+    weights, inputs = groups[0]["weights"], groups[0].get("input_activations") or {}
+    if (weights.get("type"), weights.get("num_bits")) == ("float", 8):
+        known = weights.get("strategy") == inputs.get("strategy") == "tensor" and not inputs.get("dynamic")
+        return engine_layouts.FLOAT8 if known else engine_layouts.INPUTS
+    if layout != PACKED or weights.get("num_bits") != 4 or inputs:
+        return engine_layouts.NO_LAYOUT
+    # a group by activations shows in the tensors alone, unless `actorder` tells it
+    alike = weights.get("symmetric") and weights.get("actorder") not in ("group", True)
+    in_a_row = alike and weights.get("group_size") == engine_layouts.GROUP
+    return engine_layouts.INT4 if in_a_row else engine_layouts.GROUPS
 
 
 def _shared(weights: Mapping[str, Any]) -> str:

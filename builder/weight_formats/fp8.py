@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from builder import unpacking
+from builder import engine_layouts, unpacking
 from builder.errors import SourceError
-from builder.weight_format import Kernel, Stored, choice_of
+from builder.weight_format import Kernel, Stored, choice_of, taken
 from builder.weights import Shape
 
 MARKS = ("weight_scale_inv", "weight_scale")
@@ -30,18 +30,20 @@ def read(told: Mapping[str, Any]) -> Stored:
             remedy="take config.json from the model's own repository again",
         )
     scheme = choice_of(told, "activation_scheme", ("dynamic", "static"), "dynamic")
-    refused = {}
+    kernel: Kernel | str = KERNEL
     if block and scheme != "dynamic":
-        refused["vllm"] = f"vLLM reads blocks with dynamic activations, not with {scheme} ones"
+        kernel = f"vLLM reads blocks with dynamic activations, not with {scheme} ones"
     shared = f" in blocks of {block[0]} x {block[1]}" if block else ", a scale for each matrix"
     return Stored(
         name="fp8",
         scheme=f"FP8: float8_e4m3 weights{shared}, {scheme} activations",
         bits=8 + (32 / (block[0] * block[1]) if block else 0),
-        kernels={} if refused else {"vllm": KERNEL},
         rounds_activations=True,
         group=block[1] if block else 0,
-        refused=refused,
+        **taken(
+            vllm=kernel,
+            tensorrtllm=engine_layouts.INPUTS if block or scheme == "dynamic" else engine_layouts.FLOAT8,
+        ),
     )
 
 

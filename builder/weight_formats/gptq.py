@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from builder import unpacking
-from builder.weight_format import Kernel, Stored, field_of
+from builder import engine_layouts, unpacking
+from builder.weight_format import Kernel, Stored, field_of, taken
 from builder.weights import Shape
 
 MARKS = ("qweight",)
@@ -29,20 +29,21 @@ def read(told: Mapping[str, Any]) -> Stored:
     group = field_of(told, "group_size", kind=int)
     symmetric = field_of(told, "sym", kind=bool, default=True)
     ordered = field_of(told, "desc_act", kind=bool, default=False)
-    refused = {}
+    kernel: Kernel | str = KERNEL
     if bits not in BITS or not symmetric:
         told_so = "symmetric" if symmetric else "asymmetric"
-        refused["vllm"] = f"vLLM reads 4 or 8 bits, symmetric, not {bits} bits, {told_so}"
+        kernel = f"vLLM reads 4 or 8 bits, symmetric, not {bits} bits, {told_so}"
     elif group not in GROUPS:
-        refused["vllm"] = f"vLLM's kernels take groups of 32, 64, 128 or a whole row, not of {group}"
+        kernel = f"vLLM's kernels take groups of 32, 64, 128 or a whole row, not of {group}"
+    in_a_row = bits == 4 and group == engine_layouts.GROUP and symmetric and not ordered
     shared = f"groups of {group}" if group > 0 else "whole rows"
     return Stored(
         name="gptq",
-        scheme=f"GPTQ: {bits}-bit weights in {shared}{', by their activations' * ordered}",
+        scheme=f"GPTQ: {bits}-bit weights in {shared}{', by their activations' * ordered}"
+        + ", with zero points" * (not symmetric),
         bits=bits + ((16 + bits) / group if group > 0 else 0),
-        kernels={} if refused else {"vllm": KERNEL},
         group=max(0, group),
-        refused=refused,
+        **taken(vllm=kernel, tensorrtllm=engine_layouts.INT4 if in_a_row else engine_layouts.GROUPS),
     )
 
 

@@ -66,6 +66,7 @@ def of_w4a8_awq(outputs: int, inputs: int) -> Told:
     }
 
 
+KEPT = ["lm_head", "*router", "*vocab_embedding"]
 CLASSES = {"fp8": of_fp8, "smoothquant": of_smoothquant, "awq": of_awq, "w4a8_awq": of_w4a8_awq}
 """What the model classes of TensorRT-LLM 0.16 declare of a module, by its `named_parameters`."""
 
@@ -126,7 +127,7 @@ def test_tensors_of_experts_are_those_of_the_classes(tmp_path: Path) -> None:
 def test_config_says_how(method: str, quantization: dict[str, Any], cache: bool, tmp_path: Path) -> None:
     quantised_decoders.converted(tmp_path, "llama", method, Division(1), cache, num_hidden_layers=1)
     told = json.loads((tmp_path / "out" / "config.json").read_text())["quantization"]
-    kept = {"kv_cache_quant_algo": "FP8" if cache else None, "exclude_modules": ["lm_head"]}
+    kept = {"kv_cache_quant_algo": "FP8" if cache else None, "exclude_modules": KEPT}
     assert told == quantization | kept
     assert json.loads((tmp_path / "out" / "calibration.json").read_text()) == {"sha256": "of the data"}
 

@@ -13,13 +13,11 @@ import tiny_quantised
 import torch
 from safetensors.torch import load_file
 
+from builder import house, unpacking, weight_format
 from builder.errors import PlanError, SourceError
-from builder.ranks import rounding
 from builder.ranks.convert import Ranks
 from builder.ranks.division import Division
 from builder.ranks.stored import convert_stored
-from builder.ranks.stored_formats import gptq as stored_gptq
-from builder.ranks.stored_formats import modelopt as stored_modelopt
 
 LAYER = "transformer.layers.0."
 STATIC = {"quant_method": "fp8", "activation_scheme": "static"}
@@ -130,11 +128,11 @@ def test_four_bits_are_taken_as_they_are(way: str, tmp_path: Path) -> None:
     for rank, held in enumerate(ranks):
         for part, index in (("weight", 1), ("weights_scaling_factor", 2)):
             found = held[f"{LAYER}attention.qkv.{part}"]
-            found = rounding.unpaired(found) if part == "weight" else found
+            found = unpacking.outputs(found) if part == "weight" else found
             parts = [modules[name][index].chunk(2)[rank] for name in names]
             torch.testing.assert_close(found, torch.cat(parts), rtol=0, atol=0)
             found = held[f"{LAYER}mlp.proj.{part}"]
-            found = rounding.unpaired(found) if part == "weight" else found
+            found = unpacking.outputs(found) if part == "weight" else found
             expected = modules["model.layers.0.mlp.down_proj"][index].chunk(2, dim=1)[rank]
             torch.testing.assert_close(found, expected, rtol=0, atol=0)
         smoothing = held[f"{LAYER}attention.qkv.prequant_scaling_factor"]
@@ -199,15 +197,17 @@ def test_scales_of_the_cache(
 
 REFUSED = [
     ("gptq", {"group_size": 64}, "groups of 64"),
-    ("gptq", {"desc_act": True}, "layout of one GPU"),
-    ("gptq", {"sym": False}, "zero points"),
-    ("fp8", {"activation_scheme": "dynamic"}, "one scale for all inputs"),
+    ("gptq", {"desc_act": True}, "by their activations: its engines take symmetric 4 bits"),
+    ("gptq", {"sym": False}, "with zero points: its engines"),
+    ("fp8", {"activation_scheme": "dynamic"}, "one for all of its inputs"),
     ("fp8", {"weight_block_size": [128, 128], "activation_scheme": "dynamic"}, "blocks of 128 x 128"),
     ("modelopt-fp8", {"quant_algo": "FP8_PB_WO"}, "only FP8, W4A16_AWQ"),
-    ("compressed-fp8", compressed("float-quantized", FLOAT8, {**FLOAT8, "dynamic": True}), "as they come"),
+    ("modelopt-awq", {"group_size": 64}, "groups of 128"),
+    ("compressed-fp8", compressed("float-quantized", FLOAT8, {**FLOAT8, "dynamic": True}), "beforehand"),
     ("compressed-fp8", compressed("int-quantized", {**FLOAT8, "type": "int"}, FLOAT8), "no layout"),
-    ("compressed-int4", compressed("pack-quantized", {**INT4, "symmetric": False}), "no layout"),
+    ("compressed-int4", compressed("pack-quantized", {**INT4, "symmetric": False}), "symmetric 4 bits"),
     ("compressed-int4", compressed("pack-quantized", {**INT4, "group_size": 32}), "groups of 32"),
+    ("compressed-int4", compressed("pack-quantized", {**INT4, "actorder": "group"}), "in a row"),
 ]
 
 
@@ -222,16 +222,17 @@ def test_other_ways_are_refused(way: str, described: dict[str, Any], words: str,
 
 
 @pytest.mark.parametrize(
-    ("form", "told", "words"),
+    ("told", "words"),
     [
-        (stored_gptq, {**GPTQ, "bits": 8}, "8-bit"),
-        (stored_modelopt, {**MODELOPT, "quant_algo": "NVFP4"}, "only FP8, W4A16_AWQ"),
-        (stored_modelopt, {"quantization": {"quant_algo": "W4A8_AWQ"}}, "only FP8, W4A16_AWQ"),
+        ({**GPTQ, "bits": 8}, "symmetric 4 bits"),
+        ({**MODELOPT, "quant_algo": "NVFP4"}, "only FP8, W4A16_AWQ"),
+        ({**MODELOPT, "quantization": {"quant_algo": "W4A8_AWQ"}}, "only FP8, W4A16_AWQ"),
     ],
 )
-def test_other_sizes_are_refused(form: Any, told: dict[str, Any], words: str) -> None:
-    with pytest.raises(SourceError, match=words):
-        form.method(told)
+def test_other_sizes_are_refused(told: dict[str, Any], words: str) -> None:
+    found = weight_format.read({"quantization_config": told})
+    assert found is not None and "tensorrtllm" not in found.kernels
+    assert words in found.refused["tensorrtllm"]
 
 
 def refused(folder: Path, *words: str, error: type[Exception] = SourceError) -> None:
@@ -242,10 +243,28 @@ def refused(folder: Path, *words: str, error: type[Exception] = SourceError) -> 
     assert [one.name for one in folder.iterdir()] == ["source"]
 
 
-@pytest.mark.parametrize("way", ["awq", "bitsandbytes-nf4"])
-def test_formats_without_a_file_are_refused(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("way", "words"), [("awq", "symmetric 4 bits"), ("bitsandbytes-nf4", "no layout")])
+def test_formats_without_a_file_are_refused(way: str, words: str, tmp_path: Path) -> None:
     tiny_quantised.checkpoint(tmp_path / "source", way)
-    refused(tmp_path, "only compressed_tensors, fp8, gptq, modelopt are read", "--target vllm")
+    refused(tmp_path, words, "--target vllm")
+
+
+def test_every_format_that_engines_take_has_a_file() -> None:
+    """And every file a format: the plan promises what the converter reads."""
+    told = [{"quantization_config": described} for _, described in WAYS.values()]
+    taken = {one.name for one in map(weight_format.read, told) if one and "tensorrtllm" in one.kernels}
+    assert taken == set(house.plugin_names("ranks.stored_formats"))
+
+
+def test_numbers_of_32_bits_beside_quantised_ones_become_bfloat16(tmp_path: Path) -> None:
+    write(tmp_path / "source", "gptq")
+    held = load_file(tmp_path / "source" / "model.safetensors")
+    plain = {name: one.float() for name, one in held.items() if name.endswith("norm.weight")}
+    plain |= {name: held[name].float() for name in ("model.embed_tokens.weight", "lm_head.weight")}
+    rewritten(tmp_path / "source", plain)
+    (found,) = converted(tmp_path)
+    assert {found["lm_head.weight"].dtype, found["transformer.ln_f.weight"].dtype} == {torch.bfloat16}
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_plain_weights_want_a_method(tmp_path: Path) -> None:
@@ -302,4 +321,4 @@ def test_qwen_has_its_biases_beside(tmp_path: Path) -> None:
     (held,) = converted(tmp_path)
     assert held[f"{LAYER}attention.qkv.bias"].shape == (512,)
     numbers = torch.cat([modules[f"model.layers.0.self_attn.{one}_proj"][1] for one in "qkv"])
-    assert torch.equal(rounding.unpaired(held[f"{LAYER}attention.qkv.weight"]), numbers)
+    assert torch.equal(unpacking.outputs(held[f"{LAYER}attention.qkv.weight"]), numbers)

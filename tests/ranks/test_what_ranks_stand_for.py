@@ -10,7 +10,7 @@ import pytest
 import quantised_decoders
 import torch
 
-from builder.proving import tensorrt_llm_ranks
+from builder.proving import rank_numbers, tensorrt_llm_ranks
 from builder.ranks.division import Division
 
 
@@ -54,5 +54,5 @@ def test_four_bits_by_hand() -> None:
     stored = torch.tensor([packed], dtype=torch.uint8).view(torch.int8)
     scale = torch.tensor([[0.5, 2.0], [1.0, 10.0]])
     smoothing = torch.tensor([1.0, 1.0, 1.0, 3.0], dtype=torch.float16)
-    found = tensorrt_llm_ranks.numbers(stored, scale, smoothing)
+    found = rank_numbers.numbers(stored, scale, smoothing)
     assert found.tolist() == [[-4.0, 3.5, 2.0, -6.0], [3.0, -3.0, 0.0, 60.0]]

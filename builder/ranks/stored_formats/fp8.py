@@ -12,13 +12,6 @@ from builder.weight_formats import fp8
 CACHE: tuple[str, str] = ("k_scale", "v_scale")
 
 
-def method(told: Mapping[str, Any]) -> str:
-    """Refuse blocks, and inputs whose scale is found as they come."""
-    if told.get("weight_block_size") or told.get("activation_scheme") != "static":
-        raise stored.refusal(f"{fp8.read(told).scheme}: one scale for all inputs of a matrix is wanted")
-    return "fp8"
-
-
 def matrix(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Matrix:
     """Return a matrix, its scale and the largest input that the scale of inputs stands for."""
     scale = next(parts[mark] for mark in fp8.MARKS if mark in parts)
