@@ -1,11 +1,16 @@
-"""The numbers that quantised weights of a TensorRT-LLM checkpoint stand for, in float32."""
+"""What a TensorRT-LLM checkpoint's quantised weights stand for, and what rounding leaves of their inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 BITS = {"W8A16": 8, "W4A16": 4}
 """`quant_algo` -> bits of weights that lie in the ranks plain, and that trtllm-build rounds."""
+
+FLOAT8, FLOAT8_LARGEST = ("FP8", "W4A8_AWQ"), 448.0
+"""Which `quant_algo` round inputs to float8_e4m3; those of `W8A8_SQ_PER_CHANNEL` become int8."""
 
 _FLAT = 2
 """Dimensions of a matrix that is none of several experts'."""
@@ -48,3 +53,36 @@ def numbers(stored: Any, scale: Any, smoothing: Any) -> Any:
     else:
         found = found * scale.unsqueeze(-1)
     return found if smoothing is None else found * smoothing.float()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How the inputs of a matrix are rounded: float32 `scale` [1], and what they are multiplied with before.
+
+    `smoothing` [inputs] is None for nothing. The weights have it in them already, as `numbers` returns them.
+    """
+
+    scale: Any
+    smoothing: Any = None
+
+    def rounded(self, values: Any, float8: bool) -> Any:
+        """Return values [.., inputs] as they are multiplied, brought back to where they were."""
+        import torch
+
+        step = self.scale if self.smoothing is None else self.scale / self.smoothing
+        steps = values / step
+        if float8:
+            steps = steps.clamp(-FLOAT8_LARGEST, FLOAT8_LARGEST).to(torch.float8_e4m3fn).float()
+        else:
+            steps = steps.round().clamp(-128, 127)
+        return steps * step
+
+
+def round_inputs(model: Any, inputs: Mapping[str, Inputs], float8: bool) -> None:
+    """Let the named modules of a model see their inputs rounded."""
+
+    def hook(own: Inputs) -> Callable[[Any, Any], Any]:
+        return lambda module, values: (own.rounded(values[0], float8), *values[1:])
+
+    for name, own in inputs.items():
+        model.get_submodule(name).register_forward_pre_hook(hook(own))

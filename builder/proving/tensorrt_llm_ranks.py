@@ -2,8 +2,9 @@
 
 The engine itself needs the GPU that it is built on, and comes after the proof. What the ranks hold is put
 together here by the rules of the format, with nothing of the converter, and computed in float32: the proof is
-of the numbers that trtllm-build is given, or makes of them where it rounds itself. How inputs are rounded on
-the way shows on the GPU alone: the served engine answers for itself in `builder verify`.
+of the numbers that trtllm-build is given, or makes of them where it rounds itself, and of inputs rounded by
+the scales beside them. Caches of 8 bits, and the inputs of experts, show on the GPU alone: the served engine
+answers for itself in `builder verify`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,15 @@ _SAME = {
 }
 """Field of transformers' config -> that of TensorRT-LLM's, for those that say the same."""
 
+_READERS = {
+    "attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "attention.dense": ("self_attn.o_proj",),
+    "mlp.fc": ("mlp.gate_proj",),
+    "mlp.gate": ("mlp.up_proj",),
+    "mlp.proj": ("mlp.down_proj",),
+}
+"""Module of a layer -> transformers' modules that read the same inputs."""
+
 _QUANTISED = tuple(f"{name}." for name in ("qkv", "dense", "fc", "gate", "proj"))
 """How the names of matrices end that a quantised layer has; the others stay as they are."""
 
@@ -58,10 +68,11 @@ def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
     told = json.loads((home / "config.json").read_text(encoding="utf-8"))
     kind, fields = configuration(told, arguments)
     config = AutoConfig.for_model(kind, **fields)
+    state = State(home, told)
     model, found = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
         None,
         config=config,
-        state_dict=dict(State(home, told).tensors()),
+        state_dict=dict(state.tensors()),
         dtype=torch.float32,
         output_loading_info=True,
     )
@@ -69,6 +80,9 @@ def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
     wrong = {what: sorted(map(str, names)) for what, names in found.items() if names}
     if wrong:
         raise ValueError(f"{home}: {wrong}")
+    rank_numbers.round_inputs(
+        model, dict(state.inputs()), told["quantization"]["quant_algo"] in rank_numbers.FLOAT8
+    )
     return Model(model.eval())
 
 
@@ -120,6 +134,25 @@ class State:
         for layer in range(self._told["num_hidden_layers"]):
             for inner, tensor in self._layer(layer // each, f"transformer.layers.{layer % each}."):
                 yield f"model.layers.{layer}.{inner}", tensor
+
+    def inputs(self) -> Iterator[tuple[str, rank_numbers.Inputs]]:
+        """Yield the modules whose inputs are rounded, and how; those of experts are not seen from outside."""
+        each = self._told["num_hidden_layers"] // len(self._stages)
+        for layer in range(self._told["num_hidden_layers"]):
+            stage, prefix = layer // each, f"transformer.layers.{layer % each}."
+            for module, names in _READERS.items():
+                home = f"{prefix}{module}."
+                is_mixture = module.startswith("mlp") and "moe" in self._told
+                if is_mixture or f"{home}activation_scaling_factor" not in self._names[stage]:
+                    continue
+                smoothing = None
+                if f"{home}prequant_scaling_factor" in self._names[stage]:
+                    shared = module in ("attention.dense", "mlp.proj")
+                    name = f"{home}prequant_scaling_factor"
+                    smoothing = self._joined(stage, name, 0) if shared else self._first(stage, name)
+                scale = self._first(stage, f"{home}activation_scaling_factor")
+                for name in names:
+                    yield f"model.layers.{layer}.{name}", rank_numbers.Inputs(scale, smoothing)
 
     def _layer(self, stage: int, prefix: str) -> Iterator[tuple[str, Any]]:
         for name, other in (

@@ -12,6 +12,7 @@ import tiny_decoders
 import tiny_quantised
 import torch
 from safetensors.torch import load_file
+from stored_decoders import FLOAT8, GPTQ, INT4, MODELOPT, WAYS, compressed, float8, write
 
 from builder import house, unpacking, weight_format
 from builder.errors import PlanError, SourceError
@@ -20,89 +21,6 @@ from builder.ranks.division import Division
 from builder.ranks.stored import convert_stored
 
 LAYER = "transformer.layers.0."
-STATIC = {"quant_method": "fp8", "activation_scheme": "static"}
-MODELOPT = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
-GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}
-FLOAT8 = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True}
-INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "symmetric": True, "group_size": 128}
-
-
-def compressed(layout: str, weights: Any, inputs: Any = None) -> dict[str, Any]:
-    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs}
-    return {"quant_method": "compressed-tensors", "format": layout, "config_groups": {"group_0": group}}
-
-
-def gptq(outputs: int, inputs: int) -> tuple[dict[str, Any], Any, Any]:
-    numbers, scales = (
-        torch.randint(0, 16, (inputs, outputs)),
-        (torch.rand(inputs // 128, outputs) + 0.1).half(),
-    )
-    parts = {
-        "qweight": tiny_quantised.words(numbers.T, 4).T.contiguous(),
-        # a zero of 8 is stored as 7
-        "qzeros": tiny_quantised.words(torch.full((inputs // 128, outputs), 7), 4),
-        "scales": scales,
-        "g_idx": (torch.arange(inputs) // 128).to(torch.int32),
-    }
-    return parts, (numbers.T - 8).to(torch.int8), scales.T.float()
-
-
-def packed(outputs: int, inputs: int) -> tuple[dict[str, Any], Any, Any]:
-    numbers, scales = (
-        torch.randint(0, 16, (outputs, inputs)),
-        (torch.rand(outputs, inputs // 128) + 0.1).bfloat16(),
-    )
-    parts = {
-        "weight_packed": tiny_quantised.words(numbers, 4),
-        "weight_scale": scales,
-        "weight_shape": torch.tensor([outputs, inputs]),
-    }
-    return parts, (numbers - 8).to(torch.int8), scales.float()
-
-
-def modelopt_awq(outputs: int, inputs: int) -> tuple[dict[str, Any], Any, Any]:
-    numbers, scales = torch.randint(-8, 8, (outputs, inputs)), torch.rand(outputs, inputs // 128) + 0.1
-    low, high = numbers[0::2] & 15, numbers[1::2] & 15
-    return (
-        {"weight": (low | high << 4).to(torch.uint8), "weight_scale": scales},
-        numbers.to(torch.int8),
-        scales,
-    )
-
-
-def float8(outputs: int, inputs: int) -> tuple[dict[str, Any], Any, Any]:
-    numbers, scale = torch.randn(outputs, inputs).to(torch.float8_e4m3fn), torch.rand(()) + 0.5
-    return {"weight": numbers, "weight_scale": scale, "input_scale": torch.rand(()) + 0.5}, numbers, scale
-
-
-WAYS = {
-    "gptq": (gptq, GPTQ),
-    "compressed-int4": (packed, compressed("pack-quantized", INT4)),
-    "modelopt-awq": (modelopt_awq, {**MODELOPT, "quant_algo": "W4A16_AWQ"}),
-    "fp8": (float8, STATIC),
-    "modelopt-fp8": (float8, MODELOPT),
-    "compressed-fp8": (float8, compressed("float-quantized", FLOAT8, FLOAT8)),
-}
-Modules = dict[str, tuple[dict[str, Any], Any, Any]]
-
-
-def write(folder: Path, way: str, model_type: str = "llama", layers: int = 1, **described: Any) -> Modules:
-    """Write a quantised decoder; return parts, numbers and scales of every module."""
-    torch.manual_seed(0)
-    sizes = {**quantised_decoders.SIZES, "num_hidden_layers": layers}
-    told = tiny_decoders.config(model_type, **sizes)
-    make, description = WAYS[way]
-    held, modules = {}, {}
-    for name, weight in tiny_decoders.weights(told).items():
-        if weight.ndim == 2 and name.startswith("model.layers"):
-            module = name.removesuffix(".weight")
-            modules[module] = make(*weight.shape)
-            held |= {f"{module}.{part}": one for part, one in modules[module][0].items()}
-        else:
-            held[name] = torch.from_numpy(weight).half()
-    folder.mkdir(exist_ok=True)
-    tiny_decoders.write(folder, {**told, "quantization_config": {**description, **described}}, held)
-    return modules
 
 
 def rewritten(folder: Path, changed: dict[str, Any], *gone: str) -> None:
@@ -182,7 +100,7 @@ CACHES = [
 def test_scales_of_the_cache(
     way: str, described: dict[str, Any], keys: str, values: str, tmp_path: Path
 ) -> None:
-    write(tmp_path / "source", way, layers=2, **described)
+    write(tmp_path / "source", way, num_hidden_layers=2, **described)
     attention = "model.layers.0.self_attn."
     scales = {attention + keys: torch.tensor(2.5), attention + values: torch.tensor(0.25)}
     rewritten(tmp_path / "source", scales)
