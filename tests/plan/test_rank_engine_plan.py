@@ -96,7 +96,9 @@ def test_fp8_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "bits"), [("awq", 4.125), ("w4a8_awq", 4.125), ("smoothquant", 8.0)], ids=lambda one: str(one)
+    ("name", "bits"),
+    [("awq", 4.125), ("w4a8_awq", 4.125), ("smoothquant", 8.0), ("w8a16", 8.0), ("w4a16", 4.0)],
+    ids=lambda one: str(one),
 )
 def test_other_quantisations_by_hand(name: str, bits: float) -> None:
     """8,030,261,248 weights, of which embedding and head, 128,256 x 4,096 each, keep two bytes."""
@@ -105,6 +107,8 @@ def test_other_quantisations_by_hand(name: str, bits: float) -> None:
     assert found.memory.weights == math.ceil((8_030_261_248 - 2 * table) * bits / 8) + 4 * table
     assert found.memory.cache_per_token == 131_072
     assert (asked(found)["gemm_plugin"], asked(found)["use_fp8_context_fmha"]) == ("auto", "disable")
+    if name in ("w8a16", "w4a16"):
+        return
     eight = planned("llama-8b", f"{GPU} --max-context 4096 --quantize {name} --kv-cache fp8")
     assert (eight.memory.cache_per_token, eight.cache_type) == (65_536, "fp8")
 
@@ -114,6 +118,8 @@ def test_other_quantisations_by_hand(name: str, bits: float) -> None:
     [
         ("", "F32", "tensorrt_llm --tp 2 --pp 1 --ep 1 --dtype bf16"),
         ("--quantize fp8", "F16", "tensorrt_llm_quantised --method fp8 --kv-cache fp8 --tp 2 --pp 1 --ep 1"),
+        ("--quantize w8a16", "F32", "tensorrt_llm --tp 2 --pp 1 --ep 1 --dtype bf16 --rounding W8A16"),
+        ("--quantize w4a16", "F16", "tensorrt_llm --tp 2 --pp 1 --ep 1 --rounding W4A16"),
         ("--quantize awq", "F32", "tensorrt_llm_quantised --method awq --tp 2 --pp 1 --ep 1 --dtype bf16"),
         (
             "--quantize smoothquant --kv-cache fp8",
@@ -130,15 +136,15 @@ def test_the_converter_s_command(tmp_path: Path, line: str, precision: str, word
     found = planned("llama-8b", f"{GPU} --tp 2 {line}")
     job = Job(
         checkpoint=tmp_path / "source", exporter="", pipeline="", main="", quantization=found.quantize,
-        arguments=(), device="gpu", accelerators=(), runtime="", image=(0, 0, 0), settings={},
+        arguments=found.converter_arguments, device="gpu", accelerators=(), runtime="", image=(0, 0, 0),
+        settings={},
         out=tmp_path / "out", split=found.split, cache_type=found.cache_type,
     )  # fmt: skip
     command = tensorrtllm.convert(job)
     assert command[1] == "-m" and command[3:5] == [str(tmp_path / "source"), str(tmp_path / "out/checkpoint")]
-    assert [command[2].removeprefix("builder.exporting."), *command[5:]] == [
-        *words.split(),
-        "--parallel-embedding",
-    ]
+    told = [command[2].removeprefix("builder.exporting."), *command[5:]]
+    told.remove("--parallel-embedding")
+    assert told == words.split()
 
 
 def test_texts_decide_the_artifact_by_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +235,8 @@ def test_lookahead_by_hand() -> None:
         ("--set engine.max_attention_window_size=true", ["max_attention_window_size is True", "ints"]),
         ("--set engine.gpt_model_path=/engines", ["lies in the model's version folder"]),
         ("--set engine.gemm_plugn=auto", ["engine.gemm_plugin"]),
-        ("--kv-cache fp8", ["--kv-cache fp8: its scales are measured", "--quantize fp8"]),
+        ("--kv-cache fp8", ["--kv-cache fp8: its scales are measured", "bf16 measures", "--quantize fp8"]),
+        ("--quantize w8a16 --kv-cache fp8", ["its scales are measured", "w8a16 measures none"]),
         ("--calibration texts.jsonl", ["bf16 measures no scales", "awq or fp8 or smoothquant or w4a8_awq"]),
         ("--quantize fp8 --calibration nowhere.jsonl", ["--calibration nowhere.jsonl", "JSON lines"]),
         ("--lora a=b", ["serves no adapters"]),
@@ -292,3 +299,20 @@ def test_the_cache_fits_beside_the_weights() -> None:
     card = placement.gpu("h100")
     assert found.memory.used <= card.memory * memory.USABLE < found.memory.used + GIB
     assert found.engine_arguments["max_tokens_in_paged_kv_cache"] == found.memory.tokens
+
+
+def test_groups_that_do_not_divide_are_refused_before_anything_is_measured() -> None:
+    with pytest.raises(PlanError, match="layers have 576 inputs on each GPU, which groups of 128") as refused:
+        planned("smollm2", f"{GPU} --quantize awq")
+    assert refused.value.remedy == "use --quantize fp8"
+
+
+def test_groups_that_gpus_cut_are_refused() -> None:
+    """Of 13,824 inputs, 108 groups of 128, eight GPUs have 1,728 each, 13 groups and a half."""
+    model = subject("llama-8b")
+    sizes = dataclasses.replace(model.dimensions, intermediate_size=13_824)  # type: ignore[type-var]
+    changed = dataclasses.replace(model, dimensions=sizes)
+    assert plan(changed, options(f"{GPU} --tp 4 --quantize w4a8_awq")).quantize == "w4a8_awq"
+    with pytest.raises(PlanError, match="feed-forward outputs have 1,728 inputs") as refused:
+        plan(changed, options(f"{GPU} --tp 8 --quantize w4a8_awq"))
+    assert refused.value.remedy == "use a smaller --tp, or --quantize fp8"
