@@ -2,15 +2,17 @@
 
 `--method` is a file of `builder/ranks/quantizations/`; without it CHECKPOINT is quantised already, and its
 numbers are only laid out anew, for which torch is enough. Else it needs torch, transformers and
-nvidia-modelopt (the extra `tensorrtllm`), and memory for the whole model, on a GPU where there is one.
-TensorRT-LLM is never needed. OUT holds config.json, rank*.safetensors and, where scales were measured,
-calibration.json afterwards, or is not there. `share` of `exporting/tensorrt_llm.py` reads what it prints.
+nvidia-modelopt (the extra `tensorrtllm`), memory for one layer, on a GPU where there is one, and for what all
+texts are as they reach it; smoothed weights lie beside OUT until they are packed. TensorRT-LLM is never
+needed. OUT holds config.json, rank*.safetensors and, where scales were measured, calibration.json afterwards,
+or is not there. `share` of `exporting/tensorrt_llm.py` reads what it prints.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,24 +44,23 @@ def command(source: Path, out: Path, asked: Quantised, calibration: Path | None 
 
 
 class _Calibration:
-    """Measures with the data of a file."""
+    """Measures with the data of a file; `room` is a folder for what is smoothed."""
 
-    def __init__(self, data: calibration_data.Data, asked: Quantised, percents: Percents) -> None:
-        self._data, self._asked, self._percents = data, asked, percents
+    def __init__(self, data: calibration_data.Data, asked: Quantised, room: Path, percents: Percents) -> None:
+        self._data, self._asked, self._room, self._percents = data, asked, room, percents
 
     def __call__(self, prepared: Prepared, names: Sequence[str]) -> tuple[Measured, Mapping[str, Any]]:
         import transformers
 
         from builder.exporting import calibrating
 
-        folder, way = prepared.checkpoint.path, quantization.load(self._asked.method)
+        folder = prepared.checkpoint.path
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         longest = min(calibration_data.LONGEST, prepared.dimensions.context_length)
         sequences = calibration_data.sequences(self._data, tokenizer, longest)
-        model = calibrating.load(folder, prepared.dtype)
-        measured = calibrating.measure(model, names, sequences, way, self._asked.cache, self._hear)
+        measured = calibrating.measure(prepared, names, sequences, self._asked, self._room, self._hear)
         told = calibration_data.described(self._data, sequences, longest)
-        return measured, calibrating.record(way, told)
+        return measured, calibrating.record(quantization.load(self._asked.method), told)
 
     def _hear(self, done: int, total: int) -> None:
         self._percents(CALIBRATING * done, 100 * total)
@@ -89,12 +90,16 @@ def main() -> None:
         stored.convert_stored(told.checkpoint, told.out, ranks, percents)
         return
     asked = Quantised(ranks, told.method, bool(told.kv_cache))
-    measure = _Calibration(calibration_data.read(told.calibration), asked, percents)
+    data = calibration_data.read(told.calibration)
 
     def packed(done: int, total: int) -> None:
         percents(CALIBRATING * total + (100 - CALIBRATING) * done, 100 * total)
 
-    convert_quantised(told.checkpoint, told.out, asked, measure, packed)
+    # on the disk that has room for the ranks: /tmp may be memory
+    beside = next(one for one in told.out.absolute().parents if one.is_dir())
+    with tempfile.TemporaryDirectory(prefix="smoothed-", dir=beside) as room:
+        measure = _Calibration(data, asked, Path(room), percents)
+        convert_quantised(told.checkpoint, told.out, asked, measure, packed)
 
 
 if __name__ == "__main__":

@@ -75,13 +75,22 @@ def calibrated(method: str, cache: bool, model: Any) -> None:
     reference.quantize(model, preset, run)
 
 
-def measures(method: str, cache: bool) -> Any:
+def measures(asked: Quantised, room: Path) -> Any:
     def measure(prepared: Prepared, names: Sequence[str]) -> tuple[Measured, Mapping[str, Any]]:
-        model = calibrating.load(prepared.checkpoint.path, prepared.dtype)
-        way = quantization.load(method)
-        return calibrating.measure(model, names, quantised_decoders.SEQUENCES, way, cache), {}
+        room.mkdir()
+        return calibrating.measure(prepared, names, quantised_decoders.SEQUENCES, asked, room), {}
 
     return measure
+
+
+def loaded(folder: Path, dtype: Any) -> Any:
+    """Return transformers' model, whose experts' multiplications a quantiser can watch."""
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, local_files_only=True, experts_implementation="eager"
+    )
+    return model.eval()
 
 
 @pytest.mark.parametrize(("number", "way"), enumerate(WAYS))
@@ -97,10 +106,10 @@ def test_same_bits(number: int, way: tuple[str, dict[str, Any], str, bool, Divis
     model.save_pretrained(tmp_path / "source")
     (tmp_path / "source" / "tokenizer.json").write_text("{}")
     asked = Quantised(Ranks(division, parallel_embedding=True), method, cache)
-    convert_quantised(tmp_path / "source", tmp_path / "ours", asked, measures(method, cache))
+    convert_quantised(tmp_path / "source", tmp_path / "ours", asked, measures(asked, tmp_path / "room"))
 
     # not the model that was saved: of that the rotary buffer is in 16 bits too
-    model = calibrating.load(tmp_path / "source", {"float16": "F16", "bfloat16": "BF16"}[dtype])
+    model = loaded(tmp_path / "source", getattr(torch, dtype))
     calibrated(method, cache, model)
     if model_type == "mixtral":
         model = with_calibrated_experts(model, method)
@@ -137,8 +146,8 @@ def test_its_checkpoints_for_hugging_face_give_the_same_ranks(
 
     quantised_decoders.write(tmp_path / "source", "llama", torch_dtype="float16")
     asked = Quantised(Ranks(Division(2)), method, cache)
-    convert_quantised(tmp_path / "source", tmp_path / "ours", asked, measures(method, cache))
-    model = calibrating.load(tmp_path / "source", "F16")
+    convert_quantised(tmp_path / "source", tmp_path / "ours", asked, measures(asked, tmp_path / "room"))
+    model = loaded(tmp_path / "source", torch.float16)
     model.config.architectures = [type(model).__name__]
     calibrated(method, cache, model)
     reference.export_hf_checkpoint(model, torch.float16, tmp_path / "stored")
