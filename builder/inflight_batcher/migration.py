@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from builder import house
-from builder.importers.inflight_batcher_llm import MODELS, Imported
+from builder.importers.inflight_batcher_llm import ENGINE, MODELS, Imported
 from builder.inflight_batcher import build_command, rewriting, tables
 
 ENGINES = "tensorrtllm"
@@ -77,6 +77,7 @@ def migrate(imported: Imported, target: str, name: str, checkpoint: str | None) 
         if place.startswith("engine."):
             kind = told[parameter]["kind"]
             _set(settings, place.removeprefix("engine."), _value(parameter, value, kind))
+    rows += _policy(imported)
     rows += _kept(imported) if target == ENGINES else _tensors(imported)
     sets = [f"--set=engine.{key}={_spelled(value)}" for key, value in settings.items()]
     command = ["builder", "build", name, "--checkpoint", checkpoint or CHECKPOINT, "--target", target]
@@ -144,6 +145,14 @@ def _precision(imported: Imported, target: str) -> Iterator[str]:
     # the scales of an engine's cache are measured with those of its weights
     if engine.cache == "FP8" and (target != ENGINES or quantization):
         yield from ("--kv-cache", "fp8")
+
+
+def _policy(imported: Imported) -> Iterator[Row]:
+    """Yield what a model that answered once for all becomes: each one here answers in parts."""
+    engine = imported.models.get(ENGINE)
+    if engine is not None and not engine.model_transaction_policy.decoupled:
+        why = "Triton refuses infer then: clients ask generate, generate_stream or gRPC streams"
+        yield Row("decoupled", "false", "true", why)
 
 
 def _kept(imported: Imported) -> Iterator[Row]:

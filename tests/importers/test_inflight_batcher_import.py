@@ -363,6 +363,16 @@ class TestMigration:
                 )
                 assert {rows[model, f"{side} {name}"].becomes for name in kept} <= {"as it is", ""}
 
+    @pytest.mark.parametrize("target", migration.TARGETS)
+    @pytest.mark.parametrize(("decoupled", "told"), [("false", ["true"]), ("true", [])])
+    def test_clients_that_are_answered_once_for_all_are_told(
+        self, target: str, decoupled: str, told: list[str], stock: Path, answers: Answers
+    ) -> None:
+        values = {"decoupled_mode": decoupled}
+        found = importer.read(stock, Answers(values, answers.engine, answers.tokenizer))
+        rows = migration.migrate(found, target, "mine", None).rows
+        assert [row.becomes for row in rows if row.what == "decoupled"] == told
+
     def test_what_is_refused_is_what_the_model_refuses(self) -> None:
         assert migration._REFUSED == streaming.REFUSED
 
