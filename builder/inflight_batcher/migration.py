@@ -32,8 +32,13 @@ _QUANTIZATIONS = {
     "W4A16_AWQ": "awq",
     "W4A8_AWQ": "w4a8_awq",
     "W8A8_SQ_PER_CHANNEL": "smoothquant",
+    "W8A16": "w8a16",
+    "W4A16": "w4a16",
 }
 """An engine's quant_algo -> --quantize."""
+
+_MEASURED = frozenset(_QUANTIZATIONS.values()) - {"w8a16", "w4a16"}
+"""Those that measure scales, which a cache of 8 bits has too."""
 
 _NEWEST = "1.2"
 _REFUSED = frozenset(
@@ -142,8 +147,7 @@ def _precision(imported: Imported, target: str) -> Iterator[str]:
     quantization = _QUANTIZATIONS.get(engine.quantization, "") if target == ENGINES else ""
     if quantization:
         yield from ("--quantize", quantization)
-    # the scales of an engine's cache are measured with those of its weights
-    if engine.cache == "FP8" and (target != ENGINES or quantization):
+    if engine.cache == "FP8" and (target != ENGINES or quantization in _MEASURED):
         yield from ("--kv-cache", "fp8")
 
 
