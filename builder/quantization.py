@@ -24,8 +24,8 @@ class Budget:
     """The loss a build may have against its source, in the source's own float32.
 
     `divergence` is the mean KL divergence of next-token distributions in nats, `agreement` the
-    share of golden tokens that are also the source's first choice (ties within `epsilon` logits
-    count as agreement).
+    share of golden tokens that are also the source's first choice (ties within
+    proving.prompts.EPSILON logits count as agreement).
     """
 
     divergence: float

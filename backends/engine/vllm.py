@@ -137,6 +137,9 @@ class Vllm:
             if told.get("structured_outputs"):
                 told["structured_outputs"] = StructuredOutputsParams(**told["structured_outputs"])
             asked = SamplingParams(**told)
+            # vLLM leaves out a spelling that is longer or shorter than the one before it (0.22,
+            # SamplingParams.update_from_tokenizer): it is given ids, and spells nothing
+            asked._bad_words_token_ids = [list(word) for word in sampling.bad_ids] or None
             prompt = {"prompt_token_ids": list(ids)}
             self._engine.add_request(
                 str(key),
@@ -206,7 +209,6 @@ def parameters(sampling: Sampling) -> dict[str, Any]:
         "frequency_penalty": sampling.frequency_penalty,
         "seed": sampling.seed,
         "logit_bias": dict(sampling.logit_bias) or None,
-        "bad_words": list(sampling.bad_words),
         "stop_token_ids": sorted(sampling.end_ids),
         "ignore_eos": True,
         # that of the chosen token comes in any case

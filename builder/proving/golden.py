@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,30 @@ def gap(logits: Logits) -> float:
     return float(first - second)
 
 
+def step(logits: Logits) -> float:
+    """Return how far apart the numbers of an engine's 16-bit type are at its largest logit; 0.0 for float32.
+
+    An engine that computes in bfloat16 or float16 hands on logits that were rounded to it: 7 and 10 stored
+    bits of a fraction (IEEE 754 and its bfloat16 variant).
+    """
+    finite = logits[np.isfinite(logits)]
+    exponent = int(np.floor(np.log2(max(float(np.abs(finite).max(initial=0.0)), 2.0**-14))))
+    if not (finite.view(np.uint32) & 0xFFFF).any():
+        return float(2.0 ** (exponent - 7))
+    # what is too large for float16 comes back as infinite, and so as another number
+    with np.errstate(over="ignore"):
+        halves = finite.astype(np.float16).astype(np.float32)
+    return float(2.0 ** (exponent - 10)) if np.array_equal(halves, finite) else 0.0
+
+
+def epsilon(rows: Sequence[Logits]) -> float:
+    """Return up to which gap between two logits either may be chosen.
+
+    Rounding may put each of the two one step of its type off, so two steps tell nothing about which is best.
+    """
+    return max([prompts.EPSILON, *(2 * step(row) for row in rows)])
+
+
 def main(request: Path) -> None:
     """Read {model, tokenizer, witness, arguments, name, ends, out}; write golden.json and logits/<id>.npy."""
     asked = json.loads(request.read_text(encoding="utf-8"))
@@ -57,12 +82,13 @@ def main(request: Path) -> None:
     out = Path(asked["out"])
     (out / "logits").mkdir(parents=True)
     asked_prompts, most = prompts.load()
-    rows = []
+    rows, near = [], prompts.EPSILON
     for prompt in asked_prompts:
         text, ids = _encode(tokenizer, prompt)
         if ids is None:
             continue
         chosen, logits, reason = answer(model, ids, most, set(asked["ends"]))
+        near = max(near, epsilon(logits))
         np.save(out / "logits" / f"{prompt.id}.npy", np.stack(logits) if logits else np.zeros((0, 1)))
         rows.append(
             {
@@ -80,7 +106,7 @@ def main(request: Path) -> None:
             }
         )
         print(f"golden {len(rows)}/{len(asked_prompts)} {prompt.id}", flush=True)  # noqa: T201
-    golden = {"format": 1, "model": asked["name"], "epsilon": prompts.EPSILON, "prompts": rows}
+    golden = {"format": 1, "model": asked["name"], "epsilon": near, "prompts": rows}
     (out / "golden.json").write_text(
         json.dumps(golden, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from builder.proving import source_model
+from builder.proving import prompts, source_model
 
 Rows = npt.NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def main(request: Path) -> None:
             logits = model(ids).logits[0, len(prompt["input_ids"]) - 1 :]
         artifact = np.load(Path(asked["logits"]) / f"{prompt['id']}.npy").astype(np.float64)
         source = logits.double().numpy()[:, : artifact.shape[1]]
-        rows.append({"id": prompt["id"], **compare(source, artifact, chosen, golden["epsilon"])})
+        rows.append({"id": prompt["id"], **compare(source, artifact, chosen, prompts.EPSILON)})
         print(f"compared {len(rows)}/{len(golden['prompts'])}", flush=True)  # noqa: T201
     Path(asked["out"]).write_text(json.dumps(rows), encoding="utf-8")
 

@@ -23,11 +23,13 @@ def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
     told = {name: value for name, value in arguments.items() if not name.startswith("spec")} | _SMALL
     told["max_model_len"] = min(arguments["max_model_len"], _SMALL["max_model_len"])
     tokenizer = str(folder.parent / "tokenizer")
-    return Model(LLM(model=str(folder), tokenizer=tokenizer, max_logprobs=-1, **told))
+    return Model(
+        LLM(model=str(folder), tokenizer=tokenizer, max_logprobs=-1, logprobs_mode="raw_logits", **told)
+    )
 
 
 class Model(Prompted):
-    """vLLM's `LLM`; log probabilities serve as logits."""
+    """vLLM's `LLM`, asked for its logits as its head rounds them."""
 
     def __init__(self, llm: Any) -> None:
         super().__init__()

@@ -183,7 +183,7 @@ def test_bad_words_are_told_in_all_their_spellings_and_biases_by_id(
     stepper: TensorrtLlm, llm: stand_in.LLM
 ) -> None:
     llm.answers = {1: [([10], "length")]}
-    asked = Sampling(max_tokens=5, bad_ids=((7,), (7, 8)), bad_words=("no",), logit_bias={3: -5.0, 19: 1.5})
+    asked = Sampling(max_tokens=5, bad_ids=((7,), (7, 8)), logit_bias={3: -5.0, 19: 1.5})
     stepper.add(1, [1], asked)
     heard(stepper)
     params = llm.asked[0].params
@@ -197,7 +197,7 @@ def test_every_sampling_parameter_has_its_name() -> None:
     asked = Sampling(
         max_tokens=7, end_ids=frozenset({9, 3}), temperature=0.5, top_k=4, top_p=0.9, min_p=0.1,
         repetition_penalty=1.2, presence_penalty=0.3, frequency_penalty=0.4, min_tokens=2, seed=11,
-        logit_bias={5: -1.0}, bad_ids=((1,),), bad_words=("no",), log_probs=True,
+        logit_bias={5: -1.0}, bad_ids=((1,),), log_probs=True,
     )  # fmt: skip
     assert parameters(asked, 6) == {
         "max_tokens": 7, "end_id": 3, "stop_token_ids": [9], "ignore_eos": False, "temperature": 0.5,

@@ -237,16 +237,25 @@ def test_guides_are_structured_outputs(engine: StandIn, guide: Guide, told: dict
     assert vars(engine.asked["1"][1].structured_outputs) == told
 
 
+def test_bad_words_are_told_as_ids_in_spellings_of_every_length(engine: StandIn) -> None:
+    """vLLM itself leaves " word" out where "word" has another number of tokens."""
+    stepper = Vllm(engine)
+    stepper.add(1, [1], Sampling(max_tokens=5, bad_ids=((7, 8), (9,))))
+    stepper.add(2, [1], Sampling(max_tokens=5))
+    assert engine.asked["1"][1]._bad_words_token_ids == [[7, 8], [9]]
+    assert engine.asked["2"][1]._bad_words_token_ids is None
+
+
 def test_every_sampling_parameter_has_its_name_in_vllm() -> None:
     asked = Sampling(
         max_tokens=7, end_ids=frozenset({9, 3}), temperature=0.5, top_k=4, top_p=0.9, min_p=0.1,
         repetition_penalty=1.2, presence_penalty=0.3, frequency_penalty=0.4, min_tokens=2, seed=11,
-        logit_bias={5: -1.0}, bad_ids=((1,),), bad_words=("no",), log_probs=True,
+        logit_bias={5: -1.0}, bad_ids=((1,),), log_probs=True,
     )  # fmt: skip
     assert parameters(asked) == {
         "max_tokens": 7, "stop_token_ids": [3, 9], "temperature": 0.5, "top_k": 4, "top_p": 0.9, "min_p": 0.1,
         "repetition_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": 0.4, "min_tokens": 2,
-        "seed": 11, "logit_bias": {5: -1.0}, "bad_words": ["no"], "logprobs": 0,
+        "seed": 11, "logit_bias": {5: -1.0}, "logprobs": 0,
         "ignore_eos": True, "detokenize": False, "structured_outputs": None,
     }  # fmt: skip
     plain = parameters(Sampling(max_tokens=1))

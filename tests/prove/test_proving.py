@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -102,6 +103,32 @@ def test_an_end_at_the_very_last_token_is_a_length():
 def test_the_gap_is_between_the_two_best():
     assert golden.gap(np.array([1.0, 5.0, 3.5, -2.0], dtype=np.float32)) == pytest.approx(1.5)
     assert golden.gap(np.array([4.0, 4.0], dtype=np.float32)) == 0.0
+
+
+def test_a_step_is_that_of_the_type_the_engine_rounds_to():
+    """bfloat16 keeps 7 bits of a fraction and float16 10: at 8 to 16 their steps are 1/16 and 1/128."""
+    assert golden.step(np.array([9.0625, 8.9375, -3.0], dtype=np.float32)) == 0.0625
+    assert golden.step(np.array([9.0078125, 1.0], dtype=np.float32)) == 0.0078125
+    assert golden.step(np.array([9.001, 1.0], dtype=np.float32)) == 0.0
+    # the largest counts, on whichever side of zero; what is masked does not
+    assert golden.step(np.array([-33.25, 8.0, -np.inf], dtype=np.float32)) == 0.25
+    assert golden.step(np.array([1e30, 1.001], dtype=np.float32)) == 0.0
+
+
+@given(st.lists(st.floats(0.015625, 200, width=32), min_size=2, max_size=8))
+def test_rounding_to_a_16_bit_type_never_parts_two_numbers_by_more_than_epsilon(values):
+    """The torch type is the reference: two numbers that rounding brought together are ties."""
+    exact = torch.tensor(values)
+    for kind in (torch.bfloat16, torch.float16):
+        rounded = exact.to(kind).float().numpy()
+        moved = float(np.abs(rounded - exact.numpy()).max())
+        assert 2 * moved <= golden.epsilon([rounded]) + 1e-6
+
+
+def test_epsilon_of_an_engine_in_float32_is_that_of_the_prompts():
+    rows = [np.array([20.001, 3.0], dtype=np.float32), np.array([7.7, 3.0], dtype=np.float32)]
+    assert golden.epsilon(rows) == golden.epsilon([]) == prompts.EPSILON
+    assert golden.epsilon([*rows, np.array([20.125, 3.0], dtype=np.float32)]) == 0.25
 
 
 def test_the_golden_prompts():
