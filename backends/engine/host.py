@@ -79,15 +79,17 @@ class Outbox:
 
 
 class Host:
-    """Steps the library while it has sequences, and hears orders between two steps."""
+    """Steps the library while it has sequences; an order wakes a step that waits.
+
+    A sequence that the library hears of only after a step is too late for the one that begins then.
+    """
 
     def __init__(self, stepper: Stepper, connection: Connection) -> None:
         self._stepper = stepper
         self._outbox = Outbox(connection)
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self._reader = threading.Thread(
-            target=_read, args=(connection, self._orders, self._outbox), name="orders", daemon=True
-        )
+        self._steps = False
+        self._reader = threading.Thread(target=self._read, args=(connection,), name="orders", daemon=True)
         self._reader.start()
 
     def run(self) -> None:
@@ -97,8 +99,9 @@ class Host:
                 if order is None:
                     return
                 self._follow(order)
-            progress = self._stepper.step() if self._stepper.busy else ()
-            self._outbox.put(progress, self._stepper.gauges())
+            progress = self._step() if self._stepper.busy else ()
+            if progress or not self._stepper.busy:
+                self._outbox.put(progress, self._stepper.gauges())
 
     def close(self) -> None:
         """Send what waits."""
@@ -110,6 +113,14 @@ class Host:
             yield self._orders.get()
         while not self._orders.empty():
             yield self._orders.get()
+
+    def _step(self) -> Sequence[Progress]:
+        # first the word, then the look: an order that comes between them wakes the step for nothing,
+        # the other way round it would wait for its end
+        self._steps = True
+        progress = self._stepper.step() if self._orders.empty() else ()
+        self._steps = False
+        return progress
 
     def _follow(self, order: Order) -> None:
         match order:
@@ -128,28 +139,33 @@ class Host:
         else:
             self._stepper.score(order.key, order.ids)
 
+    def _read(self, connection: Connection) -> None:
+        try:
+            while True:
+                self._hear(connection.recv())
+        except (EOFError, OSError):
+            self._orders.put(None)
+            # a step that never returns must not outlive the front
+            timer = threading.Timer(SECONDS_TO_END, os._exit, args=(1,))
+            timer.daemon = True
+            timer.start()
+
+    def _hear(self, order: Order) -> None:
+        if isinstance(order, Heard):
+            # the next answer must not wait for the step that runs
+            self._outbox.heard()
+            return
+        self._orders.put(order)
+        if self._steps:
+            # once is enough for all that come before it returns
+            self._steps = False
+            self._stepper.wake()
+
 
 def _told(error: Exception) -> tuple[str, str]:
     if isinstance(error, EngineError):
         return type(error).__name__, str(error)
     return EngineError.__name__, f"the engine refused this request: {error}"
-
-
-def _read(connection: Connection, orders: queue.SimpleQueue[Order | None], outbox: Outbox) -> None:
-    try:
-        while True:
-            order = connection.recv()
-            if isinstance(order, Heard):
-                # the next answer must not wait for the step that runs
-                outbox.heard()
-            else:
-                orders.put(order)
-    except (EOFError, OSError):
-        orders.put(None)
-        # a step that never returns must not outlive the front
-        timer = threading.Timer(SECONDS_TO_END, os._exit, args=(1,))
-        timer.daemon = True
-        timer.start()
 
 
 def _sent(connection: Connection, answer: Answer) -> bool:

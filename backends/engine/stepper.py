@@ -48,7 +48,7 @@ class Gauges:
 
 
 class Stepper(Protocol):
-    """Used by one thread only."""
+    """Used by one thread only, but for `wake`."""
 
     busy: bool
     """Whether a step would bring anything."""
@@ -67,6 +67,10 @@ class Stepper(Protocol):
 
     def step(self) -> Sequence[Progress]:
         """Wait for the next step and return what it brought; raise when the library is beyond use."""
+        ...
+
+    def wake(self) -> None:
+        """Let a step that waits return, with nothing if need be; for a thread beside that of the steps."""
         ...
 
     def gauges(self) -> Gauges:

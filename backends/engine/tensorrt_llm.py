@@ -96,7 +96,7 @@ class TensorrtLlm:
         self._salts = "cache_salt" in inspect.signature(llm.generate_async).parameters
         self._numbers = itertools.count()
         self._running: dict[int, _Sequence] = {}
-        self._came: queue.SimpleQueue[Progress | BaseException] = queue.SimpleQueue()
+        self._came: queue.SimpleQueue[Progress | BaseException | None] = queue.SimpleQueue()
         self._queried = self._found = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="outputs", daemon=True)
@@ -134,7 +134,12 @@ class TensorrtLlm:
             return []
         while not self._came.empty():
             came.append(self._came.get())
-        return [progress for progress in map(_raised, came) if self._is_awaited(progress)]
+        told = [_raised(one) for one in came if one is not None]
+        return [progress for progress in told if self._is_awaited(progress)]
+
+    def wake(self) -> None:
+        """Put nothing among what comes."""
+        self._came.put(None)
 
     def gauges(self) -> Gauges:
         """Return what can be told without its statistics of every iteration: nothing of the cache's share."""

@@ -119,6 +119,12 @@ class Vllm:
         outputs = self._engine.step()
         return [self._progress(output) for output in outputs if output.request_id in self._running]
 
+    def wake(self) -> None:
+        """Put a step's empty outputs among those of the engine core."""
+        from vllm.v1.engine import EngineCoreOutputs
+
+        self._engine.engine_core.outputs_queue.put_nowait(EngineCoreOutputs())
+
     def gauges(self) -> Gauges:
         """Return the numbers as of the last step; of an idle engine nothing runs, nor holds cache."""
         gauges = self._statistics.gauges

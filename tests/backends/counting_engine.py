@@ -1,7 +1,8 @@
 """A stepper whose sequences count from their prompt's last id; tests copy it beside the engines.
 
 The first id of a prompt says what happens: 1 goes on, REFUSED is refused, BROKEN breaks the library at its
-second step, KILLED ends the process there, STUCK never returns from it.
+second step, KILLED ends the process there, STUCK never returns from it, PATIENT is nothing until another
+sequence comes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from backends.engine.hosted import Hosted
 from backends.engine.protocol import InvalidRequest, Sampling
 from backends.engine.stepper import Gauges, Progress
 
-REFUSED, BROKEN, KILLED, STUCK = 1001, 1002, 1003, 1004
+REFUSED, BROKEN, KILLED, STUCK, PATIENT = 1001, 1002, 1003, 1004, 1005
 
 
 def create(settings: Mapping[str, Any], folder: Path) -> Hosted:
@@ -38,6 +40,7 @@ class Counting:
         self._folder = folder
         self._running: dict[int, tuple[list[int], Sampling | None, int]] = {}
         self._steps = 0
+        self._woken = threading.Event()
 
     @property
     def busy(self) -> bool:
@@ -56,12 +59,20 @@ class Counting:
             self._running.pop(key, None)
 
     def step(self) -> list[Progress]:
+        if [ids[0] for ids, *_ in self._running.values()] == [PATIENT]:
+            (self._folder / "waits").touch()
+            self._woken.wait()
+            self._woken.clear()
+            return []
         time.sleep(self._seconds)
         self._steps += 1
         if self._steps == 1:
             with (self._folder / "turns").open("a") as file:
                 file.write(f"{sys.getswitchinterval()}\n")
         return [self._one(key) for key in list(self._running)]
+
+    def wake(self) -> None:
+        self._woken.set()
 
     def gauges(self) -> Gauges:
         return Gauges(

@@ -14,6 +14,7 @@ from typing import Any
 
 import counting_engine
 import pytest
+from counting_engine import PATIENT
 from processes import alive, children, until
 
 from backends import turns
@@ -135,6 +136,35 @@ def test_beyond_all_places_requests_are_turned_away(start: Start) -> None:
     found = asyncio.run(main())
     assert [type(one) for one in found] == [list, list, list, Overloaded, Overloaded]
     assert "3 requests are running or waiting" in str(found[3])
+
+
+def test_a_request_is_taken_while_a_step_waits(start: Start, tmp_path: Path) -> None:
+    """The first one's steps bring nothing until the second is there."""
+    engine = start()
+
+    async def main() -> list[list[Step]]:
+        first = asyncio.create_task(collect(engine, PATIENT, 0, name="first"))
+        while not (tmp_path / "waits").exists():
+            await asyncio.sleep(0.01)
+        both = asyncio.gather(first, collect(engine, 1, 7, name="second"))
+        return await asyncio.wait_for(both, timeout=60)
+
+    first, second = asyncio.run(main())
+    assert (tokens(first), tokens(second)) == ([1, 2, 3, 4, 5], [8, 9, 10, 11, 12])
+
+
+def test_an_abort_is_heard_while_a_step_waits(start: Start, tmp_path: Path) -> None:
+    engine = start()
+
+    async def main() -> list[Step]:
+        asked = asyncio.create_task(collect(engine, PATIENT, 0, name="first"))
+        while not (tmp_path / "waits").exists():
+            await asyncio.sleep(0.01)
+        engine.abort("first")
+        return await asyncio.wait_for(asked, timeout=60)
+
+    assert asyncio.run(main())[-1].finish_reason == "cancelled"
+    until(lambda: engine.health().cache_used == 0)
 
 
 def test_an_abort_ends_at_once_and_the_engine_forgets(start: Start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,13 @@ def heard(stepper: TensorrtLlm) -> dict[int, Progress]:
     while stepper.busy:
         came += stepper.step()
     return {one.key: one for one in joined(came)}
+
+
+def test_a_step_that_waits_is_woken(stepper: TensorrtLlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it this step would wait for ever."""
+    monkeypatch.setattr(tensorrt_llm, "SECONDS_OF_SILENCE", None)
+    threading.Timer(0.1, stepper.wake).start()
+    assert stepper.step() == []
 
 
 def test_answers_become_progress_and_the_end_id_is_not_of_the_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class StandIn:
     loaded: list[Any] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     logger_manager: Any = None
+    engine_core: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(outputs_queue=queue.Queue()))
 
     def add_request(
         self,
@@ -80,6 +82,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     monkeypatch.setitem(sys.modules, "vllm.lora", ModuleType("vllm.lora"))
     monkeypatch.setitem(sys.modules, "vllm.lora.request", requests)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", inner)
+    core = ModuleType("vllm.v1.engine")
+    core.EngineCoreOutputs = lambda: SimpleNamespace(outputs=[])  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm.v1.engine", core)
     return StandIn()
 
 
@@ -220,6 +225,11 @@ def test_the_first_step_tells_how_long_the_sequence_stood_in_line(engine: StandI
     for (made,) in engine.next:
         made.metrics = SimpleNamespace(queued_ts=5.0, scheduled_ts=5.5)
     assert [step.waited for _ in range(2) for step in stepper.step()] == [0.5, None]
+
+
+def test_a_step_that_waits_for_the_core_is_woken_by_outputs_of_nothing(engine: StandIn) -> None:
+    Vllm(engine).wake()
+    assert engine.engine_core.outputs_queue.get_nowait().outputs == []
 
 
 @pytest.mark.parametrize(

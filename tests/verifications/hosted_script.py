@@ -67,6 +67,9 @@ class Steps:
         made, self._scored = self._scored, []
         return [*made, *(self._one(key) for key in list(self._running)[: self._most])]
 
+    def wake(self) -> None:
+        """Wait for nothing but the time that a step takes."""
+
     def gauges(self) -> Gauges:
         return Gauges(running=min(self._most, len(self._running)))
 
