@@ -51,8 +51,6 @@ class Sampling:
     seed: int | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     bad_ids: tuple[tuple[int, ...], ...] = ()
-    bad_words: tuple[str, ...] = ()
-    """What `bad_ids` spells, for engines that spell it themselves."""
     log_probs: bool = False
     top_log_probs: int = 0
     """Of how many of the likeliest tokens to tell at each place."""

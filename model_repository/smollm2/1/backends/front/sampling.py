@@ -35,7 +35,6 @@ def sampling(
         raise InvalidRequest(f"timeout is {timeout_microseconds!r}, microseconds above 0 are expected")
     seconds = timeout_microseconds / 1e6 or limits.deadline_seconds
     seed = values.one("seed")
-    bad_words = values.words("bad_words")
     return Sampling(
         max_tokens=max_tokens,
         end_ids=_end_ids(values, limits),
@@ -49,8 +48,7 @@ def sampling(
         min_tokens=min_tokens,
         seed=None if seed is None else int(seed),
         logit_bias=_logit_bias(values, limits),
-        bad_ids=tuple(tuple(ids) for word in bad_words for ids in _spellings(word, encoder)),
-        bad_words=bad_words,
+        bad_ids=tuple(tuple(ids) for word in values.words("bad_words") for ids in _spellings(word, encoder)),
         log_probs=values.flag("return_log_probs", False),
         top_log_probs=int(values.number("top_logprobs") or 0),
         guide=_guide(values),
