@@ -29,6 +29,11 @@ _QUICK = Choice(ignore=SLOW)
 _REFUSING = Choice()
 
 
+SECONDS_TO_BOOT = 600.0
+"""An engine that compiles a model of billions at its first start takes minutes; a model that cannot be loaded
+is told of at once."""
+
+
 def create(repository: Path | None, *, using: str, options: Options) -> Server:
     """Return the server that `servers/<using>.py` makes; nothing has been started yet."""
     server: Server = house.plugin("servers", using, option="--using").create(repository, options)
@@ -42,7 +47,7 @@ def boot(
     http_port: int = 0,
     grpc_port: int = 0,
     metrics_port: int = 0,
-    timeout: float = 60.0,
+    timeout: float = SECONDS_TO_BOOT,
     options: Options = _DEFAULT,
     refusing: Choice = _REFUSING,
 ) -> Server:
@@ -97,7 +102,7 @@ def serve(
     repository: Path | None,
     *,
     using: str = "embedded",
-    timeout: float = 60.0,
+    timeout: float = SECONDS_TO_BOOT,
     options: Options = _DEFAULT,
     refusing: Choice = _REFUSING,
     low_latency: bool = False,

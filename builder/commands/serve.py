@@ -17,7 +17,7 @@ from builder.commands import options
 @click.option(
     "--timeout",
     type=options.FiniteRange(0, 86_400, min_open=True),
-    default=60.0,
+    default=600.0,
     show_default=True,
     help="Seconds until every model must answer.",
 )
