@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from builder.errors import UsageError
-from builder.proving import rank_numbers, tensorrt_llm_ranks
+from builder.proving import rank_numbers, rank_state
 from builder.ranks.convert import Ranks, convert
 from builder.ranks.division import Division
 
@@ -43,7 +43,7 @@ def test_ranks_are_plain_and_the_proof_rounds_what_each_rank_has(
     told = json.loads((tmp_path / "out" / "config.json").read_text())
     quantization = {"quant_algo": algorithm, "kv_cache_quant_algo": None, "exclude_modules": EXCLUDED}
     assert told["quantization"] == quantization
-    for name, tensor in tensorrt_llm_ranks.State(tmp_path / "out", told).tensors():
+    for name, tensor in rank_state.State(tmp_path / "out", told).tensors():
         # ranks share the inputs of these two: each has scales of its own part
         shared = name.endswith(("o_proj.weight", "down_proj.weight"))
         parts = np.split(weights[name], 2, axis=1) if shared else [weights[name]]
@@ -63,7 +63,7 @@ def test_experts_have_scales_of_their_own(tmp_path: Path) -> None:
     weights = quantised_decoders.write(tmp_path / "source", "mixtral", **more)
     convert(tmp_path / "source", tmp_path / "out", Ranks(Division(2, 1, 2), rounding="W8A16"))
     told = json.loads((tmp_path / "out" / "config.json").read_text())
-    found = dict(tensorrt_llm_ranks.State(tmp_path / "out", told).tensors())
+    found = dict(rank_state.State(tmp_path / "out", told).tensors())
     for name in ("block_sparse_moe.experts.3.w1", "block_sparse_moe.experts.0.w2"):
         name = f"model.layers.0.{name}.weight"
         np.testing.assert_allclose(found[name].numpy(), rounded(weights[name], 8), rtol=1e-6, atol=0)

@@ -10,7 +10,7 @@ import pytest
 import quantised_decoders
 import torch
 
-from builder.proving import rank_numbers, tensorrt_llm_ranks
+from builder.proving import rank_numbers, rank_state
 from builder.ranks.division import Division
 
 
@@ -28,7 +28,7 @@ def test_quantised_ranks_stand_for_their_source(
 ) -> None:
     weights = quantised_decoders.converted(tmp_path, "llama", method, division)
     told = json.loads((tmp_path / "out" / "config.json").read_text())
-    found = dict(tensorrt_llm_ranks.State(tmp_path / "out", told).tensors())
+    found = dict(rank_state.State(tmp_path / "out", told).tensors())
     assert set(found) == set(weights)
     for name, tensor in found.items():
         source = weights[name].astype(np.float32)
@@ -42,7 +42,7 @@ def test_quantised_experts_stand_for_their_source(tmp_path: Path) -> None:
     more = {"num_local_experts": 4, "num_experts_per_tok": 2}
     weights = quantised_decoders.converted(tmp_path, "mixtral", "fp8", Division(4, 1, 2), **more)
     told = json.loads((tmp_path / "out" / "config.json").read_text())
-    for name, tensor in tensorrt_llm_ranks.State(tmp_path / "out", told).tensors():
+    for name, tensor in rank_state.State(tmp_path / "out", told).tensors():
         source = weights[name].astype(np.float32)
         assert np.linalg.norm(tensor.numpy() - source) / np.linalg.norm(source) < 0.03, name
 
