@@ -52,16 +52,19 @@ def test_one_that_flows_is_looked_at_between_its_responses(monkeypatch: pytest.M
 
     async def main() -> None:
         watch = Lookout(aborted.append)
-        waiting, flowing = Answer("waiting", gone=True), Answer("flowing")
+        waiting, flowing = Answer("waiting"), Answer("flowing")
         watch.enter(waiting)
         watch.enter(flowing)
         assert not watch.has_gone(flowing)
+        await asyncio.sleep(5 / lookout.ROUNDS_A_SECOND)
+        assert waiting.looks == 0
         flowing.gone = True
         await until_some(aborted)
         assert watch.has_gone(flowing)
         looks = flowing.looks
         await asyncio.sleep(5 / lookout.ROUNDS_A_SECOND)
-        assert (flowing.looks, waiting.looks) == (looks, 0)
+        # who left may have left with others
+        assert (flowing.looks, waiting.looks) == (looks, 1)
         watch.leave(waiting)
         watch.leave(flowing)
 
@@ -118,6 +121,37 @@ def test_the_rounds_look_at_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
 
     asyncio.run(main())
     assert sorted(answer.looks for answer in answers) == [4, 4, 5, 5, 5]
+
+
+def test_who_leaves_with_others_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred go at once: one of them is found by a round, the others by the one before."""
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def counted(seconds: float) -> None:
+        if seconds:
+            slept.append(seconds)
+        await sleep(seconds / 100)
+
+    aborted: list[str] = []
+    answers = [Answer(str(place), gone=place > 1) for place in range(100)]
+
+    async def main() -> None:
+        watch = Lookout(aborted.append)
+        for answer in answers:
+            watch.enter(answer)
+        async with asyncio.timeout(20):
+            while len(aborted) < 98:
+                await sleep(0)
+        for answer in answers:
+            watch.leave(answer)
+
+    monkeypatch.setattr(lookout, "SECONDS_OF_PATIENCE", 0)
+    monkeypatch.setattr(lookout.asyncio, "sleep", counted)
+    asyncio.run(main())
+    # both that stayed may have ended a run of looks
+    assert len(slept) <= 5
+    assert [answer.looks for answer in answers[2:]] == [1] * 98
 
 
 def test_it_ends_with_the_last_answer_and_begins_again() -> None:
