@@ -33,6 +33,7 @@ def stepper(settings: Mapping[str, Any], folder: Path) -> Steps:
 class _Sequence:
     ids: list[int]
     sampler: Sampler
+    adapter: str
 
 
 class Steps:
@@ -50,7 +51,7 @@ class Steps:
     def add(self, key: int, ids: Sequence[int], sampling: Sampling) -> None:
         if len(ids) == DEADLY:
             os._exit(7)
-        self._running[key] = _Sequence(list(ids), Sampler(sampling, ids))
+        self._running[key] = _Sequence(list(ids), Sampler(sampling, ids), sampling.adapter)
 
     def score(self, key: int, ids: Sequence[int]) -> None:
         found = [
@@ -79,7 +80,7 @@ class Steps:
     def _one(self, key: int) -> Progress:
         one = self._running[key]
         try:
-            step = one.sampler.step(self._script.logits(one.ids))
+            step = one.sampler.step(self._script.logits(one.ids, one.adapter))
         except InvalidRequest as error:
             del self._running[key]
             return Progress(key, failure=("InvalidRequest", str(error)))

@@ -277,6 +277,16 @@ MUTANTS = (
         _request('min_p=values.number("min_p") or 0.0', "min_p=0.0"),
     ),
     _mutant(
+        "adapters are not asked",
+        "adapters_answer_by_name",
+        _request("adapter=_adapter(values, limits)", 'adapter=_adapter(values, limits) and ""'),
+    ),
+    _mutant(
+        "the model answers for adapters that are not there",
+        "unknown_adapter_is_refused",
+        _request("    if name not in limits.adapters:", "    if False:"),
+    ),
+    _mutant(
         "the seed is ignored",
         "same_seed_same_text",
         _request("seed=None if seed is None else int(seed)", "seed=None"),

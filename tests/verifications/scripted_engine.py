@@ -32,9 +32,12 @@ class Script:
         self.spoken = np.array(sorted(set(spoken)))
         self.end_id = end_id
 
-    def logits(self, ids: Sequence[int]) -> np.ndarray:
-        """Return float32 [vocabulary]: spoken ids from 0 to 12, silence far below, the end now and then."""
-        state = zlib.crc32(np.array(ids, dtype=np.int32).tobytes())
+    def logits(self, ids: Sequence[int], adapter: str = "") -> np.ndarray:
+        """Return float32 [vocabulary]: spoken ids from 0 to 12, silence far below, the end now and then.
+
+        With an adapter it is another script.
+        """
+        state = zlib.crc32(np.array(ids, dtype=np.int32).tobytes(), zlib.crc32(adapter.encode()))
         row = np.full(self.vocabulary, -20.0, dtype=np.float32)
         row[self.spoken] = np.random.default_rng(state).random(len(self.spoken)) * 12
         if state % 37 == 0:
@@ -87,13 +90,14 @@ class _Sequence:
         self._seconds = seconds
         self._ids = list(ids)
         self._sampler = Sampler(sampling, ids)
+        self._adapter = sampling.adapter
 
     def close(self) -> None:
         """Hold nothing that would have to be given back."""
 
     def turn(self) -> Step | None:
         time.sleep(self._seconds)
-        step = self._sampler.step(self._script.logits(self._ids))
+        step = self._sampler.step(self._script.logits(self._ids, self._adapter))
         self._ids += step.ids
         return step
 

@@ -91,6 +91,7 @@ def _settings(script: Script, ids: dict[str, Any], engine: str) -> dict[str, Any
         "max_waiting": 60,
         "default_deadline_seconds": 30,
         "reasoning": None,
+        "adapters": {"parrot": "adapters/parrot"},
     }
 
 
