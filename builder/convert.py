@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -26,7 +27,7 @@ from builder import (
 from builder.errors import ConversionError
 from builder.plan import Plan
 from builder.source import Checkpoint
-from builder.target import Job
+from builder.target import GOING_ON, Job
 
 Progress = Callable[[str, float], None]
 
@@ -86,7 +87,8 @@ def convert(
         home = house.cache_folder() / "artifacts" / key
         if not _intact(home):
             shutil.rmtree(home, ignore_errors=True)
-            _build(plan, folder, draft, home, identity, progress)
+            part = home.parent / f".{_name_of(checkpoint)}.part"
+            _build(plan, folder, draft, home, part, identity, progress)
         record = json.loads((home / "artifact.json").read_text(encoding="utf-8"))
     return Artifact(
         key=key,
@@ -145,17 +147,37 @@ def _stamps(home: Path) -> dict[str, list[int]]:
     return {name: [one.st_size, one.st_mtime_ns] for name, one in status.items()}
 
 
+def _name_of(checkpoint: Checkpoint) -> str:
+    """Return what a checkpoint's conversion grows by: one of each, so that none is left for ever.
+
+    It is not the artifact's key: once files or options have changed, nobody would come back for that.
+    """
+    here = Path(checkpoint.origin)
+    named = str(here.resolve()) if here.exists() else checkpoint.origin
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+
 def _build(
-    plan: Plan, folder: Path, draft: Path | None, home: Path, identity: dict[str, Any], progress: Progress
+    plan: Plan,
+    folder: Path,
+    draft: Path | None,
+    home: Path,
+    part: Path,
+    identity: dict[str, Any],
+    progress: Progress,
 ) -> None:
     doing = f"converting to {plan.target} {plan.quantize}"
     progress(doing, 0.0)
+
+    def tell(share: float, more: str = "") -> None:
+        progress(f"{doing}{more}", share)
+
     with files.staged(home) as stage:
         log = house.cache_folder() / "logs" / f"convert-{home.name[:16]}.log"
-        _convert(plan, folder, stage / "model", log, lambda share: progress(doing, share))
+        _convert(plan, folder, stage / "model", log, tell, part)
         if draft:
             log = log.with_suffix(".draft.log")
-            _convert(plan, draft, stage / speculation.FOLDER, log, lambda share: progress(doing, share))
+            _convert(plan, draft, stage / speculation.FOLDER, log, tell)
         (stage / "tokenizer").mkdir()
         if any(model.member.tokenizes for model in plan.models):
             _move_tokenizer(folder, stage)
@@ -170,14 +192,26 @@ def _build(
     progress(doing, 1.0)
 
 
-def _convert(plan: Plan, folder: Path, out: Path, log: Path, share: Callable[[float], None]) -> None:
+def _convert(
+    plan: Plan,
+    folder: Path,
+    out: Path,
+    log: Path,
+    tell: Callable[[float, str], None],
+    part: Path | None = None,
+) -> None:
     """Run the target's converter on a folder; raise ConversionError where it wrote nothing."""
     target = house.plugin("targets", plan.target, option="--target")
+
+    def watch(text: str) -> None:
+        told = GOING_ON.search(text)
+        tell(target.progress(text, plan.dimensions), f", {told[0]}" if told else "")
+
     child.run(
-        target.convert(_job(plan, folder, settings.read(plan, folder), out)),
+        target.convert(_job(plan, folder, settings.read(plan, folder), out, part)),
         log,
         ConversionError,
-        watch=lambda text: share(target.progress(text, plan.dimensions)),
+        watch=watch,
         environment={
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
@@ -193,7 +227,7 @@ def _convert(plan: Plan, folder: Path, out: Path, log: Path, share: Callable[[fl
         )
 
 
-def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path) -> Job:
+def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path, part: Path | None) -> Job:
     return Job(
         checkpoint=source_folder,
         exporter=architecture.load(plan.model_type).EXPORTER,
@@ -211,6 +245,7 @@ def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path) -> Jo
         cache_type=plan.cache_type,
         calibration=plan.calibration,
         stored=plan.stored is not None,
+        part=part,
     )
 
 

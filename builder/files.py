@@ -16,7 +16,7 @@ from typing import Any
 
 from builder.errors import BuilderError
 
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "free space on that disk, or point BUILDER_CACHE or the output at another",
     errno.EDQUOT: "free space within the quota, or point BUILDER_CACHE or the output elsewhere",
     errno.EACCES: "make it writable for this user, or choose another folder",
@@ -25,6 +25,7 @@ _REMEDIES = {
     errno.EXDEV: "it is a mount point, where nothing can be moved in whole: choose a folder inside it",
     errno.ENOTDIR: "a file is in the way: choose another folder",
 }
+"""What a disk or folder as it is cannot do: the same again would fail as well."""
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def translated(error: type[BuilderError], doing: str) -> Iterator[None]:
         yield
     except OSError as failure:
         number = failure.errno or 0
-        remedy = _REMEDIES.get(number, "mend that and run the same command again: finished stages are kept")
+        remedy = REMEDIES.get(number, "mend that and run the same command again: finished stages are kept")
         where = f" ({failure.filename})" if failure.filename else ""
         raise error(f"{doing}: {failure.strerror or failure}{where}", remedy=remedy) from failure
 
@@ -47,16 +48,23 @@ def staged(final: Path) -> Iterator[Path]:
     `final` meanwhile, that one stays: `final` is named by the content that it holds.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    sweep(final)
-    folder = final.parent / f".{final.name}.{os.getpid()}"
-    folder.mkdir()
-    try:
+    with scratch(final) as folder:
         yield folder
         try:
             folder.rename(final)
         except OSError as failure:
             if failure.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+
+
+@contextmanager
+def scratch(name: Path) -> Iterator[Path]:
+    """Give a new folder beside `name` that vanishes with the block; those of killed processes go first."""
+    sweep(name)
+    folder = name.parent / f".{name.name}.{os.getpid()}"
+    folder.mkdir()
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -33,6 +33,11 @@ class Header:
     places: dict[str, int]
     raw: bytes
 
+    @property
+    def head(self) -> bytes:
+        """Return all that comes before the data."""
+        return struct.pack("<Q", len(self.raw)) + self.raw
+
 
 def read_header(path: Path) -> Header:
     """Read the header of a file; raise SourceError for one that is damaged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,8 @@ class Job:
     folder to fill, `main` the graph's first output. `split` is over which GPUs, for a converter that writes
     each its own part, `cache_type` what the KV cache is kept in and `calibration` the file of texts that
     scales are measured with, for one that measures any; "" for what is usual. `stored` says that the weights
-    are quantised already.
+    are quantised already. `part` is a folder on the disk of `out` that outlives what is killed, for a
+    converter that goes on where it was; it says `GOING_ON` then.
     """
 
     checkpoint: Path
@@ -45,6 +47,11 @@ class Job:
     cache_type: str = ""
     calibration: str = ""
     stored: bool = False
+    part: Path | None = None
+
+
+GOING_ON = re.compile(r"^going on at \d+ %$", re.MULTILINE)
+"""What a converter prints that does not begin at the beginning."""
 
 
 @dataclass(frozen=True)

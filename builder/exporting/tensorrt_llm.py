@@ -1,8 +1,8 @@
 """A checkpoint for trtllm-build: `python -m builder.exporting.tensorrt_llm CHECKPOINT OUT [--tp 2] ...`.
 
 CHECKPOINT is a Hugging Face folder with safetensors; OUT holds config.json and rank*.safetensors afterwards,
-or is not there. It needs numpy and no more: no torch, no TensorRT-LLM, no GPU. What it prints on the way
-`share` reads. `builder.ranks.family.windows` tells Mistral's window, which the format has no field for.
+or is not there. What is killed goes on where it was, when the same is asked for again. It needs numpy and no
+more: no torch, no TensorRT-LLM, no GPU. What it prints on the way `share` reads. `builder.ranks.family.windows` tells Mistral's window, which the format has no field for.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from builder.ranks.division import Division
 ROUNDINGS = ("W8A16", "W4A16")
 """By TensorRT-LLM's name (its quantization/mode.py): weights alone, a scale for each output of a rank."""
 
-_TOLD = re.compile(r"^converted (\d+) %$", re.MULTILINE)
+_TOLD = re.compile(r"^(?:converted|going on at) (\d+) %$", re.MULTILINE)
 
 
-def command(source: Path, out: Path, asked: Ranks) -> list[str]:
-    """Return the command that converts in a process of its own."""
+def command(source: Path, out: Path, asked: Ranks, part: Path | None = None) -> list[str]:
+    """Return the command that converts in a process of its own; `part` as in `convert`."""
     division = asked.division
     return [
         *(sys.executable, "-m", "builder.exporting.tensorrt_llm", str(source), str(out)),
@@ -30,6 +30,7 @@ def command(source: Path, out: Path, asked: Ranks) -> list[str]:
         *(("--dtype", asked.dtype) if asked.dtype else ()),
         *(("--parallel-embedding",) if asked.parallel_embedding else ()),
         *(("--rounding", asked.rounding) if asked.rounding else ()),
+        *(("--part", str(part)) if part else ()),
     ]
 
 
@@ -49,8 +50,13 @@ class Percents:
         percent = 100 * done // max(1, total)
         if percent > self._last:
             self._last = percent
-            sys.stdout.write(f"converted {percent} %\n")
-            sys.stdout.flush()
+            say(f"converted {percent} %")
+
+
+def say(line: str) -> None:
+    """Print a line at once: whoever reads it waits for it."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -71,10 +77,13 @@ def main() -> None:
         default="",
         help="what trtllm-build rounds weights by as it reads them",
     )
+    parser.add_argument(
+        "--part", type=Path, metavar="FOLDER", help="where it grows, on the disk of OUT; default: .OUT.part"
+    )
     told = parser.parse_args()
     division = Division(told.tp, told.pp, told.ep)
     asked = Ranks(division, told.dtype, told.parallel_embedding, told.rounding)
-    convert(told.checkpoint, told.out, asked, Percents())
+    convert(told.checkpoint, told.out, asked, Percents(), told.part, say)
 
 
 if __name__ == "__main__":

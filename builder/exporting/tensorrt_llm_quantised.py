@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from builder import files
 from builder.exporting import calibration_data
 from builder.exporting.tensorrt_llm import Percents
 from builder.ranks import quantization, stored
@@ -97,8 +97,8 @@ def main() -> None:
 
     # on the disk that has room for the ranks: /tmp may be memory
     beside = next(one for one in told.out.absolute().parents if one.is_dir())
-    with tempfile.TemporaryDirectory(prefix="smoothed-", dir=beside) as room:
-        measure = _Calibration(data, asked, Path(room), percents)
+    with files.scratch(beside / f"smoothed-{told.out.name}") as room:
+        measure = _Calibration(data, asked, room, percents)
         convert_quantised(told.checkpoint, told.out, asked, measure, packed)
 
 

@@ -8,12 +8,15 @@ from typing import Any
 
 
 class Progress:
-    """Call it with what is being done and the share done, 0 to 1; stages follow one another."""
+    """Call it with what is being done and the share done, 0 to 1; stages follow one another.
+
+    What follows a comma is said of the same stage.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
-        self._doing = ""
+        self._stage = ""
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
@@ -37,9 +40,12 @@ class Progress:
     def __call__(self, doing: str, share: float) -> None:
         if not self._bar:
             return
-        if doing != self._doing:
+        stage, _, more = doing.partition(",")
+        if stage != self._stage:
             if self._task is not None:
                 self._bar.update(self._task, completed=1.0)
             self._task = self._bar.add_task(doing, total=1.0)
-            self._doing = doing
+            self._stage = stage
+        if more:
+            self._bar.update(self._task, description=doing)
         self._bar.update(self._task, completed=share)

@@ -52,6 +52,15 @@ def cut(
             yield Block(source, files[source.path], rows, goals.get(source.info.name, ()))
 
 
+def after(blocks: Iterator[Block[Goal]], done: int) -> Iterator[Block[Goal]]:
+    """Yield the blocks that follow those of the first `done` bytes."""
+    begin = 0
+    for block in blocks:
+        if begin >= done:
+            yield block
+        begin += block.nbytes
+
+
 def largest(sources: Sequence[Source]) -> int:
     """Return the bytes of the largest block."""
     return max(_rows(source) * source.row_bytes for source in sources)
@@ -67,6 +76,8 @@ def run(
     largest: int,
     total: int,
     progress: Progress | None,
+    done: int = 0,
+    reached: Callable[[int], None] | None = None,
 ) -> None:
     """Do the work on every block, several at a time; what fails first stops the others, and is raised.
 
@@ -74,17 +85,19 @@ def run(
         blocks: what there is to do, in order.
         work: is given a block, and memory that is the thread's own to read it into.
         largest: the bytes of the largest block.
-        total: bytes of all blocks.
+        total: bytes of all blocks, with those of before.
         progress: hears of it.
+        done: bytes of the blocks that were done before.
+        reached: hears, one call at a time, how many bytes are done without a gap from the first on.
     """
-    queue = _Queue(blocks, total, progress)
+    queue = _Queue(blocks, total, progress, done, reached)
 
     def take() -> None:
         own = memoryview(bytearray(largest))
         try:
             while (block := queue.next()) is not None:
                 work(block, own)
-                queue.done(block.nbytes)
+                queue.done(block)
         except BaseException:
             queue.stop()
             raise
@@ -102,17 +115,34 @@ def run(
 class _Queue(Generic[Goal]):
     """Hands out what is left, and adds up what was done."""
 
-    def __init__(self, blocks: Iterator[Block[Goal]], total: int, progress: Progress | None) -> None:
-        self._blocks, self._total, self._progress = blocks, total, progress
-        self._done, self._stopped, self._lock = 0, False, threading.Lock()
+    def __init__(
+        self,
+        blocks: Iterator[Block[Goal]],
+        total: int,
+        progress: Progress | None,
+        done: int,
+        reached: Callable[[int], None] | None,
+    ) -> None:
+        self._blocks, self._total, self._progress, self._reached = blocks, total, progress, reached
+        self._done, self._stopped, self._lock = done, False, threading.Lock()
+        self._handed_out = done
+        self._begins: dict[int, int] = {}
+        """Of the blocks that are being worked on: identity of the block -> bytes before it."""
 
     def next(self) -> Block[Goal] | None:
         with self._lock:
-            return None if self._stopped else next(self._blocks, None)
+            block = None if self._stopped else next(self._blocks, None)
+            if block is not None:
+                self._begins[id(block)] = self._handed_out
+                self._handed_out += block.nbytes
+            return block
 
-    def done(self, count: int) -> None:
+    def done(self, block: Block[Goal]) -> None:
         with self._lock:
-            self._done += count
+            del self._begins[id(block)]
+            self._done += block.nbytes
+            if self._reached:
+                self._reached(min(self._begins.values(), default=self._handed_out))
             if self._progress:
                 self._progress(self._done, self._total)
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from builder import files, source
 from builder.architecture import Dimensions
-from builder.errors import ConversionError, UsageError
-from builder.ranks import copying, description, disk, division, family, reading
+from builder.errors import ConversionError, SourceError, UsageError
+from builder.ranks import copying, description, disk, division, family, reading, unfinished
 from builder.ranks.division import Division
 from builder.ranks.layout import Layout, RankFile
 from builder.ranks.reading import Source
+from builder.ranks.unfinished import Say
 from builder.source import Checkpoint, TensorInfo
 
 DTYPES = {"bf16": ("BF16", "bfloat16"), "fp16": ("F16", "float16"), "fp32": ("F32", "float32")}
@@ -58,14 +59,25 @@ class Prepared:
     described: dict[str, Any]
 
 
-def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = None) -> None:
+def convert(
+    folder: Path,
+    out: Path,
+    asked: Ranks,
+    progress: Progress | None = None,
+    part: Path | None = None,
+    say: Say = lambda line: None,
+) -> None:
     """Write config.json and rank*.safetensors of plain weights; all of them, or nothing.
+
+    One that is killed leaves what it has in `part`, where the same conversion goes on.
 
     Args:
         folder: Hugging Face's, with safetensors; a GGUF is written out so before (`sources/gguf.py`).
         out: is made; it may be there if it is empty.
         asked: ranks and numbers.
         progress: hears how far it is, from several threads, one at a time.
+        part: a folder on the disk of `out`, `.OUT.part` beside it if left out.
+        say: hears a line where it goes on, or waits for another in the same `part`.
 
     Raises:
         UsageError: `out` holds something, a count below 1, or no such type.
@@ -74,15 +86,39 @@ def convert(folder: Path, out: Path, asked: Ranks, progress: Progress | None = N
         ConversionError: no such family, a number too large for its type, a disk too small.
     """
     require_empty(out)
-    prepared = prepare(folder, asked)
+    part = part or unfinished.beside(out)
+    prepared = _prepared_or_none_left(folder, asked, part)
+    identity = unfinished.identity(prepared.sources, prepared.ranks, prepared.described)
+    with files.translated(ConversionError, f"writing {out}"), unfinished.claimed(part, say) as place:
+        # another may have been faster, while this one waited
+        require_empty(out)
+        files.sweep(out.absolute())
+        journal = place.begun(identity, prepared.ranks)
+        if journal.done:
+            say(f"going on at {100 * journal.done // sum(one.info.nbytes for one in prepared.sources)} %")
+        _require_room(out, prepared.ranks, place.nbytes())
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with place.removed_if_refused():
+            copying.copy(prepared.sources, prepared.ranks, place.ranks, progress, journal)
+            _write_config(place.ranks, prepared.described)
+            place.become(out)
+
+
+def _prepared_or_none_left(folder: Path, asked: Ranks, part: Path) -> Prepared:
+    """Prepare; where the source itself is refused, nobody can go on with what was made of it before."""
+    try:
+        prepared = prepare(folder, asked)
+    except SourceError:
+        if folder.is_dir():
+            unfinished.discard(part)
+        raise
     if asked.rounding:
         require_16_bits(prepared)
         prepared.described["quantization"] |= {
             "quant_algo": asked.rounding,
             "exclude_modules": list(description.EXCLUDED),
         }
-    with written(out, prepared.ranks, prepared.described) as stage:
-        copying.copy(prepared.sources, prepared.ranks, stage, progress)
+    return prepared
 
 
 def prepare(folder: Path, asked: Ranks) -> Prepared:
@@ -116,13 +152,18 @@ def written(out: Path, ranks: Sequence[RankFile], described: Mapping[str, Any]) 
     Raises ConversionError for a disk that is too small or fails.
     """
     with files.translated(ConversionError, f"writing {out}"):
+        unfinished.discard(unfinished.beside(out))
         _require_room(out, ranks)
         with files.staged(out) as stage:
             yield stage
-            files.write_json(stage / "config.json", described)
-            disk.sync(stage / "config.json")
-            disk.sync(stage)
+            _write_config(stage, described)
         disk.sync(out.absolute().parent)
+
+
+def _write_config(folder: Path, described: Mapping[str, Any]) -> None:
+    files.write_json(folder / unfinished.CONFIG, described)
+    disk.sync(folder / unfinished.CONFIG)
+    disk.sync(folder)
 
 
 def require_16_bits(prepared: Prepared) -> None:
@@ -150,10 +191,10 @@ def _dtype(asked: str, own: str) -> tuple[str, str]:
     return DTYPES[asked or known]
 
 
-def _require_room(out: Path, ranks: Sequence[RankFile]) -> None:
-    """Raise ConversionError where the disk has less than the ranks take."""
+def _require_room(out: Path, ranks: Sequence[RankFile], held: int = 0) -> None:
+    """Raise ConversionError where the disk has less than the ranks take beyond what it holds of them."""
     place = next(parent for parent in out.absolute().parents if parent.is_dir())
-    needed, free = sum(rank.nbytes for rank in ranks), shutil.disk_usage(place).free
+    needed, free = sum(rank.nbytes for rank in ranks) - held, shutil.disk_usage(place).free
     if needed > free:
         raise ConversionError(
             f"{len(ranks)} ranks take {needed:,} bytes, {place} has {free:,} left",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,9 @@ import numpy as np
 
 from builder.errors import ConversionError, SourceError
 from builder.ranks import blocks, disk, numbers
+from builder.ranks import journal as journals
 from builder.ranks.blocks import Progress
+from builder.ranks.journal import Journal
 from builder.ranks.layout import Piece, RankFile
 from builder.ranks.numbers import Bits
 from builder.ranks.reading import Source
@@ -39,36 +41,45 @@ Block = blocks.Block[_Goal]
 
 
 def copy(
-    sources: Sequence[Source], ranks: Sequence[RankFile], folder: Path, progress: Progress | None = None
+    sources: Sequence[Source],
+    ranks: Sequence[RankFile],
+    folder: Path,
+    progress: Progress | None = None,
+    journal: Journal | None = None,
 ) -> None:
     """Write every rank's file into a folder, and see that the disk has them.
 
     Args:
         sources: all tensors that the ranks are made of.
         ranks: what the files hold.
-        folder: exists, and has none of the files.
+        folder: exists; it has all of the files where the journal says that something is done, else none.
         progress: hears of it.
+        journal: says from where on, and is told how far it comes.
 
     Raises:
         SourceError: a number that is none, or a file that ends before its header says.
         ConversionError: a number too large for the type that is wanted.
     """
+    done = journal.done if journal else 0
     with ExitStack() as stack:
-        files = {rank.name: stack.enter_context(disk.opened(folder / rank.name, _FRESH)) for rank in ranks}
-        for rank in ranks:
+        flags = os.O_RDWR if done else _FRESH
+        files = {rank.name: stack.enter_context(disk.opened(folder / rank.name, flags)) for rank in ranks}
+        for rank in () if done else ranks:
             _write_header(files[rank.name], rank)
         paths = {source.path for source in sources}
         shards = {path: stack.enter_context(disk.opened(path, os.O_RDONLY)) for path in paths}
         total = sum(source.info.nbytes for source in sources)
-        cut = blocks.cut(sources, shards, _goals(ranks, files))
-        blocks.run(cut, _move, blocks.largest(sources), total, progress)
+        cut = blocks.after(blocks.cut(sources, shards, _goals(ranks, files)), done)
+        with journals.kept(journal, list(files.values())) if journal else nullcontext() as reached:
+            blocks.run(cut, _move, blocks.largest(sources), total, progress, done, reached)
         with ThreadPoolExecutor(len(files)) as pool:
             list(pool.map(os.fsync, files.values()))
+    if journal:
+        journal.add(total)
 
 
 def _write_header(file: int, rank: RankFile) -> None:
-    raw = rank.header.raw
-    disk.write(file, memoryview(len(raw).to_bytes(8, "little") + raw), 0)
+    disk.write(file, memoryview(rank.header.head), 0)
     # rows of padding are never written: they read as zeros
     os.truncate(file, rank.nbytes)
 

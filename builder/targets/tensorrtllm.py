@@ -204,7 +204,8 @@ def convert(job: Job) -> list[str]:
         return tensorrt_llm_quantised.command(job.checkpoint, out, Quantised(Ranks(division, "", shared), ""))
     if not numbers.is_rounded(job.quantization):
         dtype = job.quantization if job.quantization in DTYPES else _half(job.checkpoint)
-        return tensorrt_llm.command(job.checkpoint, out, Ranks(division, dtype, shared, *job.arguments))
+        asked_plain = Ranks(division, dtype, shared, *job.arguments)
+        return tensorrt_llm.command(job.checkpoint, out, asked_plain, job.part)
     asked = Quantised(
         Ranks(division, _half(job.checkpoint), shared),
         job.quantization,
