@@ -2,7 +2,8 @@
 
 CHECKPOINT is a Hugging Face folder with safetensors; OUT holds config.json and rank*.safetensors afterwards,
 or is not there. What is killed goes on where it was, when the same is asked for again. It needs numpy and no
-more: no torch, no TensorRT-LLM, no GPU. What it prints on the way `share` reads. `builder.ranks.family.windows` tells Mistral's window, which the format has no field for.
+more: no torch, no TensorRT-LLM, no GPU. What it prints on the way `share` reads.
+`builder.ranks.family.windows` tells Mistral's window, which the format has no field for.
 """
 
 from __future__ import annotations

@@ -85,8 +85,11 @@ def convert(
         PlanError: heads, layers, widths or experts that the ranks do not divide.
         ConversionError: no such family, a number too large for its type, a disk too small.
     """
-    require_empty(out)
     part = part or unfinished.beside(out)
+    if not (part / "ranks").exists():
+        # one was killed in the moment after its ranks had become `out`
+        unfinished.discard(part)
+    require_empty(out)
     prepared = _prepared_or_none_left(folder, asked, part)
     identity = unfinished.identity(prepared.sources, prepared.ranks, prepared.described)
     with files.translated(ConversionError, f"writing {out}"), unfinished.claimed(part, say) as place:
