@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from builder.deployment import deployment
 from builder.errors import ConversionError, ServeError, UsageError
 from builder.inflight_batcher import engine_folder
 from builder.layout import read
+from builder.ranks.convert import Ranks, convert
+from builder.ranks.division import Division
 from builder.rule import Host
 from builder.server import Options as ServerOptions
 from builder.servers import docker
@@ -102,6 +105,46 @@ def with_tool(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str = "") -> 
 
 def found(repository: Path, host: Host = SERVER) -> list[tuple[str, str]]:
     return [(one.code, one.message) for one in check(repository, host=host)]
+
+
+KILLED = """
+import os, signal, sys
+if "builder.exporting.tensorrt_llm" in sys.orig_argv:
+    from builder.ranks import blocks, journal
+    blocks.THREADS = journal.STEP = 1
+    add = journal.Journal.add
+    def killed(self, done):
+        add(self, done)
+        os.kill(os.getpid(), signal.SIGKILL)
+    journal.Journal.add = killed
+"""
+"""A sitecustomize.py that kills the converter when something is done for sure."""
+
+
+def test_a_build_whose_converter_was_killed_goes_on_where_it_was(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = workshop.cache / "artifacts"
+    program(workshop.folder / "killed" / "sitecustomize.py", KILLED)
+    with monkeypatch.context() as killing:
+        killing.setenv("PYTHONPATH", f"{workshop.folder / 'killed'}:{os.environ.get('PYTHONPATH', '')}")
+        with pytest.raises(ConversionError, match="ended with code -9"):
+            build(workshop)
+    (left,) = artifacts.iterdir()
+    assert sorted(one.name for one in left.iterdir()) == ["journal", "lock", "ranks"]
+    told: list[str] = []
+    build(workshop, progress=lambda doing, share: told.append(doing))
+    (log,) = (workshop.cache / "logs").glob("convert-*.log")
+    first, *_ = log.read_text().splitlines()
+    assert re.fullmatch(r"going on at \d+ %", first) and first != "going on at 0 %"
+    assert told.index("converting to tensorrtllm bf16") < told.index(
+        f"converting to tensorrtllm bf16, {first}"
+    )
+    (artifact,) = artifacts.iterdir()
+    source = workshop.folder / "checkpoint"
+    convert(source, workshop.folder / "ranks", Ranks(Division(2), "bf16", parallel_embedding=True))
+    for one in (workshop.folder / "ranks").iterdir():
+        assert (artifact / "model" / "checkpoint" / one.name).read_bytes() == one.read_bytes()
 
 
 def test_without_a_gpu_the_ranks_and_the_script_are_published(workshop: Workshop) -> None:
