@@ -48,8 +48,7 @@ class Journal:
             return 0
         if first != self._identity:
             return 0
-        # what follows the last end of a line may be the half of one
-        for line in reversed(lines[:-1]):
+        for line in reversed(lines):
             count = line.partition(" ")[0]
             if count.isdecimal() and line == self._line(int(count)):
                 return int(count)
