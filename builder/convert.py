@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from builder import (
-    architecture,
     artifact_key,
-    child,
+    converter,
     files,
     house,
     modules,
@@ -27,7 +26,6 @@ from builder import (
 from builder.errors import ConversionError
 from builder.plan import Plan
 from builder.source import Checkpoint
-from builder.target import GOING_ON, Job
 
 Progress = Callable[[str, float], None]
 
@@ -174,10 +172,10 @@ def _build(
 
     with files.staged(home) as stage:
         log = house.cache_folder() / "logs" / f"convert-{home.name[:16]}.log"
-        _convert(plan, folder, stage / "model", log, tell, part)
+        converter.run(plan, folder, stage / "model", log, tell, part)
         if draft:
             log = log.with_suffix(".draft.log")
-            _convert(plan, draft, stage / speculation.FOLDER, log, tell)
+            converter.run(plan, draft, stage / speculation.FOLDER, log, tell)
         (stage / "tokenizer").mkdir()
         if any(model.member.tokenizes for model in plan.models):
             _move_tokenizer(folder, stage)
@@ -190,63 +188,6 @@ def _build(
         record = {"identity": identity, "files": written, "stamps": _stamps(stage)}
         files.write_json(stage / "artifact.json", record)
     progress(doing, 1.0)
-
-
-def _convert(
-    plan: Plan,
-    folder: Path,
-    out: Path,
-    log: Path,
-    tell: Callable[[float, str], None],
-    part: Path | None = None,
-) -> None:
-    """Run the target's converter on a folder; raise ConversionError where it wrote nothing."""
-    target = house.plugin("targets", plan.target, option="--target")
-
-    def watch(text: str) -> None:
-        told = GOING_ON.search(text)
-        tell(target.progress(text, plan.dimensions), f", {told[0]}" if told else "")
-
-    child.run(
-        target.convert(_job(plan, folder, settings.read(plan, folder), out, part)),
-        log,
-        ConversionError,
-        watch=watch,
-        environment={
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            # a converter that lies inside somebody's git clone would write that commit into the artifact
-            "GIT_DIR": str(out.parent / "no-git"),
-        },
-    )
-    if not any(out.iterdir()):
-        raise ConversionError(
-            "the converter ended well and wrote nothing",
-            expected="the artifact's files",
-            remedy=f"read its log at {log}",
-        )
-
-
-def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path, part: Path | None) -> Job:
-    return Job(
-        checkpoint=source_folder,
-        exporter=architecture.load(plan.model_type).EXPORTER,
-        pipeline=plan.pipeline,
-        main=plan.main,
-        quantization=plan.quantize,
-        arguments=plan.converter_arguments,
-        device=plan.device,
-        accelerators=plan.accelerators,
-        runtime=artifact_key.runtime(plan),
-        image=plan.facts.image,
-        settings=told,
-        out=out,
-        split=plan.split,
-        cache_type=plan.cache_type,
-        calibration=plan.calibration,
-        stored=plan.stored is not None,
-        part=part,
-    )
 
 
 def _move_tokenizer(folder: Path, stage: Path) -> None:
