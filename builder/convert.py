@@ -65,7 +65,7 @@ class Artifact:
 def convert(
     plan: Plan, checkpoint: Checkpoint, progress: Progress, expected: Expected = anything
 ) -> Artifact:
-    """Make the artifact, or find it in the cache; an interrupted conversion leaves nothing behind.
+    """Make the artifact, or find it in the cache; an interrupted one is never taken for it.
 
     Args:
         expected: is shown the digests of the checkpoint's files, and of the draft's, before they are

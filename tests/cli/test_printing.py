@@ -55,6 +55,8 @@ from builder.printing.progress import Progress
 with Progress() as progress:
     progress("first thing", 0.5)
     progress("second thing", 0.1)
+    progress("second thing, going on", 0.6)
+    progress("second thing", 1.0)
 """
 
 
@@ -73,7 +75,9 @@ def test_progress_on_a_terminal():
     seen = os.read(ours, 1 << 16).decode()
     os.close(ours)
     assert done.stdout == b""
-    assert "first thing" in seen and "second thing" in seen
+    # what follows a comma is said of the same stage, and stays
+    last = seen[seen.rindex("first thing") :]
+    assert last.count("thing") == 2 and "second thing, going on" in last
 
 
 @pytest.mark.parametrize(
