@@ -47,6 +47,8 @@ class Unfinished:
         if journal.done and self._holds(ranks):
             return journal
         path.unlink(missing_ok=True)
+        # a power loss must not bring it back beside ranks that are new
+        disk.sync(self.folder)
         shutil.rmtree(self.ranks, ignore_errors=True)
         self.ranks.mkdir()
         return Journal(path, identity)
