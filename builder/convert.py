@@ -7,7 +7,8 @@ import importlib.util
 import json
 import shutil
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,18 +177,38 @@ def _build(
         if draft:
             log = log.with_suffix(".draft.log")
             converter.run(plan, draft, stage / speculation.FOLDER, log, tell)
-        (stage / "tokenizer").mkdir()
-        if any(model.member.tokenizes for model in plan.models):
-            _move_tokenizer(folder, stage)
-        written = {
-            f"{part}/{name}": digest
-            for part in _PARTS
-            if (stage / part).is_dir()
-            for name, digest in files.digests(stage / part).items()
-        }
-        record = {"identity": identity, "files": written, "stamps": _stamps(stage)}
-        files.write_json(stage / "artifact.json", record)
+        with _discarded(part):
+            _complete(plan, folder, stage, identity)
     progress(doing, 1.0)
+
+
+@contextmanager
+def _discarded(part: Path) -> Iterator[None]:
+    """Discard what a converter could go on with, unless the block is interrupted."""
+    # numpy is not for those who only plan
+    from builder.ranks import unfinished
+
+    try:
+        yield
+    except Exception:
+        unfinished.discard(part)
+        raise
+    unfinished.discard(part)
+
+
+def _complete(plan: Plan, folder: Path, stage: Path, identity: dict[str, Any]) -> None:
+    """Add the tokenizer, and the record of all that is there."""
+    (stage / "tokenizer").mkdir()
+    if any(model.member.tokenizes for model in plan.models):
+        _move_tokenizer(folder, stage)
+    written = {
+        f"{part}/{name}": digest
+        for part in _PARTS
+        if (stage / part).is_dir()
+        for name, digest in files.digests(stage / part).items()
+    }
+    record = {"identity": identity, "files": written, "stamps": _stamps(stage)}
+    files.write_json(stage / "artifact.json", record)
 
 
 def _move_tokenizer(folder: Path, stage: Path) -> None:

@@ -79,7 +79,10 @@ def main() -> None:
         help="what trtllm-build rounds weights by as it reads them",
     )
     parser.add_argument(
-        "--part", type=Path, metavar="FOLDER", help="where it grows, on the disk of OUT; default: .OUT.part"
+        "--part",
+        type=Path,
+        metavar="FOLDER",
+        help="where it grows and stays, on the disk of OUT; default: .OUT.part",
     )
     told = parser.parse_args()
     division = Division(told.tp, told.pp, told.ep)

@@ -76,7 +76,8 @@ def convert(
         out: is made; it may be there if it is empty.
         asked: ranks and numbers.
         progress: hears how far it is, from several threads, one at a time.
-        part: a folder on the disk of `out`, `.OUT.part` beside it if left out.
+        part: a folder on the disk of `out`, `.OUT.part` beside it if left out. Who names one discards it
+            (`unfinished.discard`): until then all can be had from it again.
         say: hears a line where it goes on, or waits for another in the same `part`.
 
     Raises:
@@ -85,7 +86,7 @@ def convert(
         PlanError: heads, layers, widths or experts that the ranks do not divide.
         ConversionError: no such family, a number too large for its type, a disk too small.
     """
-    part = part or unfinished.beside(out)
+    named, part = bool(part), part or unfinished.beside(out)
     if not (part / "ranks").exists():
         # one was killed in the moment after its ranks had become `out`
         unfinished.discard(part)
@@ -104,7 +105,7 @@ def convert(
         with place.removed_if_refused():
             copying.copy(prepared.sources, prepared.ranks, place.ranks, progress, journal)
             _write_config(place.ranks, prepared.described)
-            place.become(out)
+            (place.give if named else place.become)(out)
 
 
 def _prepared_or_none_left(folder: Path, asked: Ranks, part: Path) -> Prepared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -21,7 +22,7 @@ from tiny import Workshop
 from tokenizers import Tokenizer
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from builder import compiling, pipeline, serve
+from builder import compiling, files, pipeline, serve
 from builder.check import check
 from builder.compiling import Machine
 from builder.deploy import compose
@@ -121,6 +122,23 @@ if "builder.exporting.tensorrt_llm" in sys.orig_argv:
 """A sitecustomize.py that kills the converter when something is done for sure."""
 
 
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def fill(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "no space left")
+
+
+def test_a_build_that_fails_after_its_conversion_leaves_nothing(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "digests", fill)
+    with pytest.raises(ConversionError, match="no space left"):
+        build(workshop)
+    assert not list((workshop.cache / "artifacts").iterdir())
+
+
 def test_a_build_whose_converter_was_killed_goes_on_where_it_was(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,14 +150,19 @@ def test_a_build_whose_converter_was_killed_goes_on_where_it_was(
             build(workshop)
     (left,) = artifacts.iterdir()
     assert sorted(one.name for one in left.iterdir()) == ["journal", "lock", "ranks"]
-    told: list[str] = []
-    build(workshop, progress=lambda doing, share: told.append(doing))
+    # interrupted once more, while what was converted is hashed
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(files, "digests", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build(workshop)
+    assert list(artifacts.iterdir()) == [left]
     (log,) = (workshop.cache / "logs").glob("convert-*.log")
     first, *_ = log.read_text().splitlines()
-    assert re.fullmatch(r"going on at \d+ %", first) and first != "going on at 0 %"
-    assert told.index("converting to tensorrtllm bf16") < told.index(
-        f"converting to tensorrtllm bf16, {first}"
-    )
+    assert re.fullmatch(r"going on at \d+ %", first) and first not in ("going on at 0 %", "going on at 100 %")
+    told: list[str] = []
+    build(workshop, progress=lambda doing, share: told.append(doing))
+    doing = "converting to tensorrtllm bf16"
+    assert told.index(doing) < told.index(f"{doing}, going on at 100 %")
     (artifact,) = artifacts.iterdir()
     source = workshop.folder / "checkpoint"
     convert(source, workshop.folder / "ranks", Ranks(Division(2), "bf16", parallel_embedding=True))
