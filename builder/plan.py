@@ -25,7 +25,7 @@ from builder.speculation import Speculation
 from builder.target import Compilation, Target
 from builder.weight_format import Stored
 
-__all__ = ["Options", "Plan", "Subject", "plan"]
+__all__ = ["Options", "Plan", "Subject", "plan", "require_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -115,6 +115,16 @@ class Plan:
         return plain
 
 
+def require_name(name: str) -> None:
+    """Raise UsageError for a name that no model can have."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a model",
+            expected="a name that is a folder on any disk: letters, digits, '_', '-' and '.'",
+            remedy="choose another with --name",
+        )
+
+
 def plan(subject: Subject, options: Options) -> Plan:
     """Decide target, precision, placement and models; refuse with numbers what cannot work.
 
@@ -122,12 +132,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         UsageError: an option names something that does not exist or does not combine.
         PlanError: the model cannot be divided or does not fit as asked.
     """
-    if not _NAME.fullmatch(subject.name):
-        raise UsageError(
-            f"{subject.name!r} cannot name a model",
-            expected="a name that is a folder on any disk: letters, digits, '_', '-' and '.'",
-            remedy="choose another with --name",
-        )
+    require_name(subject.name)
     split = Split(options.tensor_parallel, options.pipeline_parallel)
     card = placement.gpu(options.gpu) if options.gpu else None
     if min(split.tensor, split.pipeline) < 1:

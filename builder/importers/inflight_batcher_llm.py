@@ -62,7 +62,7 @@ class Imported:
     `models` are its configs by name, filled; `values` the placeholders that were filled, with where each
     value is from, `unset` those that stay the backend's choice. `version` is the TensorRT-LLM that its
     tensors are of. `differences` are told where its tensors are not NVIDIA's, `problems` are what keeps it
-    from being written, each with what mends it.
+    from being written, each with what mends it. `card` is the GPU that was asked for.
     """
 
     path: Path
@@ -73,6 +73,7 @@ class Imported:
     engine: EngineFolder | None = None
     tokenizer: Path | None = None
     container: Resolution | None = None
+    card: Gpu | None = None
     differences: tuple[str, ...] = ()
     problems: tuple[BuilderError, ...] = ()
 
@@ -128,6 +129,7 @@ def read(folder: Path, answers: Answers) -> Imported:
         engine=engine,
         tokenizer=_tokenizer(models, answers, problems),
         container=container,
+        card=answers.card,
         differences=tuple(_differences(models, version)),
         problems=tuple(problems),
     )

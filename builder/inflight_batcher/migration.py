@@ -14,31 +14,13 @@ from typing import Any
 
 from builder import house
 from builder.importers.inflight_batcher_llm import ENGINE, MODELS, Imported
-from builder.inflight_batcher import build_command, rewriting, tables
+from builder.inflight_batcher import build_command, build_line, rewriting, tables
+from builder.inflight_batcher.build_line import ENGINES
 
-ENGINES = "tensorrtllm"
 TARGETS = ("llmapi", ENGINES, "vllm")
-CONTRACT = "nvidia"
-"""What engines are built with: the models, tensors and names of the templates."""
-
-CHECKPOINT = "CHECKPOINT"
-"""Stands in the command for what no engine knows: the checkpoint that it was made of."""
 
 _ASKED = (*MODELS[3:], MODELS[0])
 """The models that clients ask, the usual one first."""
-
-_QUANTIZATIONS = {
-    "FP8": "fp8",
-    "W4A16_AWQ": "awq",
-    "W4A8_AWQ": "w4a8_awq",
-    "W8A8_SQ_PER_CHANNEL": "smoothquant",
-    "W8A16": "w8a16",
-    "W4A16": "w4a16",
-}
-"""An engine's quant_algo -> --quantize."""
-
-_MEASURED = frozenset(_QUANTIZATIONS.values()) - {"w8a16", "w4a16"}
-"""Those that measure scales, which a cache of 8 bits has too."""
 
 _NEWEST = "1.2"
 _REFUSED = frozenset(
@@ -59,11 +41,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Migration:
-    """Parameters, inputs and outputs, row by row, and the command that builds it anew."""
+    """Parameters, inputs and outputs, row by row, and the command that builds it anew.
+
+    `unknown` are the words of the command that stand for what nobody told, with what is to be put there.
+    """
 
     target: str
     rows: tuple[Row, ...]
     command: tuple[str, ...]
+    unknown: Mapping[str, str]
 
 
 def migrate(imported: Imported, target: str, name: str, checkpoint: str | None) -> Migration:
@@ -72,6 +58,8 @@ def migrate(imported: Imported, target: str, name: str, checkpoint: str | None) 
     Args:
         name: what the model is to be served as.
         checkpoint: what its engine was made of, None where nobody told.
+
+    Raises UsageError for a name or a parameter that could not be built.
     """
     told = tables.parameters()
     mapping = places(target)
@@ -81,13 +69,12 @@ def migrate(imported: Imported, target: str, name: str, checkpoint: str | None) 
         rows.append(_parameter(parameter, value, place))
         if place.startswith("engine."):
             kind = told[parameter]["kind"]
-            _set(settings, place.removeprefix("engine."), _value(parameter, value, kind))
+            _set(settings, place.removeprefix("engine."), _value(parameter, value, kind, target))
     rows += _policy(imported)
     rows += _kept(imported) if target == ENGINES else _tensors(imported)
     sets = [f"--set=engine.{key}={_spelled(value)}" for key, value in settings.items()]
-    command = ["builder", "build", name, "--checkpoint", checkpoint or CHECKPOINT, "--target", target]
-    more = [*_contract(target), *_sizes(imported), *_precision(imported, target)]
-    return Migration(target, tuple(rows), (*command, *more, *sets))
+    command = (*build_line.words(imported, target, name, checkpoint), *sets)
+    return Migration(target, tuple(rows), command, build_line.unknown(imported, checkpoint))
 
 
 def places(target: str) -> Mapping[str, str]:
@@ -114,41 +101,11 @@ def _known(place: str, value: str, target: str) -> str:
     return place
 
 
-def _contract(target: str) -> tuple[str, ...]:
-    return ("--contract", CONTRACT) if target == ENGINES else ()
-
-
 def _parameter(name: str, value: str, place: str) -> Row:
     sign, _, reason = place.partition(": ")
     if sign == "no":
         return Row(name, value, "", reason)
     return Row(name, value, "as it is", reason) if sign == "=" else Row(name, value, place)
-
-
-def _sizes(imported: Imported) -> Iterator[str]:
-    """Yield the options that say how large it is, as the engine was built."""
-    engine = imported.engine
-    if engine is None:
-        return
-    yield from ("--tp", str(engine.tensor_parallel))
-    if engine.pipeline_parallel > 1:
-        yield from ("--pp", str(engine.pipeline_parallel))
-    if engine.max_seq_len:
-        yield from ("--max-context", str(engine.max_seq_len))
-    if engine.max_batch_size:
-        yield from ("--concurrency", str(engine.max_batch_size))
-
-
-def _precision(imported: Imported, target: str) -> Iterator[str]:
-    """Yield what it is kept in: a new engine is quantised as the old one was."""
-    engine = imported.engine
-    if engine is None:
-        return
-    quantization = _QUANTIZATIONS.get(engine.quantization, "") if target == ENGINES else ""
-    if quantization:
-        yield from ("--quantize", quantization)
-    if engine.cache == "FP8" and (target != ENGINES or quantization in _MEASURED):
-        yield from ("--kv-cache", "fp8")
 
 
 def _policy(imported: Imported) -> Iterator[Row]:
@@ -192,9 +149,10 @@ def _tensors(imported: Imported) -> Iterator[Row]:
             yield row if name not in known else Row(row.what, row.was, "as it is")
 
 
-def _value(name: str, text: str, kind: str) -> Any:
+def _value(name: str, text: str, kind: str, target: str) -> Any:
     value = rewriting.read_value(name, text, kind)
-    return value.upper() if name == "batch_scheduler_policy" else value
+    # the LLM API has the words of the backend in capitals
+    return value.upper() if name == "batch_scheduler_policy" and target != ENGINES else value
 
 
 def _set(settings: dict[str, Any], place: str, value: Any) -> None:

@@ -38,6 +38,7 @@ def to_json(found: Imported, written: Written | None, moved: Migration | None) -
                 "target": moved.target,
                 "rows": [vars(row) for row in moved.rows],
                 "command": list(moved.command),
+                "unknown": dict(moved.unknown),
             }
             if moved
             else None
@@ -78,4 +79,7 @@ def show(found: Imported, written: Written | None, moved: Migration | None) -> N
 def _show_migration(moved: Migration) -> None:
     rows = [(row.what, row.was, row.becomes or "nothing", row.why) for row in moved.rows]
     tables.show(f"On target {moved.target}", ("what", "was", "becomes", "because"), rows)
-    click.echo(f"build it: {shlex.join(moved.command)}\n")
+    click.echo(f"build it: {shlex.join(moved.command)}")
+    for word, what in moved.unknown.items():
+        click.echo(f"  put in for {word}: {what}")
+    click.echo()

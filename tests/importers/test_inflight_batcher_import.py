@@ -24,12 +24,20 @@ from builder.cli import main
 from builder.errors import BuilderError, SourceError, UsageError
 from builder.importers import inflight_batcher_llm as importer
 from builder.importers.inflight_batcher_llm import Answers
-from builder.inflight_batcher import engine_folder, migration, rewriting, tables, templates
+from builder.inflight_batcher import build_line, engine_folder, migration, rewriting, tables, templates
 from builder.planning import placement
 from builder.rule import Host
 from builder.targets import llmapi, tensorrtllm, vllm
 
 DECOUPLED = {"decoupled_mode": "true"}
+SET = {
+    "batch_scheduler_policy": "max_utilization",
+    "enable_kv_cache_reuse": "True",
+    "kv_cache_free_gpu_mem_fraction": "0.85",
+    "kv_cache_host_memory_bytes": "0",
+    "enable_chunked_context": "true",
+}
+"""What NVIDIA's pages have people fill in."""
 
 
 @pytest.fixture
@@ -330,7 +338,8 @@ class TestMigration:
         found = importer.read(stock, Answers(values, answers.engine, answers.tokenizer))
         moved = migration.migrate(found, "llmapi", "mine", "org/name")
         assert moved.command == (
-            *("builder", "build", "mine", "--checkpoint", "org/name", "--target", "llmapi", "--tp", "1"),
+            *("builder", "build", "mine", "--checkpoint", "org/name", "--target", "llmapi", "--gpu", "GPU"),
+            *("--tp", "1"),
             *("--max-context", "8192", "--concurrency", "64", "--kv-cache", "fp8"),
             '--set=engine.scheduler_config={"capacity_scheduler_policy": "MAX_UTILIZATION"}',
             "--set=engine.enable_chunked_prefill=false",
@@ -348,7 +357,19 @@ class TestMigration:
         moved = migration.migrate(found, "tensorrtllm", "mine", "org/name")
         assert moved.command == (
             *("builder", "build", "mine", "--checkpoint", "org/name", "--target", "tensorrtllm"),
-            *("--contract", "nvidia", "--tp", "1", "--max-context", "8192", "--concurrency", "64"),
+            *(
+                "--contract",
+                "nvidia",
+                "--no-verify",
+                "--gpu",
+                "GPU",
+                "--tp",
+                "1",
+                "--max-context",
+                "8192",
+                "--concurrency",
+                "64",
+            ),
             *("--quantize", "fp8", "--kv-cache", "fp8", "--set=engine.enable_chunked_context=false"),
             "--set=engine.max_beam_width=1",
         )
@@ -387,7 +408,7 @@ class TestMigration:
         rows = {row.what: row.becomes for row in moved.rows if row.was == "ensemble"}
         assert (rows["input min_length"], rows["input random_seed"]) == ("min_tokens", "seed")
 
-    @pytest.mark.parametrize("quantization", ["", *migration._QUANTIZATIONS])
+    @pytest.mark.parametrize("quantization", ["", *build_line.QUANTIZATIONS])
     def test_a_new_engine_is_quantised_as_the_old_one(
         self, stock: Path, answers: Answers, quantization: str
     ) -> None:
@@ -400,20 +421,52 @@ class TestMigration:
         assert ("--quantize" in command) == bool(quantization)
         # the cache is FP8: weights that are rounded alone have no scales for it
         assert ("--kv-cache" in command) == (quantization not in ("", "W8A16", "W4A16"))
-        words = [word for word in command[2:] if word not in ("--checkpoint", migration.CHECKPOINT)]
-        planned = run("plan", *words, "--gpu", "h200", "--json")
+        planned = plan_of(command, "--gpu", "h200")
         assert planned.exit_code == 0, planned.stderr
         assert json.loads(planned.stdout)["contract"] == "nvidia"
 
     @pytest.mark.parametrize("target", migration.TARGETS)
-    def test_its_command_is_one_that_plans(self, target: str, stock: Path, answers: Answers) -> None:
-        found = importer.read(stock, answers)
-        command = migration.migrate(found, target, "llama-8b", None).command
-        words = [word for word in command[2:] if word not in ("--checkpoint", migration.CHECKPOINT)]
-        planned = run("plan", *words, "--gpu", "h200", "--json")
+    @pytest.mark.parametrize("fill", [{}, {"max_attention_window_size": "4096"} | SET])
+    def test_its_command_is_one_that_plans(
+        self, target: str, fill: dict[str, str], stock: Path, answers: Answers
+    ) -> None:
+        values = answers.values | fill
+        where = dataclasses.replace(answers, values=values, card=placement.gpu("h100"))
+        command = migration.migrate(importer.read(stock, where), target, "llama-8b", None).command
+        planned = plan_of(command)
         assert planned.exit_code == 0, planned.stderr
         told = json.loads(planned.stdout)
         assert (told["target"], told["concurrency"], told["memory"]["context"]) == (target, 64, 8192)
+        assert told["gpu"]["name"] == "h100"
+        # the server that verifies a build runs no engines
+        assert ("--no-verify" in command) == (target == "tensorrtllm")
+
+    @pytest.mark.parametrize(
+        ("compute", "word"), [("", "GPU"), ("9.0", "GPU"), ("8.6", "a10"), ("10.0", "b200")]
+    )
+    def test_the_gpu_is_the_engine_s_or_a_word_that_is_refused(
+        self, compute: str, word: str, stock: Path, answers: Answers
+    ) -> None:
+        assert answers.engine is not None
+        (answers.engine / "engine.json").write_text(json.dumps({"compute": compute}))
+        moved = migration.migrate(importer.read(stock, answers), "llmapi", "llama-8b", None)
+        assert moved.command[moved.command.index("--gpu") + 1] == word
+        assert ("GPU" in moved.unknown) == (word == "GPU")
+        if word == "GPU":
+            assert "t4" not in moved.unknown["GPU"]
+            assert ("a100-40" in moved.unknown["GPU"]) == (compute == "")
+            assert "--gpu 'GPU' is not in the table" in plan_of(moved.command).stderr
+
+    @pytest.mark.parametrize("name", ["a b", "-x", "a/b", "mine.toml"])
+    def test_a_name_that_could_not_be_built(self, name: str, stock: Path, answers: Answers) -> None:
+        with pytest.raises(UsageError, match=r"cannot name a model|would read that file"):
+            migration.migrate(importer.read(stock, answers), "vllm", name, None)
+
+
+def plan_of(command: tuple[str, ...], *more: str) -> Result:
+    """Run `builder plan` with the words of a printed line but those that only a build has."""
+    builds_only = ("--checkpoint", build_line.CHECKPOINT, "--no-verify")
+    return run("plan", *(word for word in command[2:] if word not in builds_only), *more, "--json")
 
 
 def run(*words: str | Path) -> Result:
@@ -435,7 +488,9 @@ def test_the_command_line(stock: Path, answers: Answers, tmp_path: Path) -> None
     assert "--fill decoupled_mode=VALUE" in refused.stderr
     moved = run("import", stock, "--to", "vllm", "--checkpoint", "org/name")
     assert moved.exit_code == 0
-    assert "build it: builder build llm --checkpoint org/name --target vllm" in moved.stdout
+    assert "build it: builder build llm --checkpoint org/name --target vllm --gpu GPU" in moved.stdout
+    assert "put in for GPU: what it is to run on, one of a10, " in moved.stdout
+    assert "put in for CHECKPOINT" not in moved.stdout
     found = json.loads(run("import", stock, *told, "--json").stdout)
     assert (found["version"], found["engine"]["ranks"]) == ("1.2.1", 1)
     assert run("import", stock, "--fill", "x").exit_code == 2
