@@ -144,6 +144,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     name = options.target or kind.usual_target(subject, options.quantize or wanted, card, split)
     target = ways.target(name, subject)
     ways.require_experts(subject, name)
+    ways.require_config(subject, target)
     ways.require_adapters(options, name)
     promised = contract.load(options.contract or contract.USUAL, name)
     chosen = precision.choose(

@@ -75,7 +75,7 @@ def _read(
 
 def refined(subject: Subject, found: Checkpoint) -> Subject:
     """Return a recipe's subject with what only its checkpoint says: labels, image sizes, longest texts."""
-    known = replace(subject, weights_at_hand=True, stored=_stored(found))
+    known = replace(subject, weights_at_hand=True, stored=_stored(found), config=found.config)
     folder = found.path if found.path.is_dir() else None
     if subject.pipeline == "text_generation" or folder is None:
         return known
@@ -102,6 +102,7 @@ def _from_recipe(known: recipe.Recipe) -> Subject:
         max_tokens=known.max_tokens,
         truncates=known.truncate,
         stored=weight_format.read(known.config),
+        config=known.config,
     )
 
 
@@ -133,6 +134,7 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
         # only a graph that is served as it was given has them
         opset=int(found.config.get("opset", 0)),
         ir_version=int(found.config.get("ir_version", 0)),
+        config=found.config,
     )
 
 

@@ -69,7 +69,8 @@ class Subject:
     text it was made for, None where only its dimensions say; longer ones are cut where it `truncates`.
     `stored` is what it says of weights that are quantised already, `draft` the model that guesses ahead.
     `opset` and `ir_version` are those of a graph that is served as it was given, 0 where it is exported here.
-    `revision` is the branch, tag or commit to read its origin at, None for the newest.
+    `revision` is the branch, tag or commit to read its origin at, None for the newest. `config` is Hugging
+    Face's, as far as it is known, for what a target has to say of it.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Subject:
     opset: int = 0
     ir_version: int = 0
     revision: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

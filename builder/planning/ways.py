@@ -67,6 +67,13 @@ def require_experts(subject: Subject, name: str) -> None:
     )
 
 
+def require_config(subject: Subject, way: Target) -> None:
+    """Let a target say what of a model's config it does not run; raises as its `require_config`."""
+    require = getattr(way, "require_config", None)
+    if require is not None:
+        require(subject.config)
+
+
 def _having(mark: str) -> list[str]:
     """Return the targets that say of themselves that they can do a thing."""
     known = {name: house.plugin("targets", name, option="--target") for name in house.plugin_names("targets")}

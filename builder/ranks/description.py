@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from builder.architecture import Dimensions
-from builder.errors import SourceError
+from builder.ranks import rotary
 from builder.ranks.division import Division
 from builder.ranks.family import Family
 
@@ -16,9 +16,6 @@ GPUS_PER_NODE = 8
 EXCLUDED = ("lm_head", "*router", "*vocab_embedding")
 """What is not quantised, by patterns of names. TensorRT-LLM makes quantised layers of all else, of a router
 and of an embedding too (1.2, quantization/quantize.py, quantize_layers)."""
-
-SCALINGS = ("linear", "dynamic", "longrope", "llama3", "yarn")
-"""Those of RotaryScalingType (functional.py) that a text model may have."""
 
 
 def describe(
@@ -59,7 +56,7 @@ def describe(
         "position_embedding_type": "rope_gpt_neox",
         "max_position_embeddings": dimensions.context_length,
         "rotary_base": dimensions.rope_theta,
-        "rotary_scaling": rotary_scaling(config),
+        "rotary_scaling": rotary.scaling(config, dimensions.context_length),
         # what is left out is hidden size / heads there, which is not every model's head size
         "rotary_embedding_dim": dimensions.head_size,
         "tie_word_embeddings": dimensions.tied_embeddings,
@@ -81,26 +78,3 @@ def _mapping(division: Division) -> dict[str, int]:
         "moe_tp_size": division.expert_tensor,
         "moe_ep_size": division.experts,
     }
-
-
-def rotary_scaling(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the scaling as Hugging Face spells it, None for none.
-
-    Raises SourceError for a kind that is not known there.
-    """
-    # transformers 5 keeps the base beside the scaling, and writes that there is none
-    found = config.get("rope_scaling") or config.get("rope_parameters")
-    if not found:
-        return None
-    if not isinstance(found, Mapping):
-        raise SourceError(f"config.json: rope_scaling is {found!r}", expected="an object, or null")
-    kind = found.get("rope_type") or found.get("type") or "default"
-    if kind == "default":
-        return None
-    if kind not in SCALINGS:
-        raise SourceError(
-            f"config.json: rope_scaling is of type {kind!r}",
-            expected=f"one of {', '.join(SCALINGS)}, which TensorRT-LLM computes",
-            remedy="run it by another target, such as --target vllm",
-        )
-    return {name: value for name, value in found.items() if name != "rope_theta"}

@@ -58,6 +58,16 @@ CACHE_TYPES = {"fp8": "fp8"}
 """Its scales are measured while weights are quantised; `fp8` has it in any case."""
 
 
+def require_config(config: Mapping[str, Any]) -> None:
+    """Raise ConversionError or SourceError for a model that engines do not compute as it was trained."""
+    from builder.ranks import family, rotary
+
+    name = str(config["model_type"])
+    way, sizes = family.load(name), family.decoder(name).dimensions(config)
+    way.settings(config, sizes)
+    rotary.scaling(config, sizes.context_length)
+
+
 def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return flags of trtllm-build and parameters of the backend by their names, and the `vocabulary`.
 

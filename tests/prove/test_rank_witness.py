@@ -26,7 +26,7 @@ CASES: list[tuple[str, Division, dict[str, Any], dict[str, Any]]] = [
     ("llama", Division(4, 2), {"attention_bias": True, "mlp_bias": True}, {}),
     ("mistral", Division(2), {"sliding_window": 3}, {"max_attention_window_size": [3]}),
     ("mixtral", Division(4, 1, 2), {"num_local_experts": 4, "num_experts_per_tok": 2}, {}),
-    ("qwen2", Division(2), {"rms_norm_eps": 1e-3}, {}),
+    ("qwen2", Division(2), {"rms_norm_eps": 1e-3, "rope_scaling": {"type": "yarn", "factor": 4.0}}, {}),
     ("qwen3", Division(8), {}, {}),
 ]
 
