@@ -6,6 +6,7 @@ config.json is TensorRT-LLM's EngineConfig (tensorrt_llm/builder.py): `version`,
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from builder.planning.versions import Container
 MOST_RANKS = 4096
 _LISTED = 4
 _SECTIONS = {"version": str, "pretrained_config": dict, "build_config": dict}
+_VERSION = re.compile(r"\d+\.\d+([.abrc+].*)?")
+_DIVIDED = ("world_size", "tp_size", "pp_size", "cp_size")
+"""Of `mapping`: all ranks, and what their number is the product of."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,7 @@ def read(folder: Path) -> EngineFolder:
     """Read an engine's folder; raise SourceError with what is missing or broken in it."""
     told = _config(folder)
     model, built = told["pretrained_config"], told["build_config"]
-    mapping = _table(model, "mapping")
-    tensor, pipeline = _number(mapping, "tp_size") or 1, _number(mapping, "pp_size") or 1
-    ranks = _number(mapping, "world_size") or tensor * pipeline
+    ranks, tensor, pipeline = _division(folder / "config.json", model.get("mapping"))
     _require_ranks(folder, ranks)
     quantization = _table(model, "quantization")
     return EngineFolder(
@@ -108,12 +110,37 @@ def _config(folder: Path) -> dict[str, Any]:
         name for name, kind in _SECTIONS.items() if not problem and not isinstance(told.get(name), kind)
     ]
     if problem or lacking:
-        raise SourceError(
-            f"{path} {problem or 'lacks ' + ', '.join(lacking)}: it is not that of an engine",
-            expected="what `trtllm-build` wrote; a checkpoint's folder must go through it first",
-            remedy="copy the engine's whole folder again, or build it",
-        )
+        raise _none(path, problem or "lacks " + ", ".join(lacking))
+    if not _VERSION.fullmatch(told["version"]):
+        raise _none(path, f"says version {told['version']!r}, which no TensorRT-LLM has")
     return dict(told)
+
+
+def _none(path: Path, problem: str) -> SourceError:
+    return SourceError(
+        f"{path} {problem}: it is not that of an engine",
+        expected="what `trtllm-build` wrote; a checkpoint's folder must go through it first",
+        remedy="copy the engine's whole folder again, or build it",
+    )
+
+
+def _division(path: Path, mapping: Any) -> tuple[int, int, int]:
+    """Return all ranks, those that share a layer, and groups that share the layers, or raise.
+
+    TensorRT-LLM writes and requires world_size = tp_size x pp_size x cp_size (tensorrt_llm/mapping.py).
+    """
+    if not isinstance(mapping, dict):
+        raise _none(path, f"says mapping {mapping!r}")
+    told = [mapping.get(name, 1) for name in _DIVIDED]
+    wrong = [
+        f"{name} {one!r}" for name, one in zip(_DIVIDED, told, strict=True) if type(one) is not int or one < 1
+    ]
+    if wrong:
+        raise _none(path, f"says {', '.join(wrong)} in mapping")
+    ranks, tensor, pipeline, context = told
+    if ranks != tensor * pipeline * context:
+        raise _none(path, f"says world_size {ranks} in mapping, and {tensor} x {pipeline} x {context} ranks")
+    return ranks, tensor, pipeline
 
 
 def _require_ranks(folder: Path, ranks: int) -> None:

@@ -302,10 +302,50 @@ def test_what_is_filled_into_a_string_is_read_back(values: dict[str, str]) -> No
     assert {name: told[name].string_value for name in told} == values
 
 
+@pytest.mark.parametrize("version", ["abc", "1", "", "v1.2", "1.2 "])
+def test_a_version_that_is_none(version: str, stock: Path, answers: Answers, tmp_path: Path) -> None:
+    folder = stock_repository.engine(tmp_path / "other", version=version)
+    found = importer.read(stock, Answers(DECOUPLED, folder, answers.tokenizer))
+    assert f"says version {version!r}" in found.problems[0].found
+    assert "it is not that of an engine" in found.problems[0].found
+
+
+@pytest.mark.parametrize(
+    "version", ["0.19.0", "1.2.1", "1.2.0rc6.post1", "1.3.0.dev2025101000", "1.1.0+cu130"]
+)
+def test_a_version_that_is_one(version: str, tmp_path: Path) -> None:
+    folder = stock_repository.engine(tmp_path / "other", version=version)
+    assert engine_folder.read(folder).version == version
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [
+        (None, "says mapping None"),
+        ([], "says mapping []"),
+        ({"world_size": 0}, "says world_size 0 in mapping"),
+        ({"world_size": "1"}, "says world_size '1' in mapping"),
+        ({"world_size": True}, "says world_size True in mapping"),
+        ({"world_size": 1, "tp_size": None}, "says tp_size None in mapping"),
+        ({"world_size": 1, "tp_size": -1, "pp_size": -1}, "says tp_size -1, pp_size -1 in mapping"),
+        ({"world_size": 4, "tp_size": 2, "pp_size": 1}, "says world_size 4 in mapping, and 2 x 1 x 1 ranks"),
+    ],
+)
+def test_ranks_that_are_no_number(mapping: Any, said: str, tmp_path: Path) -> None:
+    folder = stock_repository.engine(tmp_path / "other")
+    told = json.loads((folder / "config.json").read_text())
+    told["pretrained_config"]["mapping"] = mapping
+    (folder / "config.json").write_text(json.dumps(told))
+    with pytest.raises(SourceError) as refused:
+        engine_folder.read(folder)
+    assert said in refused.value.found
+    assert refused.value.found.endswith("it is not that of an engine")
+
+
 def test_ranks_without_number_are_not_counted_for_ever(tmp_path: Path) -> None:
     folder = stock_repository.engine(tmp_path / "many")
     told = json.loads((folder / "config.json").read_text())
-    told["pretrained_config"]["mapping"]["world_size"] = 10**12
+    told["pretrained_config"]["mapping"] = {"world_size": 10**12, "tp_size": 10**12}
     (folder / "config.json").write_text(json.dumps(told))
     with pytest.raises(SourceError, match="names 1000000000000 ranks"):
         engine_folder.read(folder)
