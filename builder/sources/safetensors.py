@@ -85,6 +85,13 @@ def _sharded(folder: Path, index: Path) -> tuple[list[Path], dict[str, TensorInf
         )
     tensors: dict[str, TensorInfo] = {}
     headers, shards = [], sorted({str(shard) for shard in weight_map.values()})
+    outside = [shard for shard in shards if Path(shard).name != shard]
+    if outside:
+        raise SourceError(
+            f"{index} names {', '.join(outside[:3])}, which is no file of {folder}",
+            expected="names of files beside the index",
+            remedy="put the shards beside the index, and name them so",
+        )
     absent = [shard for shard in shards if not (folder / shard).is_file()]
     if absent:
         raise SourceError(

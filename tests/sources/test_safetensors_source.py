@@ -181,6 +181,17 @@ def test_index_names_absent_shard(sharded):
     refused(sharded, SHARDS[1], "1 of 2")
 
 
+@pytest.mark.parametrize("place", ["../{}", "../../llama/{}", "shards/{}", "{folder}/{}", "./{}"])
+def test_index_names_shards_elsewhere(sharded, place):
+    """There or not: a checkpoint is one folder, and what is beside it is another model's."""
+    (sharded.parent / SHARDS[1]).write_bytes((sharded / SHARDS[1]).read_bytes())
+    index, named = sharded / "model.safetensors.index.json", place.format(SHARDS[1], folder=sharded)
+    weight_map = json.loads(index.read_text())["weight_map"]
+    moved = {name: named if shard == SHARDS[1] else shard for name, shard in weight_map.items()}
+    index.write_text(json.dumps({"weight_map": moved}))
+    refused(sharded, f"names {named}, which is no file of", "files beside the index")
+
+
 def test_index_names_tensor_its_shard_lacks(sharded):
     index = sharded / "model.safetensors.index.json"
     weight_map = json.loads(index.read_text())["weight_map"]
