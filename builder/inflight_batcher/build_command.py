@@ -88,6 +88,9 @@ def _require_together(told: Mapping[str, Any]) -> None:
                 remedy=f"set engine.{needing[0]}=false as well, or leave both",
             )
     _require_room(told, drafted)
+    block = told.get("tokens_per_block", 1)
+    if block & (block - 1):
+        raise UsageError(f"tokens_per_block is {block}", expected="a power of 2, such as 32 or 64")
 
 
 def _require_room(told: Mapping[str, Any], drafted: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from builder.ensemble import HOME, Batching, Member
 from builder.errors import UsageError
-from builder.inflight_batcher import tables
+from builder.inflight_batcher import loading, tables
 from builder.inflight_batcher.tables import Types
 from builder.rule import closest
 
@@ -41,8 +41,9 @@ class Settings:
     """What a plan decides of the engine's model.
 
     `parameters` are those of data/inflight_batcher.toml by name, as Python's values. `version` is
-    TensorRT-LLM's. Requests wait in the executor, up to `max_queue_size` of them, 0 for any
-    number. `guided` lets requests ask for guided decoding: TOKENIZER_INFO must lie in the version folder.
+    TensorRT-LLM's. Requests wait in the executor, up to `max_queue_size` of them, 0 for any number.
+    `ranks` are the engine's, 0 where that is not known. `guided` lets requests ask for guided decoding:
+    TOKENIZER_INFO must lie in the version folder.
     """
 
     max_batch_size: int
@@ -54,6 +55,7 @@ class Settings:
     max_queue_size: int = 0
     max_queue_delay_microseconds: int = 0
     instances: int = 1
+    ranks: int = 0
 
 
 def member(settings: Settings) -> Member:
@@ -91,7 +93,10 @@ def texts(settings: Settings) -> dict[str, str]:
             expected=f"{near!r}?" if near else f"one of {', '.join(known)}",
         )
     _require_together(given)
-    return {name: _text(name, given[name], known[name]["kind"]) for name in known if name in given}
+    read = {name: _text(name, given[name], known[name]["kind"]) for name in known if name in given}
+    loading.require_numbers(given)
+    loading.require_devices(read.get("gpu_device_ids", ""), settings.ranks)
+    return read
 
 
 def _require_together(given: Mapping[str, Any]) -> None:

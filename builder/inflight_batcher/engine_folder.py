@@ -20,6 +20,8 @@ MOST_RANKS = 4096
 _LISTED = 4
 _SECTIONS = {"version": str, "pretrained_config": dict, "build_config": dict}
 _VERSION = re.compile(r"\d+\.\d+([.abrc+].*)?")
+_MODES = ("draft_tokens_external", "medusa", "lookahead_decoding", "explicit_draft_tokens", "eagle")
+"""SpeculativeDecodingMode's names after NONE, bit 0, each one bit higher."""
 _DIVIDED = ("world_size", "tp_size", "pp_size", "cp_size")
 """Of `mapping`: all ranks, and what their number is the product of."""
 
@@ -30,7 +32,7 @@ class EngineFolder:
 
     `version` is TensorRT-LLM's, `tensorrt` that of the library that wrote the ranks, `compute` the capability
     of the GPU that it was built on, where our own record beside it says so. `dtype` and `logits` are
-    TensorRT-LLM's names, such as float16.
+    TensorRT-LLM's names, such as float16; `drafting` is how tokens are guessed ahead, "" where they are not.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class EngineFolder:
     max_num_tokens: int = 0
     quantization: str = ""
     cache: str = ""
+    drafting: str = ""
     tensorrt: str = ""
     compute: str = ""
 
@@ -73,6 +76,7 @@ def read(folder: Path) -> EngineFolder:
         max_num_tokens=_number(built, "max_num_tokens"),
         quantization=str(quantization.get("quant_algo") or ""),
         cache=str(quantization.get("kv_cache_quant_algo") or ""),
+        drafting=_drafting(built.get("speculative_decoding_mode")),
         tensorrt=engine_file.version(folder / engine_file.FIRST),
         compute=_compute(folder),
     )
@@ -168,6 +172,15 @@ def _compute(folder: Path) -> str:
     # beside the ranks, or in the version folder that they are a folder of
     told = engine_file.record(folder) or engine_file.record(folder.parent)
     return str(told.get("compute") or "")
+
+
+def _drafting(told: Any) -> str:
+    """Return SpeculativeDecodingMode's name, written as its bit (modeling_utils.py)."""
+    if isinstance(told, str):
+        name = told.rpartition(".")[2].lower()
+        return name if name in _MODES else ""
+    bits = [name for bit, name in enumerate(_MODES, 1) if type(told) is int and told == 1 << bit]
+    return bits[0] if bits else ""
 
 
 def _table(told: dict[str, Any], name: str) -> dict[str, Any]:

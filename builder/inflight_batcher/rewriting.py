@@ -12,7 +12,7 @@ from builder import contract, files
 from builder.check import check
 from builder.errors import RepositoryError, UsageError
 from builder.importers.inflight_batcher_llm import ENGINE, TOKENIZING, Imported
-from builder.inflight_batcher import engine, tables, templates
+from builder.inflight_batcher import engine, loading, tables, templates
 from builder.inflight_batcher.engine import BACKEND, Settings
 from builder.repository import PLACEHOLDER, staging
 from builder.rule import Host
@@ -152,7 +152,10 @@ def _parameters(
         dropped[f"{model}: {name}"] = f"backend {BACKEND} does not read it"
     read = {name: read_value(name, given[name], known[name]["kind"]) for name in given if name in known}
     most = imported.models[model].max_batch_size
-    return engine.texts(Settings(most, imported.version, read))
+    assert imported.engine is not None
+    made = engine.texts(Settings(most, imported.version, read, ranks=imported.engine.ranks))
+    loading.require_built(read, imported.engine)
+    return made
 
 
 def read_value(name: str, text: str, kind: str) -> Any:

@@ -129,6 +129,7 @@ def members(decided: Decision, container: Container) -> tuple[Member, ...]:
         version=container.tensorrtllm,
         parameters={**parameters, "gpt_model_path": f"{HOME}/{RESULT}"},
         guided=told["guided"],
+        ranks=decided.split.gpus,
     )
     return (engine.member(settings),)
 

@@ -259,6 +259,10 @@ def test_tensors_of_an_older_version_are_told_apart(stock: Path, answers: Answer
         ({"kv_cache_free_gpu_mem_fraction": "much"}, "kv_cache_free_gpu_mem_fraction is 'much'"),
         ({"enable_chunked_context": "perhaps"}, "enable_chunked_context is 'perhaps'"),
         ({"batch_scheduler_policy": "best"}, "batch_scheduler_policy is 'best'"),
+        ({"max_beam_width": "4"}, r"max_beam_width is 4, and \S+ was built for 1"),
+        ({"kv_cache_free_gpu_mem_fraction": "2"}, "kv_cache_free_gpu_mem_fraction is 2.0"),
+        ({"gpu_device_ids": "0,1"}, "gpu_device_ids is '0,1'"),
+        ({"decoding_mode": "medusa"}, r"decoding_mode is medusa, and \S+ was built with \w+ none"),
     ],
 )
 def test_a_value_that_the_backend_could_not_read(
@@ -268,6 +272,31 @@ def test_a_value_that_the_backend_could_not_read(
     with pytest.raises(UsageError, match=said):
         rewriting.write(found, tmp_path / "models")
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("built", "mode", "fits"),
+    [
+        ({"speculative_decoding_mode": 1 << 2}, "medusa", True),
+        ({"speculative_decoding_mode": 1 << 2}, "eagle", False),
+        ({"speculative_decoding_mode": 1 << 5}, "eagle", True),
+        ({"speculative_decoding_mode": "SpeculativeDecodingMode.EXPLICIT_DRAFT_TOKENS"}, "redrafter", True),
+        ({"speculative_decoding_mode": 1}, "redrafter", False),
+        ({"speculative_decoding_mode": 1}, "top_k", True),
+    ],
+)
+def test_a_mode_needs_an_engine_with_its_heads(
+    built: dict[str, Any], mode: str, fits: bool, stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    folder = stock_repository.engine(tmp_path / "drafting", **built)
+    found = importer.read(stock, Answers(DECOUPLED | {"decoding_mode": mode}, folder, answers.tokenizer))
+    if fits:
+        rewriting.write(found, tmp_path / "models")
+        told = config(tmp_path / "models", "tensorrt_llm").parameters
+        assert told["decoding_mode"].string_value == mode
+    else:
+        with pytest.raises(UsageError, match=f"decoding_mode is {mode}, and"):
+            rewriting.write(found, tmp_path / "models")
 
 
 def test_what_is_asked_wrongly(stock: Path, answers: Answers, tmp_path: Path) -> None:

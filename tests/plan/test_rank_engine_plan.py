@@ -226,6 +226,13 @@ def test_lookahead_by_hand() -> None:
         ),
         ("--set engine.decoding_mode=lookahead", ["decoding_mode is lookahead", "lookahead_window_size"]),
         ("--set engine.decoding_mode=medusa", ["one of top_k"]),
+        ("--set engine.kv_cache_free_gpu_mem_fraction=1", ["a number > 0 and < 1"]),
+        ("--set engine.tokens_per_block=3", ["tokens_per_block is 3", "a power of 2"]),
+        ("--set engine.gpu_device_ids=abc", ["gpu_device_ids is 'abc'", "one number of GPUs"]),
+        ("--tp 2 --set engine.gpu_device_ids=5", ["gpu_device_ids is '5'", "2 different numbers"]),
+        ("--tp 2 --set engine.gpu_device_ids=0,0", ["gpu_device_ids is '0,0'", "2 different numbers"]),
+        ("--tp 2 --set engine.gpu_device_ids=0,", ["gpu_device_ids is '0,'", "2 different numbers"]),
+        ("--tp 2 --contract nvidia --set engine.gpu_device_ids=5", ["gpu_device_ids is '5'"]),
         ("--set engine.medusa_choices=[[0]]", ["is refused", "no heads that draft"]),
         ("--set engine.speculative_decoding_mode=lookahead_decoding", ["engine.decoding_mode=lookahead"]),
         ("--set engine.max_draft_len=4", ["both, or neither"]),
@@ -247,6 +254,14 @@ def test_what_does_not_go_together_is_refused(line: str, words: list[str]) -> No
     with pytest.raises(UsageError) as refused:
         planned("llama-8b", f"{GPU} {line}")
     assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_gpus_and_blocks_of_one_s_own() -> None:
+    found = planned(
+        "llama-8b", f"{GPU} --tp 2 --set engine.gpu_device_ids=3,1 --set engine.tokens_per_block=64"
+    )
+    assert parameters(found)["gpu_device_ids"] == "3,1"
+    assert asked(found)["tokens_per_block"] == 64
 
 
 def test_tokens_of_a_draft_of_one_s_own() -> None:

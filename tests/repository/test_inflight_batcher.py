@@ -187,6 +187,12 @@ def test_settings_become_parameters_as_the_backend_reads_them() -> None:
         ({"gpt_model_path": "${engine_dir}"}, ["gpt_model_path is '${engine_dir}'"]),
         ({"decoding_mode": "lookahead"}, ["lookahead_window_size, lookahead_ngram_size"]),
         ({"guided_decoding_backend": "xgrammar"}, ["without xgrammar_tokenizer_info_path"]),
+        ({"kv_cache_free_gpu_mem_fraction": 2}, ["is 2", "above 0 and below 1"]),
+        ({"kv_cache_free_gpu_mem_fraction": 0.0}, ["is 0.0", "above 0 and below 1"]),
+        ({"cross_kv_cache_fraction": 1}, ["cross_kv_cache_fraction is 1", "below 1"]),
+        ({"max_beam_width": 0}, ["max_beam_width is 0", "at least 1"]),
+        ({"max_attention_window_size": [1024, 0]}, ["is [1024, 0]", "at least 1"]),
+        ({"gpu_device_ids": "0,1;1,1"}, ["gpu_device_ids is '0,1;1,1'", "one for each rank"]),
         ({"enable_trt_overlap": True}, ["no parameter 'enable_trt_overlap'"]),
     ],
 )
