@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +84,24 @@ def _copy_code(source: Path, home: Path) -> None:
     """Copy all of a model but its config and an engine; what symlinks lead to is copied too."""
     engines = ("config.json", "rank*.engine") if home.name == ENGINE else ()
     for entry in sorted(source.iterdir()):
-        if entry.name == "config.pbtxt":
-            continue
-        if entry.is_dir():
-            shutil.copytree(entry, home / entry.name, ignore=shutil.ignore_patterns("__pycache__", *engines))
-        else:
-            shutil.copyfile(entry, home / entry.name)
+        if entry.name != "config.pbtxt":
+            _copy(entry, home / entry.name, ("__pycache__", *engines) if entry.is_dir() else ())
     (home / _VERSION).mkdir(exist_ok=True)
     for folder in home.iterdir():
         if folder.is_dir() and not any(folder.iterdir()):
             (folder / PLACEHOLDER).touch()
+
+
+def _copy(source: Path, destination: Path, ignored: tuple[str, ...]) -> None:
+    """Copy a file or folder but names that match; copytree would make folders read-only."""
+    if source.is_dir():
+        destination.mkdir()
+        for entry in sorted(source.iterdir()):
+            if not any(fnmatchcase(entry.name, pattern) for pattern in ignored):
+                _copy(entry, destination / entry.name, ignored)
+    else:
+        shutil.copyfile(source, destination)
+        destination.chmod(stat.S_IMODE(source.stat().st_mode) | stat.S_IWUSR)
 
 
 def _place(imported: Imported, stage: Path) -> None:

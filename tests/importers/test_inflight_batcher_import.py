@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,30 @@ def test_a_mode_needs_an_engine_with_its_heads(
     else:
         with pytest.raises(UsageError, match=f"decoding_mode is {mode}, and"):
             rewriting.write(found, tmp_path / "models")
+
+
+def test_a_repository_that_may_only_be_read_is_copied_writable(
+    stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    inner = stock / "preprocessing" / "1" / "inner"
+    inner.mkdir()
+    (inner / "run.sh").write_text("true")
+    (inner / "run.sh").chmod(0o755)
+    (inner / "__pycache__").mkdir()
+    found = importer.read(stock, answers)
+    everything = [stock, *stock.rglob("*")]
+    for path in everything:
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        rewriting.write(found, tmp_path / "models")
+    finally:
+        for path in everything:
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    written = list((tmp_path / "models").rglob("*"))
+    assert [path for path in written if not path.stat().st_mode & stat.S_IWUSR] == []
+    copied = tmp_path / "models" / "preprocessing" / "1" / "inner"
+    assert [path.name for path in copied.iterdir()] == ["run.sh"]
+    assert (copied / "run.sh").stat().st_mode & stat.S_IXUSR
 
 
 def test_what_is_asked_wrongly(stock: Path, answers: Answers, tmp_path: Path) -> None:
