@@ -68,7 +68,10 @@ class Checkpoint:
 
 
 class Source(Protocol):
-    """What each file in `sources/` offers: a way to name a checkpoint, and to read it."""
+    """What each file in `sources/` offers: a way to name a checkpoint, and to read it.
+
+    One that can do without a tokenizer has also `read_weights(reference, revision)`, which is as `read`.
+    """
 
     def recognises(self, reference: str) -> bool:
         """Say whether the reference is of this kind; looks at names and magic only."""
@@ -79,18 +82,23 @@ class Source(Protocol):
         ...
 
 
-def open_checkpoint(reference: str | Path, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    reference: str | Path, revision: str | None = None, *, tokenizer: bool = True
+) -> Checkpoint:
     """Read a checkpoint's facts; no weight is loaded.
 
     Args:
         reference: a folder, a .gguf or .safetensors file, `org/name` on Hugging Face, or
             `package:PACKAGE/FILE` inside an installed Python package.
         revision: branch, tag or commit, where the kind of reference has one.
+        tokenizer: whether a folder has to hold one.
 
     Raises:
         SourceError: what is missing, truncated, unknown or inconsistent.
     """
-    checkpoint = _source(str(reference)).read(str(reference), revision)
+    way = _source(str(reference))
+    weights_alone = None if tokenizer else getattr(way, "read_weights", None)
+    checkpoint: Checkpoint = (weights_alone or way.read)(str(reference), revision)
     _check_tensors(checkpoint)
     return checkpoint
 

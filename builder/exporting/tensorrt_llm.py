@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from builder import complaint
 from builder.ranks.convert import DTYPES, Ranks, convert
 from builder.ranks.division import Division
 
@@ -87,7 +88,8 @@ def main() -> None:
     told = parser.parse_args()
     division = Division(told.tp, told.pp, told.ep)
     asked = Ranks(division, told.dtype, told.parallel_embedding, told.rounding)
-    convert(told.checkpoint, told.out, asked, Percents(), told.part, say)
+    with complaint.printed(again="run the same command again: it goes on where it was"):
+        convert(told.checkpoint, told.out, asked, Percents(), told.part, say)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder import files
+from builder import complaint, files, source
 from builder.exporting import calibration_data
 from builder.exporting.tensorrt_llm import Percents
 from builder.ranks import quantization, stored
@@ -84,11 +84,18 @@ def main() -> None:
         "--parallel-embedding", action="store_true", help="share out the rows of the embedding"
     )
     told = parser.parse_args()
+    with complaint.printed(again="run the same command again"):
+        _convert(told)
+
+
+def _convert(told: argparse.Namespace) -> None:
     ranks = Ranks(Division(told.tp, told.pp, told.ep), told.dtype, told.parallel_embedding)
     percents = Percents()
     if told.method is None:
         stored.convert_stored(told.checkpoint, told.out, ranks, percents)
         return
+    # the texts of the calibration are read by its tokenizer
+    source.open_checkpoint(told.checkpoint)
     asked = Quantised(ranks, told.method, bool(told.kv_cache))
     data = calibration_data.read(told.calibration)
 

@@ -127,7 +127,7 @@ def _prepared_or_none_left(folder: Path, asked: Ranks, part: Path) -> Prepared:
 
 def prepare(folder: Path, asked: Ranks) -> Prepared:
     """Decide everything from headers, before a weight is read; raises as `convert`."""
-    checkpoint = source.open_checkpoint(folder)
+    checkpoint = source.open_checkpoint(folder, tokenizer=False)
     names = family.decoder(checkpoint.model_type).HUGGING_FACE
     held = reading.tensors(checkpoint, names["head"])
     return prepared(checkpoint, held, reading.dtype(checkpoint.origin, held), asked)

@@ -53,7 +53,7 @@ def convert_stored(folder: Path, out: Path, asked: Ranks, progress: Progress | N
         TensorRT-LLM has no layout for, or layers of which only some matrices are quantised.
     """
     convert.require_empty(out)
-    checkpoint = source.open_checkpoint(folder)
+    checkpoint = source.open_checkpoint(folder, tokenizer=False)
     stored, told = _read(checkpoint), weight_format.description(checkpoint.config) or {}
     method = quantization.named(stored.kernels[engine_layouts.TARGET].method)
     form = cast(StoredFormat, house.plugin("ranks.stored_formats", stored.name, option="quant_method"))

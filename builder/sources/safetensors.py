@@ -17,8 +17,9 @@ SINGLE = "model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 SINGLE_FILES = (*reading.PICKLES, reading.SKOPS, ".ubj", ".onnx", ".pt2")
 """Models that are one file, and are named by it."""
+TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (
-    "tokenizer.json",
+    TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
@@ -41,13 +42,22 @@ def recognises(reference: str) -> bool:
 
 def read(reference: str, revision: str | None) -> Checkpoint:
     """Read a folder's JSON files and the headers of its weights; `revision` has no meaning for it."""
+    found = read_weights(reference, revision)
+    if not found.tokenizer_files:
+        find_tokenizer(found.path, found.config)
+    return found
+
+
+def read_weights(reference: str, revision: str | None) -> Checkpoint:
+    """Read a folder that may lack a tokenizer, as `read` does else."""
     path = Path(reference)
     if not path.exists():
         raise SourceError(f"{path} does not exist", expected="a checkpoint", remedy="check the path")
     folder = path if path.is_dir() else path.parent
     weights, tensors, headers = _weights(folder, path)
     config = read_config(folder)
-    tokenizer_files = find_tokenizer(folder, config)
+    has_tokenizer = (folder / TOKENIZER).is_file()
+    tokenizer_files = find_tokenizer(folder, config) if has_tokenizer else {}
     files = (*weights, *find_descriptions(folder), *tokenizer_files.values())
     return Checkpoint(
         format="safetensors",
@@ -158,8 +168,8 @@ def find_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, Path]:
     if architecture.load(str(config["model_type"])).PIPELINES == ("image_classification",):
         return {}
     files = {name: folder / name for name in TOKENIZER_FILES if (folder / name).is_file()}
-    if "tokenizer.json" in files:
-        read_json(files["tokenizer.json"])
+    if TOKENIZER in files:
+        read_json(files[TOKENIZER])
         return files
     found = f"only {', '.join(files)}" if files else "no tokenizer file"
     raise SourceError(

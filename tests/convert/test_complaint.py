@@ -42,6 +42,27 @@ def test_an_error_of_ours_keeps_its_parts(tmp_path: Path) -> None:
     assert error.remedy == f"replace it; read its whole log at {tmp_path / 'log'}"
 
 
+PRINTED = (
+    "from builder import complaint\nfrom builder.errors import UsageError\n"
+    "print('converted 3 %', flush=True)\n"
+    "with complaint.printed(again=''):\n"
+    "    raise UsageError('a step\\nthat none knows', expected='another', remedy='replace it')"
+)
+
+
+def test_one_that_was_printed_keeps_them_too(tmp_path: Path) -> None:
+    error = failure(PRINTED, tmp_path)
+    assert error.found.startswith("a step\nthat none knows\n`")
+    assert error.found.endswith("ended with code 1")
+    assert error.expected == "another"
+    assert error.remedy.startswith("replace it; read its whole log")
+
+
+def test_what_follows_a_line_of_errors_is_not_cut_off(tmp_path: Path) -> None:
+    error = failure("print('error: one\\nand another')\nraise SystemExit(3)", tmp_path)
+    assert error.found.endswith("ended with code 3:\n  error: one\n  and another")
+
+
 def test_without_an_exception_its_last_lines_follow(tmp_path: Path) -> None:
     error = failure("print('no memory')\nraise SystemExit(3)", tmp_path)
     assert error.found.endswith("ended with code 3:\n  no memory")

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.errors import BuilderError, ConversionError, PlanError, SourceError, UsageError
-from builder.exporting import tensorrt_llm
+from builder.exporting import tensorrt_llm, tensorrt_llm_quantised
 from builder.ranks import convert as converter
 from builder.ranks import copying
 from builder.ranks.convert import Ranks, convert
@@ -229,14 +229,72 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     assert [one.read_text() for one in (tmp_path / "out").iterdir()] == ["theirs"]
 
 
+COMMANDS = {
+    "plain": lambda folder: tensorrt_llm.command(folder / "source", folder / "out", BOTH),
+    "quantised": lambda folder: tensorrt_llm_quantised.command(
+        folder / "source", folder / "out", Quantised(BOTH, "fp8")
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", list(COMMANDS))
 @pytest.mark.parametrize("way", ["cut", "missing"])
-def test_the_command_says_so_and_leaves_nothing(way: str, tmp_path: Path) -> None:
+def test_the_command_says_so_and_leaves_nothing(way: str, kind: str, tmp_path: Path) -> None:
     write(tmp_path, shards=2)
     damage(tmp_path, way)
-    words = tensorrt_llm.command(tmp_path / "source", tmp_path / "out", BOTH)
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode != 0 and "model-00002-of-00002.safetensors" in done.stderr
+    done = subprocess.run(COMMANDS[kind](tmp_path), capture_output=True, text=True, check=False)
+    first, *others = done.stderr.splitlines()
+    assert done.returncode == 1 and first.startswith("error: ")
+    assert "model-00002-of-00002.safetensors" in first
+    assert [line.partition(":")[0] for line in others] == ["  expected", "  to mend it"]
     require_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("module", [tensorrt_llm, tensorrt_llm_quantised])
+def test_every_refusal_is_told_in_lines(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    words = ["converter", str(tmp_path / "source"), str(tmp_path / "out")]
+    method = [] if module is tensorrt_llm else ["--method", "fp8", "--dtype", "bf16"]
+    monkeypatch.setattr(sys, "argv", [*words, "--tp", "3", *method])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 1 and told.startswith("error: ")
+    assert "--tp 3 does not divide the 8 attention heads" in told
+    require_nothing_left(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "theirs").touch()
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 1
+    assert f"error: {tmp_path / 'out'} is not empty\n  expected: a new folder\n" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_told_in_lines(tmp_path: Path) -> None:
+    write(tmp_path)
+    # at its first word of progress
+    program = (
+        "import os, runpy, signal, sys; from builder.exporting import tensorrt_llm as it\n"
+        "it.Percents.__call__ = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "it.main()"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "source"), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    again = "  to mend it: run the same command again: it goes on where it was\n"
+    assert (done.returncode, done.stderr) == (130, f"error: interrupted\n{again}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ranks_need_no_tokenizer_but_calibration_does(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "source" / "tokenizer.json").unlink()
+    done = subprocess.run(COMMANDS["quantised"](tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "expected: tokenizer.json" in done.stderr
+    require_nothing_left(tmp_path)
+    convert(tmp_path / "source", tmp_path / "out", BOTH)
+    assert len(list((tmp_path / "out").glob("rank*.safetensors"))) == 4
 
 
 HEAVY = ("modelopt", "tensorrt_llm", "tensorrt", "torch", "transformers")
