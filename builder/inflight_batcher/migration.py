@@ -71,7 +71,7 @@ def migrate(imported: Imported, target: str, name: str, checkpoint: str | None) 
             kind = told[parameter]["kind"]
             _set(settings, place.removeprefix("engine."), _value(parameter, value, kind, target))
     rows += _policy(imported)
-    rows += _kept(imported) if target == ENGINES else _tensors(imported)
+    rows += _kept(imported) if target == ENGINES else _tensors(imported, target)
     sets = [f"--set=engine.{key}={_spelled(value)}" for key, value in settings.items()]
     command = (*build_line.words(imported, target, name, checkpoint), *sets)
     return Migration(target, tuple(rows), command, build_line.unknown(imported, checkpoint))
@@ -135,14 +135,15 @@ def _kept(imported: Imported) -> Iterator[Row]:
                 yield row
 
 
-def _tensors(imported: Imported) -> Iterator[Row]:
+def _tensors(imported: Imported, target: str) -> Iterator[Row]:
     """Yield what clients send and get, of the model that they ask."""
     front = house.load_file(house.folder("ensembles") / "text_generation.py").FRONT
     model = next((name for name in _ASKED if name in imported.models), None)
     if model is None:
         return
     for side, ours in (("input", front.inputs), ("output", front.outputs)):
-        known, table = {tensor.name for tensor in ours}, _read()[f"{side}s"]
+        fewer = _read().get(f"{target}_{side}s", {})
+        known, table = {tensor.name for tensor in ours} - set(fewer), {**_read()[f"{side}s"], **fewer}
         for name in dict.fromkeys(tensor.name for tensor in getattr(imported.models[model], side)):
             place = name if name in known else table.get(name, "no: our front has nothing like it")
             row = _parameter(f"{side} {name}", model, place)

@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from backends.engine import tensorrt_llm as llmapi_engine
+from backends.engine import vllm as vllm_engine
 from backends.nvidia import streaming
 from builder import engine_file
 from builder.check import check
@@ -425,6 +428,24 @@ class TestMigration:
             renamed = {"min_length", "random_seed"} if side == "inputs" else set()
             assert set(told[side]) == wanted | renamed
             assert all(place in ours or place.startswith("no: ") for place in told[side].values())
+
+    @pytest.mark.parametrize(("target", "engine"), [("llmapi", llmapi_engine), ("vllm", vllm_engine)])
+    def test_what_an_engine_lacks_is_promised_nowhere(
+        self, target: str, engine: ModuleType, stock: Path, answers: Answers
+    ) -> None:
+        told = migration.migrate(importer.read(stock, answers), target, "mine", None).rows
+        rows = {row.what: row for row in told}
+        lacking = {f"input {name}" for name in engine.UNSUPPORTED} & set(rows)
+        assert {"input beam_width", "input length_penalty"} <= lacking
+        assert [name for name in lacking if rows[name].becomes or not rows[name].why] == []
+        promised = {word for row in told for word in row.why.split()}
+        assert promised & engine.UNSUPPORTED == set()
+        assert ("not served" in rows["input lora_task_id"].why) == (target == "llmapi")
+        written = migration._read()
+        sides = ("inputs", "outputs")
+        names = {row[0] for one in sides for row in stock_repository.tensors(f"tensorrt_llm_bls {one}")}
+        for heading in ("llmapi_inputs", "llmapi_outputs", "vllm_inputs"):
+            assert set(written[heading]) <= names
 
     def test_what_was_told_becomes_options_and_settings(self, stock: Path, answers: Answers) -> None:
         values = DECOUPLED | {"enable_kv_cache_reuse": "true", "max_tokens_in_paged_kv_cache": "5000"}
