@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from builder import architecture, encoder, facts, house, recipe, source, speculation, weight_format
+from builder import (
+    architecture,
+    encoder,
+    engine_layouts,
+    facts,
+    house,
+    recipe,
+    source,
+    speculation,
+    weight_format,
+)
 from builder.architecture import Dimensions
 from builder.errors import SourceError
 from builder.plan import Subject
@@ -153,7 +163,9 @@ def _precision(found: Checkpoint) -> str:
 
 
 def _stored(found: Checkpoint) -> Stored | None:
-    return weight_format.read(found.config, (tensor.nbytes for tensor in found.tensors.values()))
+    stored = weight_format.read(found.config, (tensor.nbytes for tensor in found.tensors.values()))
+    layers = found.config.get("num_hidden_layers", 0)
+    return stored and engine_layouts.with_cache(stored, found.tensors, layers)
 
 
 def _most_tokens(pipeline: str, folder: Path | None) -> int | None:

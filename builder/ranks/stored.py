@@ -79,6 +79,9 @@ def _read(checkpoint: Checkpoint) -> Stored:
             expected="weights that are quantised already, or --method",
             remedy="pass --method fp8, or another",
         )
+    stored = engine_layouts.with_cache(
+        stored, checkpoint.tensors, checkpoint.config.get("num_hidden_layers", 0)
+    )
     if engine_layouts.TARGET not in stored.kernels:
         raise refusal(f"{stored.scheme}: {stored.refused[engine_layouts.TARGET]}")
     return stored

@@ -106,28 +106,22 @@ class Matrices(Mapping[str, Matrix]):
 
 
 def caches(tensors: Tensors, names: tuple[str, str], key: str) -> dict[str, tuple[Any, Any]]:
-    """Return the largest key and value that the scales of each layer stand for; 448 where there are none.
+    """Return the largest key and value that the scales of each layer stand for.
 
     Args:
         tensors: of the checkpoint.
         names: endings of the scales of keys and values, by what follows the name of the attention.
         key: the name of the matrix that makes the keys, with `{layer}`.
-    """
-    import torch
 
+    Raises SourceError for a layer without them.
+    """
     found = {}
     for layer in range(len(tensors.parts)):
         name = key.format(layer=layer)
         if name not in tensors.parts:
             break
         attention = name.rsplit(".", 2)[0]
-        scales = [
-            _read(tensors, one).float()
-            if (one := f"{attention}.{ending}") in tensors.checkpoint.tensors
-            # what engines take where a checkpoint has none
-            else torch.ones(1)
-            for ending in names
-        ]
+        scales = [_read(tensors, f"{attention}.{ending}").float() for ending in names]
         found[name] = (scales[0] * rounding.FLOAT8_LARGEST, scales[1] * rounding.FLOAT8_LARGEST)
     return found
 
@@ -135,6 +129,12 @@ def caches(tensors: Tensors, names: tuple[str, str], key: str) -> dict[str, tupl
 def _read(tensors: Tensors, name: str) -> Any:
     from safetensors import safe_open
 
+    if name not in tensors.checkpoint.tensors:
+        raise SourceError(
+            f"{tensors.checkpoint.origin} holds no {name}",
+            expected="scales of the KV cache in every layer, as its config says",
+            remedy="fetch the checkpoint again, or serve it with --target vllm",
+        )
     place = reading.places(tensors.checkpoint, [name])[0]
     with safe_open(place.path, framework="pt") as file:
         return file.get_tensor(name)

@@ -79,6 +79,23 @@ Modules = dict[str, tuple[dict[str, Any], Any, Any]]
 SIZES = ("num_hidden_layers", "num_local_experts", "tie_word_embeddings")
 
 
+CACHES = {"modelopt-fp8": ("k_proj.k_scale", "v_proj.v_scale"), "compressed-fp8": ("k_scale", "v_scale")}
+"""What scales of keys and of values are called behind the attention's name."""
+
+
+def scale_cache(folder: Path, way: str, *values: tuple[float, float]) -> None:
+    """Add scales of keys and values, a pair for each layer."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    scales = {
+        f"model.layers.{layer}.self_attn.{name}": torch.tensor(value)
+        for layer, pair in enumerate(values)
+        for name, value in zip(CACHES[way], pair, strict=True)
+    }
+    save_file(load_file(path) | scales, path)
+
+
 def write(folder: Path, way: str, model_type: str = "llama", **changed: Any) -> Modules:
     """Write a quantised decoder; return parts, numbers and scales of every module.
 

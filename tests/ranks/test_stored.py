@@ -12,7 +12,7 @@ import tiny_decoders
 import tiny_quantised
 import torch
 from safetensors.torch import load_file
-from stored_decoders import FLOAT8, GPTQ, INT4, MODELOPT, WAYS, compressed, float8, write
+from stored_decoders import CACHES, FLOAT8, GPTQ, INT4, MODELOPT, WAYS, compressed, float8, scale_cache, write
 
 from builder import house, unpacking, weight_format
 from builder.errors import PlanError, SourceError
@@ -90,27 +90,24 @@ def test_matrices_in_one_tensor_get_the_largest_scale(tmp_path: Path) -> None:
         assert ((found - expected).abs() <= expected.abs() * 2.0**-4 + shared * 2.0**-10).all()
 
 
-CACHES = [
-    ("modelopt-fp8", {"kv_cache_scheme": FLOAT8}, "k_proj.k_scale", "v_proj.v_scale"),
-    ("compressed-fp8", {"kv_cache_scheme": FLOAT8}, "k_scale", "v_scale"),
-]
-
-
-@pytest.mark.parametrize(("way", "described", "keys", "values"), CACHES)
-def test_scales_of_the_cache(
-    way: str, described: dict[str, Any], keys: str, values: str, tmp_path: Path
-) -> None:
-    write(tmp_path / "source", way, num_hidden_layers=2, **described)
-    attention = "model.layers.0.self_attn."
-    scales = {attention + keys: torch.tensor(2.5), attention + values: torch.tensor(0.25)}
-    rewritten(tmp_path / "source", scales)
+@pytest.mark.parametrize("way", list(CACHES))
+def test_scales_of_the_cache(way: str, tmp_path: Path) -> None:
+    write(tmp_path / "source", way, num_hidden_layers=2, kv_cache_scheme=FLOAT8)
+    scale_cache(tmp_path / "source", way, (2.5, 0.25), (0.5, 0.75))
     (held,) = converted(tmp_path)
-    found = [float(held[f"{LAYER}attention.{one}_cache_scaling_factor"]) for one in ("kv", "k", "v")]
-    assert found == [2.5, 2.5, 1.0]
-    # the second layer has none: engines take 1
-    assert float(held["transformer.layers.1.attention.kv_cache_scaling_factor"]) == 1.0
+    for layer, expected in enumerate([[2.5, 2.5, 1.0], [1.0, 1.0, 1.0]]):
+        module = f"transformer.layers.{layer}.attention."
+        assert [float(held[f"{module}{one}_cache_scaling_factor"]) for one in ("kv", "k", "v")] == expected
     told = json.loads((tmp_path / "out" / "config.json").read_text())["quantization"]
     assert told["kv_cache_quant_algo"] == "FP8"
+
+
+@pytest.mark.parametrize("way", list(CACHES))
+def test_a_cache_without_all_of_its_scales_is_refused(way: str, tmp_path: Path) -> None:
+    write(tmp_path / "source", way, num_hidden_layers=2, kv_cache_scheme=FLOAT8)
+    refused(tmp_path, "scales of 0 keys and 0 values for 2 layers", "--target vllm")
+    scale_cache(tmp_path / "source", way, (2.5, 0.25))
+    refused(tmp_path, "scales of 1 keys and 1 values for 2 layers")
 
 
 REFUSED = [

@@ -47,6 +47,8 @@ def test_what_engines_have_a_layout_for_is_planned(
     way: str, described: dict[str, Any], algorithm: str, expected: tuple[str, str], tmp_path: Path
 ) -> None:
     stored_decoders.write(tmp_path / "source", way, **described)
+    if described:
+        stored_decoders.scale_cache(tmp_path / "source", way, (0.5, 0.5))
     found = planned(tmp_path / "source", tensor_parallel=2)
     assert found.stored is not None and found.stored.kernels["tensorrtllm"].method == algorithm
     assert found.quantize == found.stored.name
@@ -95,6 +97,16 @@ def test_what_they_have_none_for_is_refused_with_a_way_out(
     with pytest.raises(BuilderError) as refused:
         planned(tmp_path / "source", **more)
     assert all(word in str(refused.value) for word in words), refused.value
+
+
+@pytest.mark.parametrize("way", list(stored_decoders.CACHES))
+def test_a_cache_without_scales_is_refused_by_engines_alone(way: str, tmp_path: Path) -> None:
+    stored_decoders.write(tmp_path / "source", way, kv_cache_scheme=stored_decoders.FLOAT8)
+    with pytest.raises(
+        BuilderError, match="KV cache of FP8, and the checkpoint brings scales of 0 keys and 0"
+    ):
+        planned(tmp_path / "source")
+    assert planned(tmp_path / "source", target="vllm").cache_type == "fp8"
 
 
 def test_experts_in_4_bits_are_refused(tmp_path: Path) -> None:
