@@ -108,7 +108,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
     models = _read(repository)
     facts = [_facts(model) for model in models.models.values()]
     imported = packages.imports(models)
-    image = images.of_contracts(facts) or images.image(models, imported)
+    image = images.of_contracts(models, facts) or images.image(models, imported)
     locked = pinned(options.lock, facts, options.triton)
     asked = (locked.triton or None) if options.triton is None else options.triton
     container = choices.container(choices.release(asked, facts, image.releases[-1]))

@@ -54,13 +54,7 @@ def image(repository: Layout, imported: Iterable[str]) -> Image:
             remedy="build the models into a repository each, and deploy each",
         )
     (module, one), *_ = found.items()
-    native = sorted(backends - {"python", "ensemble", one.backend})
-    if native:
-        raise UsageError(
-            f"the models need Triton's backend {' and '.join(native)}, which the image with {module} has not",
-            expected=f"models of Python and {one.backend} alone",
-            remedy="build them into a repository of their own, and deploy each",
-        )
+    _require_backends(backends, module, {one.backend})
     return one
 
 
@@ -82,13 +76,13 @@ def of_backend(backend: str) -> str:
     return _read(having[backend]).name(_with_backend(having[backend])[-1])
 
 
-def of_contracts(facts: Sequence[Mapping[str, Any]]) -> Image | None:
+def of_contracts(repository: Layout, facts: Sequence[Mapping[str, Any]]) -> Image | None:
     """Return the image that alone serves what the fronts promise, None where their models' code decides.
 
-    `facts` are the plans of the models, {} of those that are no fronts. Raises UsageError where no single
-    image serves all of them.
+    `facts` are the plans of the models, {} of those that are no fronts: a contract's own steps, or what
+    nobody promises anything of. Raises UsageError where no single image serves all of them.
     """
-    promised = [(fact, _contract(fact)) for fact in facts]
+    promised = [(fact, _contract(fact)) for fact in facts if fact]
     alone = {(its.IMAGE, its.CONTAINERS): str(fact["name"]) for fact, its in promised if its.IMAGE}
     if not alone:
         return None
@@ -99,8 +93,21 @@ def of_contracts(facts: Sequence[Mapping[str, Any]]) -> Image | None:
             remedy="build the models into a repository each, and deploy each",
         )
     ((flavour, tags),) = alone
-    brings = (_read(module).brings for module in known() if _told(module)["flavour"] == flavour)
-    return Image(flavour, tags, frozenset().union(*brings))
+    ours = [(module, _read(module)) for module in known() if _told(module)["flavour"] == flavour]
+    backends = {model.backend for model in repository.models.values()}
+    _require_backends(backends, " and ".join(module for module, _ in ours), {one.backend for _, one in ours})
+    return Image(flavour, tags, frozenset().union(*(one.brings for _, one in ours)))
+
+
+def _require_backends(used: set[str], module: str, there: set[str]) -> None:
+    """Raise UsageError for a backend of Triton's that the image with a module has not."""
+    native = sorted(used - {"python", "ensemble"} - there)
+    if native:
+        raise UsageError(
+            f"the models need Triton's backend {' and '.join(native)}, which the image with {module} has not",
+            expected=f"models of Python and {' and '.join(sorted(there))} alone",
+            remedy="build them into a repository of their own, and deploy each",
+        )
 
 
 def _contract(fact: Mapping[str, Any]) -> Contract:

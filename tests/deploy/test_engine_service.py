@@ -33,6 +33,10 @@ CONFIG = """
 backend: "tensorrtllm"
 parameters {{ key: "gpt_model_path" value {{ string_value: "/models/{name}/1/engine" }} }}
 """
+PYTHON = """class TritonPythonModel:
+    def execute(self, requests):
+        return []
+"""
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +122,32 @@ def test_no_service_builds_what_is_there_or_has_no_source(unbuilt: Unbuilt) -> N
     (version / "engine").rmdir()
     (version / "checkpoint").rmdir()
     assert list(yaml.safe_load(rendered(repository)["compose.yaml"])["services"]) == ["triton"]
+
+
+@pytest.fixture
+def nvidia(unbuilt: Unbuilt) -> Path:
+    """Write NVIDIA's models as `--contract nvidia` has them: one of them alone has the front's plan."""
+    repository = unbuilt("tensorrt_llm")
+    (repository / "tensorrt_llm" / "1" / "manifest.json").unlink()
+    for name in ("preprocessing", "postprocessing", "tensorrt_llm_bls", "ensemble"):
+        (repository / name / "1").mkdir(parents=True)
+        (repository / name / "config.pbtxt").write_text('backend: "python"\n')
+        (repository / name / "1" / "model.py").write_text(PYTHON)
+    told = {"name": "llama-8b", "target": "tensorrtllm", "contract": "nvidia"}
+    (repository / "ensemble" / "1" / "manifest.json").write_text(json.dumps({"plan": told}))
+    return repository
+
+
+def test_nvidia_s_models_are_one_front_and_its_steps(nvidia: Path) -> None:
+    texts = rendered(nvidia)
+    assert ("FROM", IMAGE) in instructions(texts["Dockerfile"])
+    assert yaml.safe_load(texts["compose.yaml"])["services"].keys() == {"triton", "engine-build"}
+
+
+def test_a_step_of_no_front_still_has_to_run_in_the_image(nvidia: Path) -> None:
+    (nvidia / "postprocessing" / "config.pbtxt").write_text('backend: "openvino"\n')
+    with pytest.raises(UsageError, match="backend openvino, which the image with tensorrt_llm has not"):
+        deployment(nvidia, Options())
 
 
 def test_several_engines_have_a_service_each(unbuilt: Unbuilt) -> None:
