@@ -17,6 +17,8 @@ from builder.weights import Shape
 
 SEPARATE = "hf_quant_config.json"
 KEYS = ("quantization_config", "compression_config")
+PLACE = f"config.json: {KEYS[0]}"
+"""Where errors see a description; `of_folder` says it of SEPARATE."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def description(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the part of a config that is about quantised weights, None where there is none."""
     told = next((config[key] for key in KEYS if config.get(key) is not None), None)
     if told is not None and not isinstance(told, Mapping):
-        raise SourceError(f"config.json: quantization_config is {told!r}", expected="an object")
+        raise SourceError(f"{PLACE} is {told!r}", expected="an object")
     return told
 
 
@@ -122,7 +124,7 @@ def load(told: Mapping[str, Any]) -> WeightFormat:
     known = house.plugin_names("weight_formats")
     if name not in known:
         raise SourceError(
-            f"config.json: quantization_config says quant_method {method!r}",
+            f"{PLACE} says quant_method {method!r}",
             expected=f"one of {', '.join(known)}",
             remedy="use a checkpoint that is quantised so, or one with plain float weights",
         )
@@ -161,10 +163,30 @@ def shapes(
 
 
 def of_folder(config: dict[str, Any], separate: Path, read_json: Any) -> dict[str, Any]:
-    """Return the config with the description of a file of its own, where only that has one."""
+    """Return the config with the description of a file of its own, where only that has one.
+
+    Raises SourceError that names that file, where it cannot be read.
+    """
     if description(config) is not None or not separate.is_file():
         return config
-    return {**config, KEYS[0]: read_json(separate)}
+    told = read_json(separate)
+    if _says_of_none(told):
+        return config
+    try:
+        load(told).read(told)
+    except SourceError as error:
+        raise SourceError(
+            error.found.replace(PLACE, separate.name),
+            expected=error.expected,
+            remedy=error.remedy.replace("config.json", separate.name),
+        ) from error
+    return {**config, KEYS[0]: told}
+
+
+def _says_of_none(told: Mapping[str, Any]) -> bool:
+    """Say whether ModelOpt wrote that it left all weights as they were."""
+    inner = told.get("quantization", told)
+    return isinstance(inner, Mapping) and inner.get("quant_algo", "") is None
 
 
 def choice_of(told: Mapping[str, Any], name: str, known: Iterable[str], default: str) -> str:
@@ -172,7 +194,7 @@ def choice_of(told: Mapping[str, Any], name: str, known: Iterable[str], default:
     value: str = field_of(told, name, kind=str, default=default)
     if value not in known:
         raise SourceError(
-            f"config.json: quantization_config says {name} {value!r}",
+            f"{PLACE} says {name} {value!r}",
             expected=f"one of {', '.join(known)}",
             remedy="take config.json from the model's own repository again",
         )
@@ -184,7 +206,7 @@ def field_of(told: Mapping[str, Any], *names: str, kind: type, default: Any = No
     value = next((told[name] for name in names if told.get(name) is not None), default)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise SourceError(
-            f"config.json: quantization_config says {names[0]} {value!r}",
+            f"{PLACE} says {names[0]} {value!r}",
             expected=f"a value of type {kind.__name__}",
             remedy="take config.json from the model's own repository again",
         )
