@@ -37,6 +37,14 @@ USUAL = {
 }
 """Placeholders whose value is known without being told, and where from."""
 
+_LIKELY = {
+    "decoupled_mode": "true",
+    "logits_datatype": f"TYPE_{Types().logits}",
+    "encoder_input_features_data_type": f"TYPE_{Types().features}",
+    "prompt_embedding_table_data_type": f"TYPE_{Types().prompt_table}",
+}
+"""What stands in a place until it is filled, so that the rest can be read; else a number."""
+
 OLD_NAMES = "0.19"
 """The last minor version whose tensors have the older names."""
 
@@ -59,13 +67,15 @@ class Answers:
 class Imported:
     """A repository as it was read.
 
-    `models` are its configs by name, filled; `values` the placeholders that were filled, with where each
-    value is from, `unset` those that stay the backend's choice. `version` is the TensorRT-LLM that its
-    tensors are of. `differences` are told where its tensors are not NVIDIA's, `problems` are what keeps it
-    from being written, each with what mends it. `card` is the GPU that was asked for.
+    `models` are its configs by name, with a likely value in each place that nothing tells, but those that
+    cannot be read so; `names` are all that are there. `values` are the placeholders that were filled, with
+    where each value is from, `unset` those that stay the backend's choice. `version` is the TensorRT-LLM that
+    its tensors are of, `card` the GPU that was asked for. `differences` are told where its tensors are not
+    NVIDIA's, `problems` are what keeps it from being written, each with what mends it.
     """
 
     path: Path
+    names: tuple[str, ...]
     models: Mapping[str, Any]
     values: Values
     unset: tuple[str, ...]
@@ -112,16 +122,14 @@ def read(folder: Path, answers: Answers) -> Imported:
     lacking = {name: [one for one in told.bare if one not in values] for name, told in found.items()}
     problems += [_unknown(name, bare) for name, bare in lacking.items() if bare]
     plain = {name: value for name, (value, _) in values.items()}
-    models = {
-        name: templates.parse(templates.fill(told, plain), f"{folder}/{name}/config.pbtxt")
-        for name, told in found.items()
-        if not lacking[name]
-    }
+    models = {name: _model(folder, name, told, plain) for name, told in found.items()}
+    models = {name: model for name, model in models.items() if model is not None}
     container = _container(engine, answers, problems)
     version = engine.version if engine else (container.container.tensorrtllm if container else "")
     version = version or _version_of(models)
     return Imported(
         path=folder,
+        names=tuple(found),
         models=models,
         values=values,
         unset=tuple(sorted({one for told in found.values() for one in told.quoted if one not in values})),
@@ -145,6 +153,20 @@ def _template(folder: Path, name: str) -> Template:
         return templates.read(reading.content(path).decode())
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read: {error}", remedy="copy the repository again") from error
+
+
+def _model(folder: Path, name: str, told: Template, values: Mapping[str, str]) -> Any:
+    """Return a model's config, None for one that cannot be read before all of it is filled.
+
+    Raises SourceError for one that is filled and broken.
+    """
+    likely = {one: _LIKELY.get(one, "1") for one in told.bare if one not in values}
+    try:
+        return templates.parse(templates.fill(told, {**values, **likely}), f"{folder}/{name}/config.pbtxt")
+    except SourceError:
+        if likely:
+            return None
+        raise
 
 
 def _require_known(given: Mapping[str, str], found: Mapping[str, Template]) -> None:

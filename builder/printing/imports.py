@@ -17,7 +17,7 @@ def to_json(found: Imported, written: Written | None, moved: Migration | None) -
     """Return the same as JSON would hold it."""
     return {
         "repository": str(found.path),
-        "models": sorted(found.models),
+        "models": list(found.names),
         "version": found.version,
         "engine": vars(found.engine) if found.engine else None,
         "container": found.container.to_json() if found.container else None,
@@ -48,7 +48,7 @@ def to_json(found: Imported, written: Written | None, moved: Migration | None) -
 
 def show(found: Imported, written: Written | None, moved: Migration | None) -> None:
     """Print it, what keeps it from being written last."""
-    click.echo(f"{found.path}: {', '.join(sorted(found.models)) or 'no model that can be read'}")
+    click.echo(f"{found.path}: {', '.join(found.names)}")
     click.echo(f"  tensors    of TensorRT-LLM {found.version or 'of no known version'}")
     if found.engine:
         engine = found.engine

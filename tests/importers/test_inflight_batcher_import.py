@@ -327,6 +327,15 @@ def test_a_repository_that_may_only_be_read_is_copied_writable(
     assert (copied / "run.sh").stat().st_mode & stat.S_IXUSR
 
 
+def test_a_place_that_no_likely_value_fits_leaves_its_model_unread(stock: Path) -> None:
+    path = stock / "postprocessing" / "config.pbtxt"
+    path.write_text(path.read_text() + "${more_fields}\n")
+    found = importer.read(stock, Answers({}))
+    assert set(found.names) - set(found.models) == {"postprocessing"}
+    assert found.version == "1.2"
+    assert any("postprocessing/config.pbtxt leaves" in one.found for one in found.problems)
+
+
 def test_what_is_asked_wrongly(stock: Path, answers: Answers, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no template has \$\{decouple\}"):
         importer.read(stock, Answers({"decouple": "true"}))
@@ -593,6 +602,11 @@ def test_the_command_line(stock: Path, answers: Answers, tmp_path: Path) -> None
     looked = run("import", stock)
     assert looked.exit_code == 1
     assert "problem: tensorrt_llm/config.pbtxt names no engine" in looked.stdout
+    every = "ensemble, postprocessing, preprocessing, tensorrt_llm, tensorrt_llm_bls"
+    assert f"{stock}: {every}\n  tensors    of TensorRT-LLM 1.2\n" in looked.stdout
+    assert looked.stdout.count("differs: ") == 1  # the tensor that NVIDIA has twice
+    named = run("import", stock, *told)
+    assert f"{stock}: {every}\n  tensors    of TensorRT-LLM 1.2.1\n" in named.stdout
     output = tmp_path / "models"
     made = run("import", stock, *told, "--fill", "decoupled_mode=true", "--output", output)
     assert (made.exit_code, made.stderr) == (0, "")
@@ -606,6 +620,7 @@ def test_the_command_line(stock: Path, answers: Answers, tmp_path: Path) -> None
     assert "build it: builder build llm --checkpoint org/name --target vllm --gpu GPU" in moved.stdout
     assert "put in for GPU: what it is to run on, one of a10, " in moved.stdout
     assert "put in for CHECKPOINT" not in moved.stdout
+    assert "input embedding_bias_words" in moved.stdout
     found = json.loads(run("import", stock, *told, "--json").stdout)
     assert (found["version"], found["engine"]["ranks"]) == ("1.2.1", 1)
     assert run("import", stock, "--fill", "x").exit_code == 2
