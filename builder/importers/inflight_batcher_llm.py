@@ -37,6 +37,16 @@ USUAL = {
 }
 """Placeholders whose value is known without being told, and where from."""
 
+_OF_ENGINE = {
+    "triton_max_batch_size": "build_config.max_batch_size",
+    "bls_instance_count": "as many as the engine takes at once",
+    "max_beam_width": "build_config.max_beam_width",
+    "logits_datatype": "pretrained_config.logits_dtype",
+    "encoder_input_features_data_type": "pretrained_config.dtype",
+    "prompt_embedding_table_data_type": "pretrained_config.dtype",
+}
+"""Placeholders that an engine decides, and by what of it."""
+
 _LIKELY = {
     "decoupled_mode": "true",
     "logits_datatype": f"TYPE_{Types().logits}",
@@ -71,7 +81,8 @@ class Imported:
     cannot be read so; `names` are all that are there. `values` are the placeholders that were filled, with
     where each value is from, `unset` those that stay the backend's choice. `version` is the TensorRT-LLM that
     its tensors are of, `card` the GPU that was asked for. `differences` are told where its tensors are not
-    NVIDIA's, `problems` are what keeps it from being written, each with what mends it.
+    NVIDIA's, `problems` are what keeps it from being written, each with what mends it; where there is no
+    `engine`, why comes first.
     """
 
     path: Path
@@ -119,7 +130,9 @@ def read(folder: Path, answers: Answers) -> Imported:
     problems: list[BuilderError] = []
     engine = _engine(found, answers, problems)
     values = _values(found, answers, engine)
-    lacking = {name: [one for one in told.bare if one not in values] for name, told in found.items()}
+    # what an engine would tell is not asked for: it is the engine that is lacking
+    asked = set(values) | (set() if engine else set(_OF_ENGINE))
+    lacking = {name: [one for one in told.bare if one not in asked] for name, told in found.items()}
     problems += [_unknown(name, bare) for name, bare in lacking.items() if bare]
     plain = {name: value for name, (value, _) in values.items()}
     models = {name: _model(folder, name, told, plain) for name, told in found.items()}
@@ -193,15 +206,12 @@ def _values(found: Mapping[str, Template], answers: Answers, engine: EngineFolde
 def _of_engine(engine: EngineFolder) -> dict[str, tuple[str, str]]:
     """Return what the engine decides of the templates."""
     types = _types(engine)
-    told = {
-        "triton_max_batch_size": (str(engine.max_batch_size or ""), "build_config.max_batch_size"),
-        "bls_instance_count": (str(engine.max_batch_size or ""), "as many as the engine takes at once"),
-        "max_beam_width": (str(engine.max_beam_width or ""), "build_config.max_beam_width"),
-        "logits_datatype": (f"TYPE_{types.logits}", "pretrained_config.logits_dtype"),
-        "encoder_input_features_data_type": (f"TYPE_{types.features}", "pretrained_config.dtype"),
-        "prompt_embedding_table_data_type": (f"TYPE_{types.prompt_table}", "pretrained_config.dtype"),
-    }
-    return {name: pair for name, pair in told.items() if pair[0]}
+    values = (
+        *(engine.max_batch_size, engine.max_batch_size, engine.max_beam_width),
+        *(f"TYPE_{one}" for one in (types.logits, types.features, types.prompt_table)),
+    )
+    told = zip(_OF_ENGINE.items(), values, strict=True)
+    return {name: (str(value), origin) for (name, origin), value in told if value}
 
 
 def _types(engine: EngineFolder | None) -> Types:

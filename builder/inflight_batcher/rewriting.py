@@ -69,14 +69,15 @@ def write(imported: Imported, output: Path) -> Written:
 
 
 def _require_sound(imported: Imported) -> None:
-    if len(imported.problems) == 1:
+    # most else is asked of the engine, so its fault is told alone
+    if imported.problems and (imported.engine is None or len(imported.problems) == 1):
         raise imported.problems[0]
     if imported.problems:
         raise RepositoryError(
             f"{len(imported.problems)} things keep {imported.path} from being written:\n"
             + "\n".join(f"  {one.found}" for one in imported.problems),
-            expected="; ".join(one.expected for one in imported.problems if one.expected),
-            remedy="; ".join(one.remedy for one in imported.problems if one.remedy),
+            expected="; ".join(dict.fromkeys(one.expected for one in imported.problems if one.expected)),
+            remedy="; ".join(dict.fromkeys(one.remedy for one in imported.problems if one.remedy)),
         )
 
 

@@ -199,14 +199,24 @@ def test_an_engine_that_is_not_whole(
 ) -> None:
     folder = stock_repository.engine(tmp_path / "two", ranks=2)
     spoil(folder)
-    values = DECOUPLED | {"triton_max_batch_size": "8", "bls_instance_count": "8"}
-    values |= {"logits_datatype": "TYPE_FP32", "encoder_input_features_data_type": "TYPE_FP16"}
-    values |= {"prompt_embedding_table_data_type": "TYPE_FP16"}
-    found = importer.read(stock, Answers(values, folder, answers.tokenizer))
+    found = importer.read(stock, Answers({}, folder))
+    # the rest is what no engine tells
+    assert [one.remedy for one in found.problems[1:]] == [
+        *["--fill decoupled_mode=VALUE"] * 2,
+        "name it with --tokenizer FOLDER",
+    ]
     with pytest.raises(SourceError) as refused:
         rewriting.write(found, tmp_path / "models")
     assert all(word in refused.value.found for word in words), refused.value
     assert not (tmp_path / "models").exists()
+
+
+def test_what_several_things_need_is_said_once(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    found = importer.read(stock, Answers({}, answers.engine))
+    with pytest.raises(BuilderError, match="3 things keep") as refused:
+        rewriting.write(found, tmp_path / "models")
+    assert refused.value.expected == "a value for each; the folder with the checkpoint's tokenizer"
+    assert refused.value.remedy == "--fill decoupled_mode=VALUE; name it with --tokenizer FOLDER"
 
 
 def test_an_empty_engine_dir(stock: Path, answers: Answers) -> None:
