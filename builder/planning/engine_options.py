@@ -66,14 +66,41 @@ def _value(text: str, value: str, kind: str) -> Any:
         if value not in kind.split("|"):
             raise UsageError(f"--set {text!r}", expected=f"one of {', '.join(kind.split('|'))}")
         return value
+    if kind.startswith("object"):
+        return _object(text, value, kind)
     name, *bounds = re.split(r"(?=[<>])", kind)
     try:
         read = _KINDS[name](value)
-        if not all(_within(read, bound) for bound in bounds):
+        numbers = read if isinstance(read, list) else [read]
+        if not all(_within(number, bound) for bound in bounds for number in numbers):
             raise ValueError(value)
     except ValueError as error:
         limits = " and ".join(re.sub(r"(?<=[<>=])(?=\d)", " ", bound) for bound in bounds)
         raise UsageError(f"--set {text!r}", expected=f"{_EXPECTED[name]} {limits}".rstrip()) from error
+    return read
+
+
+def _object(text: str, value: str, kind: str) -> dict[str, Any] | None:
+    """Return the object of a kind `object: FIELD FIELD`; one of `object?` may be null."""
+    sort, _, told = kind.partition(": ")
+    fields, may_be_null = told.split(), sort.endswith("?")
+    try:
+        read = _json(value)
+    except ValueError:
+        read = value
+    if read is None and may_be_null:
+        return None
+    if not isinstance(read, dict):
+        such = f'{{"{fields[0]}": ...}}' if fields else "{...}"
+        either = ", or null" if may_be_null else ""
+        raise UsageError(f"--set {text!r}", expected=f"a JSON object, such as {such}{either}")
+    unknown = [name for name in read if fields and name not in fields]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], fields)
+        raise UsageError(
+            f"--set {text!r}: it has no field {', '.join(map(repr, unknown))}",
+            expected=f"fields among {', '.join(near or fields)}",
+        )
     return read
 
 
@@ -105,6 +132,13 @@ def _json(text: str) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def _numbers(text: str) -> list[int]:
+    value = _json(text)
+    if not isinstance(value, list) or not value or not all(type(one) is int for one in value):
+        raise ValueError(text)
+    return value
+
+
 def _flag(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError(text)
@@ -119,6 +153,7 @@ _COMPARED: Mapping[str, Callable[[float, float], bool]] = {
 }
 _KINDS: Mapping[str, Callable[[str], Any]] = {
     "int": int,
+    "ints": _numbers,
     "float": _number,
     "bool": _flag,
     "string": str,
@@ -126,6 +161,7 @@ _KINDS: Mapping[str, Callable[[str], Any]] = {
 }
 _EXPECTED = {
     "int": "a whole number",
+    "ints": "whole numbers in brackets, such as [4096] or [4096,8192], each",
     "float": "a number",
     "bool": "true or false",
     "string": "a word",

@@ -50,6 +50,15 @@ def test_settings_take_the_place_of_what_was_planned() -> None:
     assert (told["stream_interval"], told["kv_cache_config"]) == (4, {"dtype": "fp8"})
 
 
+def test_graphs_of_a_batch_can_be_left_out() -> None:
+    assert (
+        planned("llama-8b", f"{GPU} --set engine.cuda_graph_config=null").engine_arguments[
+            "cuda_graph_config"
+        ]
+        is None
+    )
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
@@ -59,6 +68,16 @@ def test_settings_take_the_place_of_what_was_planned() -> None:
         ("engine.context_parallel_size=2", ["is refused", "--tp times --pp GPUs"]),
         ("engine.guided_decoding_backend=outlines", ["one of xgrammar, llguidance"]),
         ("engine.strem_interval=4", ["engine.stream_interval"]),
+        (
+            "engine.kv_cache_config=5",
+            ['a JSON object, such as {"attention_dp_events_gather_period_ms": ...}'],
+        ),
+        ("engine.kv_cache_config=null", ["a JSON object"]),
+        ("engine.kv_cache_config={", ["a JSON object"]),
+        ("""'engine.kv_cache_config={"nonsense": 3}'""", ["no field 'nonsense'", "enable_block_reuse"]),
+        ("""'engine.kv_cache_config={"max_token": 3}'""", ["no field 'max_token'", "among max_tokens"]),
+        ("engine.cuda_graph_config=[4]", ['such as {"batch_sizes": ...}, or null']),
+        ("engine.speculative_config=NGram", ["a JSON object, such as {...}, or null"]),
     ],
 )
 def test_a_setting_that_the_library_does_not_take(setting: str, words: list[str]) -> None:

@@ -235,10 +235,10 @@ def test_settings_at_their_bounds_and_of_known_words_are_told():
     assert told["max_num_partial_prefills"] == 1
 
 
-@pytest.mark.parametrize("target", ["vllm", "llmapi"])
+@pytest.mark.parametrize("target", ["vllm", "llmapi", "tensorrtllm"])
 def test_every_kind_of_setting_is_one_that_can_be_read(target):
     kinds = set(house.plugin("targets", target, option="--target").SETTABLE.values())
-    numbers = re.compile(r"(int|float)((>=?\d+)?(<=?\d+)?)")
+    numbers = re.compile(r"(ints?|float)((>=?\d+)?(<=?\d+)?)|object\??(: \w+( \w+)*)?")
     words = re.compile(r"\w+(\|\w+)+")
     plain = {"bool", "string", "json"}
     assert [
