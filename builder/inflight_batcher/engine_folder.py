@@ -7,6 +7,7 @@ config.json is TensorRT-LLM's EngineConfig (tensorrt_llm/builder.py): `version`,
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def read(folder: Path) -> EngineFolder:
     """Read an engine's folder; raise SourceError with what is missing or broken in it."""
     told = _config(folder)
     model, built = told["pretrained_config"], told["build_config"]
-    ranks, tensor, pipeline = _division(folder / "config.json", model.get("mapping"))
+    ranks, tensor, pipeline, _ = (model["mapping"].get(name, 1) for name in _DIVIDED)
     _require_ranks(folder, ranks)
     quantization = _table(model, "quantization")
     return EngineFolder(
@@ -110,14 +111,20 @@ def _config(folder: Path) -> dict[str, Any]:
     told, problem = reading.json_of(path)
     if not problem and not isinstance(told, dict):
         problem = "is no object"
-    lacking = [
-        name for name, kind in _SECTIONS.items() if not problem and not isinstance(told.get(name), kind)
-    ]
-    if problem or lacking:
-        raise _none(path, problem or "lacks " + ", ".join(lacking))
-    if not _VERSION.fullmatch(told["version"]):
-        raise _none(path, f"says version {told['version']!r}, which no TensorRT-LLM has")
+    problem = problem or misdescribed(told)
+    if problem:
+        raise _none(path, problem)
     return dict(told)
+
+
+def misdescribed(told: Mapping[str, Any]) -> str:
+    """Return why a config.json is not that of an engine, "" where it is."""
+    lacking = [name for name, kind in _SECTIONS.items() if not isinstance(told.get(name), kind)]
+    if lacking:
+        return "lacks " + ", ".join(lacking)
+    if not _VERSION.fullmatch(told["version"]):
+        return f"says version {told['version']!r}, which no TensorRT-LLM has"
+    return _misdivided(told["pretrained_config"].get("mapping"))
 
 
 def _none(path: Path, problem: str) -> SourceError:
@@ -128,28 +135,26 @@ def _none(path: Path, problem: str) -> SourceError:
     )
 
 
-def _division(path: Path, mapping: Any) -> tuple[int, int, int]:
-    """Return all ranks, those that share a layer, and groups that share the layers, or raise.
+def _misdivided(mapping: Any) -> str:
+    """Return what of an engine's mapping cannot be, "" for nothing.
 
     TensorRT-LLM writes and requires world_size = tp_size x pp_size x cp_size (tensorrt_llm/mapping.py).
     """
     if not isinstance(mapping, dict):
-        raise _none(path, f"says mapping {mapping!r}")
+        return f"says mapping {mapping!r}"
     told = [mapping.get(name, 1) for name in _DIVIDED]
     wrong = [
         f"{name} {one!r}" for name, one in zip(_DIVIDED, told, strict=True) if type(one) is not int or one < 1
     ]
     if wrong:
-        raise _none(path, f"says {', '.join(wrong)} in mapping")
+        return f"says {', '.join(wrong)} in mapping"
     ranks, tensor, pipeline, context = told
     if ranks != tensor * pipeline * context:
-        raise _none(path, f"says world_size {ranks} in mapping, and {tensor} x {pipeline} x {context} ranks")
-    return ranks, tensor, pipeline
+        return f"says world_size {ranks} in mapping, and {tensor} x {pipeline} x {context} ranks"
+    return f"names {ranks} ranks, and a server has {MOST_RANKS} at most" if ranks > MOST_RANKS else ""
 
 
 def _require_ranks(folder: Path, ranks: int) -> None:
-    if ranks > MOST_RANKS:
-        raise SourceError(f"{folder}/config.json names {ranks} ranks", expected=f"at most {MOST_RANKS}")
     wanted = [f"rank{rank}.engine" for rank in range(ranks)]
     there = {path.name: path.stat().st_size for path in folder.glob("rank*.engine")}
     missing = [name for name in wanted if name not in there]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import engine_file, reading
+from builder.inflight_batcher import engine_folder
 from builder.layout import Layout, Model
 from builder.planning import versions
 from builder.rule import Fault, Host, rule
@@ -68,52 +69,61 @@ def engine_config_broken(model: Model, config: Any, repository: Layout) -> Itera
     if folder is None or not (folder / "config.json").is_file():
         return
     told, problem = _told(model, folder)
-    lacking = [key for key in ("version", "pretrained_config", "build_config") if key not in told]
-    if problem or lacking:
+    problem = problem or engine_folder.misdescribed(told)
+    if problem:
         yield _fault(
             model,
             folder / "config.json",
-            f"config.json {problem or 'lacks ' + ', '.join(lacking)}: it is not that of an engine",
+            f"config.json {problem}: it is not that of an engine",
             "copy the engine's whole folder; a checkpoint's folder must go through `trtllm-build` first",
         )
 
 
 @rule("TRN643")
 def engine_ranks(model: Model, config: Any, repository: Layout) -> Iterator[Fault]:
-    """An engine has one file for each rank that it was built for, and no other.
+    """An engine has one file for each rank that it was built for, none of them empty, and no other.
 
     Bad:
         backend: "tensorrtllm"
         parameters { key: "gpt_model_path" value { string_value: "/models/m/1" } }
         == m/1/config.json
-        {"version": "1.2.1", "pretrained_config": {"mapping": {"world_size": 2}}, "build_config": {}}
+        {"version": "1.2.1", "build_config": {},
+         "pretrained_config": {"mapping": {"world_size": 2, "tp_size": 2}}}
         == m/1/rank0.engine
         engine
     Good:
         backend: "tensorrtllm"
         parameters { key: "gpt_model_path" value { string_value: "/models/m/1" } }
         == m/1/config.json
-        {"version": "1.2.1", "pretrained_config": {"mapping": {"world_size": 2}}, "build_config": {}}
+        {"version": "1.2.1", "build_config": {},
+         "pretrained_config": {"mapping": {"world_size": 2, "tp_size": 2}}}
         == m/1/rank0.engine
         engine
         == m/1/rank1.engine
         engine
     """
     folder = _engine(model, config, repository)
-    size = _number(_told(model, folder)[0], "pretrained_config", "mapping", "world_size") if folder else None
-    if folder is None or size is None:
-        return
+    told = _told(model, folder)[0] if folder else {}
+    if folder is None or not told or engine_folder.misdescribed(told):
+        return  # TRN641, TRN642
+    size = told["pretrained_config"]["mapping"].get("world_size", 1)
     wanted = {f"rank{rank}.engine" for rank in range(size)}
-    there = {path.name for path in model.reachable(folder).glob("rank*.engine")}
-    if there != wanted:
-        parts = [
-            *(f"{name} lacks" for name in sorted(wanted - there)),
-            *(f"{name} is of another engine" for name in sorted(there - wanted)),
-        ]
+    there = {path.name: path.stat().st_size for path in model.reachable(folder).glob("rank*.engine")}
+    faults = (
+        ("missing", wanted - set(there)),
+        ("empty", {name for name in wanted if there.get(name) == 0}),
+        ("of another engine", set(there) - wanted),
+    )
+    parts = [
+        f"{', '.join(sorted(names))} {'is' if len(names) == 1 else 'are'} {what}"
+        for what, names in faults
+        if names
+    ]
+    if parts:
         yield _fault(
             model,
             folder,
-            f"the engine was built for {size} rank{'s' * (size != 1)}: {', '.join(parts)}",
+            f"the engine was built for {size} rank{'s' * (size != 1)}: {'; '.join(parts)}",
             "copy the engine's whole folder into an empty one",
         )
 
@@ -193,13 +203,17 @@ def more_than_the_engine_takes(model: Model, config: Any, repository: Layout) ->
         max_batch_size: 64
         parameters { key: "gpt_model_path" value { string_value: "/models/m/1" } }
         == m/1/config.json
-        {"version": "1.2.1", "pretrained_config": {}, "build_config": {"max_batch_size": 8}}
+        {"version": "1.2.1", "pretrained_config": {"mapping": {}}, "build_config": {"max_batch_size": 8}}
+        == m/1/rank0.engine
+        engine
     Good:
         backend: "tensorrtllm"
         max_batch_size: 8
         parameters { key: "gpt_model_path" value { string_value: "/models/m/1" } }
         == m/1/config.json
-        {"version": "1.2.1", "pretrained_config": {}, "build_config": {"max_batch_size": 8}}
+        {"version": "1.2.1", "pretrained_config": {"mapping": {}}, "build_config": {"max_batch_size": 8}}
+        == m/1/rank0.engine
+        engine
     """
     folder = _engine(model, config, repository)
     most = _number(_told(model, folder)[0], "build_config", "max_batch_size") if folder else None

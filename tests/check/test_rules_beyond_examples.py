@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy
 import pytest
@@ -334,10 +335,13 @@ output { name: "Y" data_type: TYPE_FP32 dims: [ 4 ] }
 
 
 class TestEngines:
+    ALONE: ClassVar = {"world_size": 1}
     CONFIG = 'backend: "tensorrtllm"\nparameters {{ key: "gpt_model_path" value {{ string_value: "{}" }} }}\n'
 
-    def write(self, folder: Path, told: str, version: str = "1.2.1", ranks: int = 1) -> Path:
-        engine = {"version": version, "pretrained_config": {"mapping": {"world_size": 1}}, "build_config": {}}
+    def write(
+        self, folder: Path, told: str, version: str = "1.2.1", ranks: int = 1, mapping: object = ALONE
+    ) -> Path:
+        engine = {"version": version, "pretrained_config": {"mapping": mapping}, "build_config": {}}
         files = "".join(f"== m/1/rank{rank}.engine\nengine\n" for rank in range(ranks))
         config = self.CONFIG.format(told) + examples.TENSORS
         return write(folder, f"{config}== m/1/config.json\n{json.dumps(engine)}\n{files}")
@@ -369,6 +373,33 @@ class TestEngines:
     def test_files_of_another_engine(self, tmp_path: Path) -> None:
         (found,) = check(self.write(tmp_path, "m/1", ranks=2), host=Host("26.07"))
         assert found.message == "the engine was built for 1 rank: rank1.engine is of another engine"
+
+    @pytest.mark.parametrize("name", ["rank0.engine", "rank1.engine"])
+    def test_a_rank_that_is_empty(self, tmp_path: Path, name: str) -> None:
+        mapping = {"world_size": 2, "tp_size": 2}
+        self.write(tmp_path, "m/1", ranks=2, mapping=mapping)
+        assert check(tmp_path, host=Host("26.07")) == []
+        (tmp_path / "m" / "1" / name).write_bytes(b"")
+        (found,) = check(tmp_path, host=Host("26.07"))
+        assert (found.code, found.message) == (
+            "TRN643",
+            f"the engine was built for 2 ranks: {name} is empty",
+        )
+
+    @pytest.mark.parametrize(
+        ("mapping", "said"),
+        [
+            ({"world_size": "two"}, "says world_size 'two' in mapping"),
+            ({"world_size": 0}, "says world_size 0 in mapping"),
+            (None, "says mapping None"),
+            ({"world_size": 2}, "says world_size 2 in mapping, and 1 x 1 x 1 ranks"),
+            ({"world_size": 10**9, "tp_size": 10**9}, "names 1000000000 ranks"),
+        ],
+    )
+    def test_ranks_that_are_no_number(self, tmp_path: Path, mapping: object, said: str) -> None:
+        (found,) = check(self.write(tmp_path, "m/1", mapping=mapping), host=Host("26.07"))
+        assert (found.code, found.path) == ("TRN642", "m/1/config.json")
+        assert said in found.message
 
     @pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, "", "\xff"])
     def test_a_config_that_is_none(self, tmp_path: Path, text: str) -> None:

@@ -290,7 +290,7 @@ def spoilt(folder: Path) -> list[tuple[Any, str, str]]:
     other = trtllm_build.engine((10, 13, 3, 9))
     broken = '{"version": "1.2.1"}'
     return [
-        ((folder / "rank1.engine").unlink, "TRN643", "built for 2 ranks: rank1.engine lacks"),
+        ((folder / "rank1.engine").unlink, "TRN643", "built for 2 ranks: rank1.engine is missing"),
         (lambda: (folder / "config.json").unlink(), "TRN641", "engine holds no config.json"),
         (lambda: (folder / "config.json").write_text(broken), "TRN642", "lacks pretrained_config"),
         (lambda: (folder / "rank2.engine").write_bytes(other), "TRN643", "rank2.engine is of another engine"),
