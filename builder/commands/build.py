@@ -53,6 +53,8 @@ def command(
             update_lock=update_lock,
             progress=progress,
         )
+    for line in outcomes.warnings(built):
+        click.echo(f"warning: {line}", err=True)
     if as_json:
         options.print_json(outcomes.to_json(built))
     else:

@@ -18,7 +18,7 @@ from typing import Any
 
 from builder import complaint, files, source
 from builder.exporting import calibration_data
-from builder.exporting.tensorrt_llm import Percents
+from builder.exporting.tensorrt_llm import Percents, say
 from builder.ranks import quantization, stored
 from builder.ranks.convert import DTYPES, Prepared, Ranks
 from builder.ranks.division import Division
@@ -58,6 +58,8 @@ class _Calibration:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         longest = min(calibration_data.LONGEST, prepared.dimensions.context_length)
         sequences = calibration_data.sequences(self._data, tokenizer, longest)
+        if doubted := calibration_data.doubt(self._data, sequences):
+            say(f"warning: {doubted}")
         measured = calibrating.measure(prepared, names, sequences, self._asked, self._room, self._hear)
         told = calibration_data.described(self._data, sequences, longest)
         return measured, calibrating.record(quantization.load(self._asked.method), told)

@@ -33,6 +33,15 @@ def to_json(built: Built) -> dict[str, Any]:
     }
 
 
+def warnings(built: Built) -> list[str]:
+    """Return what the version's manifest warns of: too little data that scales were measured with."""
+    published = built.published
+    home = published.repository / published.name / str(published.version)
+    told = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+    doubted = told.get("calibration", {}).get("warning")
+    return [doubted] if doubted else []
+
+
 def show(built: Built) -> None:
     """Print what was proven, then where it is and what to do with it."""
     evidence, published = built.evidence, built.published

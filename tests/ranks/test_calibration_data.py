@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from builder.cli import main
 from builder.errors import UsageError
 from builder.exporting import calibration_data
 from builder.exporting.tensorrt_llm import share
 from builder.exporting.tensorrt_llm_quantised import command
+from builder.printing import outcomes
+from builder.publishing import Published
 from builder.ranks.convert import Ranks
 from builder.ranks.division import Division
 from builder.ranks.quantised import Quantised
@@ -52,6 +57,51 @@ def test_texts_and_chats(tmp_path: Path) -> None:
     assert calibration_data.sequences(data, Letters("..."), longest=2) == [[0, ord("x")], rendered[:2]]
 
 
+def test_too_little_is_told_with_the_numbers(tmp_path: Path) -> None:
+    data = calibration_data.read(written(tmp_path, {"prompt": "x"}))
+    told = calibration_data.doubt(data, calibration_data.sequences(data, Letters()))
+    assert told.startswith(
+        "scales are measured with 1 text of 2 tokens in all, which is little: below 32 texts"
+    )
+    # without a tokenizer by its letters, four of a token
+    assert "1 text of about 1 tokens" in calibration_data.doubt(data)
+    recorded = calibration_data.described(data, calibration_data.sequences(data, Letters()))
+    assert recorded["warning"] == told
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokens", "enough"), [(32, 64, True), (31, 200, False), (32, 63, False), (300, 5, False)]
+)
+def test_both_numbers_count(texts: int, tokens: int, enough: bool, tmp_path: Path) -> None:
+    data = calibration_data.read(written(tmp_path, *[{"prompt": "abcd" * tokens}] * texts))
+    assert (calibration_data.doubt(data, [[1] * tokens] * texts) == "") is enough
+    assert (calibration_data.doubt(data) == "") is enough
+    assert ("warning" in calibration_data.described(data, [[1] * tokens] * texts)) is not enough
+
+
+def test_the_shipped_texts_are_enough() -> None:
+    assert calibration_data.doubt(calibration_data.read()) == ""
+
+
+def test_a_plan_warns_of_it(tmp_path: Path) -> None:
+    path = written(tmp_path, {"prompt": "x"})
+    line = f"plan llama-8b --target tensorrtllm --gpu h100 --quantize fp8 --calibration {path}"
+    ran = CliRunner().invoke(main, [*line.split(), "--json"])
+    assert ran.exit_code == 0
+    assert ran.stderr.startswith("warning: scales are measured with 1 text of about 1 tokens")
+    assert json.loads(ran.stdout)["quantize"] == "fp8"
+    assert CliRunner().invoke(main, line.split()[:-2]).stderr == ""
+
+
+def test_a_build_warns_of_what_its_manifest_says(tmp_path: Path) -> None:
+    published = Published(tmp_path, "model", 3, fresh=True)
+    home = tmp_path / "model" / "3"
+    home.mkdir(parents=True)
+    for manifest, warned in ({"calibration": {"warning": "little"}}, ["little"]), ({"calibration": {}}, []):
+        (home / "manifest.json").write_text(json.dumps(manifest))
+        assert outcomes.warnings(SimpleNamespace(published=published)) == warned  # type: ignore[arg-type]
+
+
 def test_what_is_recorded_names_the_bytes(tmp_path: Path) -> None:
     path = written(tmp_path, {"prompt": "xy"}, {"prompt": "z"})
     data = calibration_data.read(path)
@@ -61,6 +111,7 @@ def test_what_is_recorded_names_the_bytes(tmp_path: Path) -> None:
         "sequences": 2,
         "tokens": 5,
         "longest": 512,
+        "warning": calibration_data.doubt(data, [[0, 1, 2], [0, 1]]),
     }
 
 
