@@ -117,7 +117,7 @@ def read(folder: Path, answers: Answers) -> Imported:
 
     Raises:
         SourceError: the folder is no such repository, or a config that has nothing left to fill is broken.
-        UsageError: a value was given for a placeholder that is nowhere.
+        UsageError: a value was given for a placeholder that is nowhere, or that another option tells.
     """
     if not recognises(folder):
         raise SourceError(
@@ -127,6 +127,7 @@ def read(folder: Path, answers: Answers) -> Imported:
         )
     found = {name: _template(folder, name) for name in _names(folder)}
     _require_known(answers.values, found)
+    _require_once(answers)
     problems: list[BuilderError] = []
     engine = _engine(found, answers, problems)
     values = _values(found, answers, engine)
@@ -190,6 +191,20 @@ def _require_known(given: Mapping[str, str], found: Mapping[str, Template]) -> N
             f"--fill {unknown[0]}={given[unknown[0]]}: no template has ${{{unknown[0]}}}",
             expected=f"one of {', '.join(known)}" if known else "no --fill: all is filled already",
         )
+
+
+def _require_once(answers: Answers) -> None:
+    """Raise UsageError for an engine or a tokenizer that is named in two ways."""
+    for name, option, folder in (
+        ("engine_dir", "--engine", answers.engine),
+        ("tokenizer_dir", "--tokenizer", answers.tokenizer),
+    ):
+        if folder is not None and name in answers.values:
+            raise UsageError(
+                f"--fill {name}={answers.values[name]} beside {option} {folder}",
+                expected="one of them: both say where it lies",
+                remedy=f"leave --fill {name} out; it is written as the server will see it",
+            )
 
 
 def _values(found: Mapping[str, Template], answers: Answers, engine: EngineFolder | None) -> Values:

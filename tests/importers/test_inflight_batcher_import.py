@@ -349,6 +349,9 @@ def test_a_place_that_no_likely_value_fits_leaves_its_model_unread(stock: Path) 
 def test_what_is_asked_wrongly(stock: Path, answers: Answers, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no template has \$\{decouple\}"):
         importer.read(stock, Answers({"decouple": "true"}))
+    for name, option in (("engine_dir", "--engine"), ("tokenizer_dir", "--tokenizer")):
+        with pytest.raises(UsageError, match=f"--fill {name}=/x beside {option} /"):
+            importer.read(stock, dataclasses.replace(answers, values=DECOUPLED | {name: "/x"}))
     with pytest.raises(SourceError, match="is no repository of NVIDIA's"):
         importer.read(tmp_path / "tokenizer", answers)
     with pytest.raises(SourceError, match=r"tensorrt_llm/config\.pbtxt is no ModelConfig"):
