@@ -54,3 +54,8 @@ def record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     told = reading.json_of(path)[0] if path.is_file() else None
     return told if isinstance(told, dict) else {}
+
+
+def nearest(folder: Path) -> dict[str, Any]:
+    """Return the record of an engine that is a folder: in it, or in the version folder around it."""
+    return record(folder) or record(folder.parent)

@@ -15,6 +15,7 @@ from builder import engine_file, reading
 from builder.inflight_batcher import engine_folder
 from builder.layout import Layout, Model
 from builder.planning import versions
+from builder.planning.versions import Container
 from builder.rule import Fault, Host, rule
 from builder.textproto import Key
 
@@ -102,10 +103,9 @@ def engine_ranks(model: Model, config: Any, repository: Layout) -> Iterator[Faul
         == m/1/rank1.engine
         engine
     """
-    folder = _engine(model, config, repository)
-    told = _told(model, folder)[0] if folder else {}
-    if folder is None or not told or engine_folder.misdescribed(told):
-        return  # TRN641, TRN642
+    folder, told = _whole(model, config, repository)
+    if folder is None:
+        return
     size = told["pretrained_config"]["mapping"].get("world_size", 1)
     wanted = {f"rank{rank}.engine" for rank in range(size)}
     there = {path.name: path.stat().st_size for path in model.reachable(folder).glob("rank*.engine")}
@@ -142,50 +142,64 @@ def engine_of_another_version(model: Model, config: Any, repository: Layout, hos
     Good:
         backend: "python"
     """
-    folder = _engine(model, config, repository)
+    folder, told = _whole(model, config, repository)
     if folder is None:
         return
-    built = _told(model, folder)[0].get("version")
-    problem, remedy = _of_library(built, host) if isinstance(built, str) else ("", "")
+    container = _container(folder, host)
+    problem, remedy = _of_library(told["version"], container)
     if not problem:
-        problem, remedy = _of_tensorrt(model, folder, host)
+        problem, remedy = _of_tensorrt(model, folder, container)
     if not problem:
         problem, remedy = _of_card(folder, host)
     if problem:
         yield _fault(model, folder / "config.json", f"the engine is {problem}", remedy)
 
 
-def _of_library(built: str, host: Host) -> tuple[str, str]:
-    """Return what speaks against the engine's TensorRT-LLM on a server, and the way out; "" for nothing."""
-    container = versions.containers().get(host.triton)
-    if container is None or versions.TENSORRT_LLM not in (*container.images, *container.absent):
-        return "", ""  # nothing is known of that image
+def _container(folder: Path, host: Host) -> Container:
+    """Return the container that runs an engine: the server's, where its image is known.
+
+    Else that of our record beside the engine, or the newest that runs any.
+    """
+    every = versions.containers()
+    asked = every.get(host.triton)
+    if asked is not None and versions.TENSORRT_LLM in (*asked.images, *asked.absent):
+        return asked
+    recorded = every.get(str(engine_file.nearest(folder).get("triton")))
+    if recorded is not None and recorded.tensorrtllm:
+        return recorded
+    return every[versions.holding("tensorrtllm", ())[-1]]
+
+
+def _of_library(built: str, container: Container) -> tuple[str, str]:
+    """Return what speaks against an engine's TensorRT-LLM in a container, and the way out, or "" twice."""
     runs = container.tensorrtllm
     if runs and _release(runs) == _release(built):
         return "", ""
     fitting = [
         tag for tag, one in versions.containers().items() if _release(one.tensorrtllm) == _release(built)
     ]
-    way = f"serve it with {' or '.join(fitting)}, or build it again" if fitting else "build it again"
+    way = (
+        f"serve it with {' or '.join(fitting)}, as `--triton {fitting[-1]}` says, or build it again"
+        if fitting
+        else "build it again"
+    )
     what = f"runs {runs}" if runs else "runs no engines"
-    return f"of TensorRT-LLM {built}, and {host.triton} {what}", way
+    return f"of TensorRT-LLM {built}, and {container.tag} {what}", way
 
 
-def _of_tensorrt(model: Model, folder: Path, host: Host) -> tuple[str, str]:
-    container = versions.containers().get(host.triton)
+def _of_tensorrt(model: Model, folder: Path, container: Container) -> tuple[str, str]:
     file = folder / engine_file.FIRST
     built = engine_file.version(model.reachable(file)) if file.is_file() else ""
-    if not built or container is None or container.tensorrt in ("", built):
+    if not built or container.tensorrt in ("", built):
         return "", ""
     return (
-        f"of TensorRT {built}, and {host.triton} has {container.tensorrt}",
+        f"of TensorRT {built}, and {container.tag} has {container.tensorrt}",
         "serve it in the container that it was built in, or build it again in this one",
     )
 
 
 def _of_card(folder: Path, host: Host) -> tuple[str, str]:
-    record = engine_file.record(folder) or engine_file.record(folder.parent)
-    built = str(record.get("compute") or "")
+    built = str(engine_file.nearest(folder).get("compute") or "")
     if not built or not host.compute or built in host.compute:
         return "", ""
     return (
@@ -269,6 +283,13 @@ def _engine(model: Model, config: Any, repository: Layout) -> Path | None:
     if model.backend != "tensorrtllm" or _ENGINE not in config.parameters:
         return None
     return repository.find(config.parameters[_ENGINE].string_value)
+
+
+def _whole(model: Model, config: Any, repository: Layout) -> tuple[Path | None, Mapping[str, Any]]:
+    """Return the folder of the model's engine and its config.json, None where TRN641 or TRN642 tell of it."""
+    folder = _engine(model, config, repository)
+    told, problem = _told(model, folder) if folder else ({}, "")
+    return (None, {}) if problem or engine_folder.misdescribed(told) else (folder, told)
 
 
 def _told(model: Model, folder: Path) -> tuple[Mapping[str, Any], str]:

@@ -370,6 +370,29 @@ class TestEngines:
             [("TRN644", "m/1/config.json", words)] if words else []
         )
 
+    @pytest.mark.parametrize(
+        ("version", "record", "words"),
+        [
+            ("1.2.1", {}, ""),
+            ("0.19.0", {}, "the engine is of TensorRT-LLM 0.19.0, and 26.07 runs 1.2.1"),
+            ("1.1.0", {"triton": "26.07"}, "the engine is of TensorRT-LLM 1.1.0, and 26.07 runs 1.2.1"),
+            ("1.1.0", {"triton": "26.02"}, ""),
+            ("1.2.1", {"triton": "26.02"}, "the engine is of TensorRT-LLM 1.2.1, and 26.02 runs 1.1.0"),
+            ("1.2.1", {"triton": ["26.02"]}, ""),
+        ],
+    )
+    def test_an_engine_is_compared_where_no_release_is_asked_for(
+        self, tmp_path: Path, version: str, record: dict[str, object], words: str
+    ) -> None:
+        self.write(tmp_path, "m/1", version)
+        (tmp_path / "m" / "1" / "engine.json").write_text(json.dumps(record))
+        found = [(one.code, one.message) for one in check(tmp_path)]
+        assert found == ([("TRN644", words)] if words else [])
+
+    def test_a_version_that_is_none(self, tmp_path: Path) -> None:
+        (found,) = check(self.write(tmp_path, "m/1", "abc"))
+        assert (found.code, "says version 'abc'" in found.message) == ("TRN642", True)
+
     def test_files_of_another_engine(self, tmp_path: Path) -> None:
         (found,) = check(self.write(tmp_path, "m/1", ranks=2), host=Host("26.07"))
         assert found.message == "the engine was built for 1 rank: rank1.engine is of another engine"
