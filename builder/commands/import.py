@@ -79,7 +79,8 @@ def command(
     from builder.printing import imports
 
     card = placement.gpu(gpu) if gpu else None
-    found = importer.read(directory, importer.Answers(values, engine, tokenizer, triton, card, driver or ""))
+    answers = importer.Answers(values, engine, tokenizer, triton, card, driver or "")
+    found = rewriting.examined(importer.read(directory, answers))
     written = rewriting.write(found, output) if output is not None else None
     moved: Migration | None = migration.migrate(found, target, name, checkpoint) if target else None
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,17 @@ class Written:
     path: Path
     dropped: Mapping[str, str]
     warnings: tuple[str, ...]
+
+
+def examined(imported: Imported) -> Imported:
+    """Return it with what the backend would refuse of its parameters among the problems."""
+    if imported.engine is None or ENGINE not in imported.models:
+        return imported
+    try:
+        _text(imported, ENGINE, imported.models[ENGINE], {})
+    except UsageError as error:
+        return replace(imported, problems=(*imported.problems, error))
+    return imported
 
 
 def write(imported: Imported, output: Path) -> Written:

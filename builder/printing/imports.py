@@ -73,7 +73,7 @@ def show(found: Imported, written: Written | None, moved: Migration | None) -> N
             click.echo(f"warning: {line}")
         click.echo(f"written to {written.path}, checked: no errors")
     for one in found.problems:
-        click.echo(f"problem: {one.found}\n  {one.remedy}")
+        click.echo(f"problem: {one.found}\n  {one.remedy or f'expected: {one.expected}'}")
 
 
 def _show_migration(moved: Migration) -> None:

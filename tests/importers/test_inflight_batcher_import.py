@@ -625,6 +625,11 @@ def test_the_command_line(stock: Path, answers: Answers, tmp_path: Path) -> None
     assert (made.exit_code, made.stderr) == (0, "")
     assert "26.07-trtllm-python-py3: the newest that has TensorRT-LLM >= 1.2, < 1.3" in made.stdout
     assert f"written to {output}, checked: no errors" in made.stdout
+    wrong = ("--fill", "decoupled_mode=true", "--fill", "kv_cache_free_gpu_mem_fraction=2")
+    looked = run("import", stock, *told, *wrong)
+    said = "kv_cache_free_gpu_mem_fraction is 2.0\n  expected: a share above 0 and below 1\n"
+    assert looked.exit_code == 1 and looked.stdout.endswith(f"problem: parameter {said}")
+    assert run("import", stock, *told, *wrong, "--output", tmp_path / "other").exit_code == 2
     refused = run("import", stock, *told, "--output", tmp_path / "other")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "--fill decoupled_mode=VALUE" in refused.stderr
