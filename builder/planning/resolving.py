@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from builder import house
 from builder.errors import UsageError
 from builder.planning import versions
 from builder.planning.placement import Gpu
 from builder.planning.versions import Container, Version
 
+_VERSION = re.compile(r"\d+(\.\d+)*")
 TITLES = {
     "onnxruntime": "ONNX Runtime",
     "vllm": "vLLM",
@@ -63,7 +66,7 @@ class Needs:
 class Machine:
     """Where it is to run and what: the GPU, its driver, the formats of weights and cache, the graph's opset.
 
-    None, "" and 0 are not known, and refuse nothing.
+    None, "" and 0 are not known, and refuse nothing. Raises UsageError for a driver that is no version.
     """
 
     card: Gpu | None = None
@@ -71,6 +74,10 @@ class Machine:
     formats: tuple[str, ...] = ()
     opset: int = 0
     ir: int = 0
+
+    def __post_init__(self) -> None:
+        if self.driver and not _VERSION.fullmatch(self.driver):
+            raise UsageError(f"--driver {self.driver!r}", expected="a version, such as 570.86.10")
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ def resolve(needs: Needs, machine: Machine, asked: str | None, what: str) -> Res
         raise UsageError(
             f"--triton {asked}: {verdicts[asked]}, and {what} needs {needs.title}",
             expected=f"one of {', '.join(able)}" if able else "another machine: no container can",
-            remedy=_way_out(needs, able),
+            remedy=_way_out(needs, machine, able),
         )
     return Resolution(box, box.sort(needs.sort), f"asked for, and it has {needs.title}")
 
@@ -121,10 +128,31 @@ def verdicts(needs: Needs, machine: Machine) -> dict[str, str]:
     return {tag: _obstacle(table[tag], needs, machine) for tag in reversed(table)}
 
 
-def _way_out(needs: Needs, able: list[str]) -> str:
+def _way_out(needs: Needs, machine: Machine, able: list[str]) -> str:
     ways = [f"`--triton {able[-1]}`"] if able else []
-    ways += [f"`{needs.instead}`"] if needs.instead else []
+    ways += [f"`{needs.instead}`"] if _helps(needs.instead, machine) else []
     return f"use {', or '.join(ways)}" if ways else ""
+
+
+def _helps(instead: str, machine: Machine) -> bool:
+    """Say whether what else could do the job can do it on this machine, in these formats."""
+    if not instead:
+        return False
+    name = instead.removeprefix("--target ")
+    for one in machine.formats:
+        # others are how weights lie that are quantised already, which says itself who takes them
+        if one in house.plugin_names("quantizations"):
+            served = house.plugin("quantizations", one, option="--quantize").QUANTIZATION.targets
+            if name not in served:
+                return False
+    other = getattr(house.plugin("targets", name, option="--target"), "NEEDS", None)
+    if other is None:
+        return True
+    try:
+        resolve(replace(other, instead=""), machine, None, name)
+    except UsageError:
+        return False
+    return True
 
 
 def _require_card(needs: Needs, machine: Machine, what: str) -> None:
@@ -138,7 +166,9 @@ def _require_card(needs: Needs, machine: Machine, what: str) -> None:
                 f"{machine.card.title} has compute capability {machine.card.compute}: "
                 f"{what} {f'computes {name}' if name else 'runs'} from {least} on",
                 expected=f"a GPU of compute capability {least} or more (`builder list`)",
-                remedy=f"use `{needs.instead}`, or name another GPU" if needs.instead else "",
+                remedy=f"use `{needs.instead}`, or name another GPU"
+                if _helps(needs.instead, machine)
+                else "name another GPU",
             )
 
 
@@ -147,10 +177,11 @@ def _none_can(needs: Needs, machine: Machine, what: str, verdicts: Mapping[str, 
     closest = (needs.releases or list(verdicts))[-1]
     drivers = [row.driver for row in map(versions.cuda, _cudas(needs)) if row is not None]
     least = min(drivers, key=versions.number, default="")
+    newer = "update the driver, or serve it where there is a newer one" if machine.driver and least else ""
     return UsageError(
         f"no container can run {what}: {closest}: {verdicts[closest]}",
         expected=needs.title + (f", and a driver from {least} on" if machine.driver and least else ""),
-        remedy=_way_out(needs, []),
+        remedy=_way_out(needs, machine, []) or newer,
     )
 
 

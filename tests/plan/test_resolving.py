@@ -103,6 +103,37 @@ def test_fp8_needs_a_gpu_that_computes_it() -> None:
     assert resolve(ENGINE, Machine(H100, formats=("fp8", "")), None, "").container.tag == "26.07"
 
 
+@pytest.mark.parametrize(
+    ("machine", "asked", "remedy"),
+    [
+        (Machine(T4), None, "name another GPU"),
+        (Machine(A100, formats=("fp8", "")), None, "name another GPU"),
+        (Machine(H100, "500.1"), None, "update the driver, or serve it where there is a newer one"),
+        (Machine(H100, "500.1"), "26.08", ""),
+        # an LLM API quantises nothing
+        (Machine(H100, formats=("fp8", "")), "26.08", "use `--triton 26.07`"),
+        (Machine(H100, formats=("bf16", "")), "26.08", "use `--triton 26.07`, or `--target llmapi`"),
+        # weights that are quantised already say themselves who takes them
+        (Machine(H100, formats=("modelopt", "")), "26.08", "use `--triton 26.07`, or `--target llmapi`"),
+    ],
+)
+def test_another_target_is_offered_where_it_can_do_the_job(
+    machine: Machine, asked: str | None, remedy: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        resolve(ENGINE, machine, asked, "target tensorrtllm")
+    assert refused.value.remedy == remedy
+
+
+@pytest.mark.parametrize("driver", ["abc", "570.", "570.86.x", " 570", "570-86"])
+def test_a_driver_that_is_no_version_is_a_usage_error(driver: str) -> None:
+    with pytest.raises(UsageError, match="--driver") as refused:
+        Machine(H100, driver)
+    assert refused.value.expected == "a version, such as 570.86.10"
+    with pytest.raises(UsageError, match="--driver"):
+        planned("llama-8b", f"--gpu h200 --target vllm --driver '{driver}'")
+
+
 def test_a_gpu_that_is_newer_than_the_container() -> None:
     assert resolve(ONLY_LIBRARY, Machine(H100), "24.12", "").container.tag == "24.12"
     said = refusal(ONLY_LIBRARY, Machine(B200), "24.12")
