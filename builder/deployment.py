@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from builder import layout
-from builder.check import check_layout
+from builder.check import Choice, check_layout
 from builder.deploying import choices, engine_gpus, images, launching, packages, unbuilt
 from builder.deploying.launching import Ranks
 from builder.deploying.pinned import Pinned, pinned
@@ -18,6 +18,7 @@ from builder.errors import RepositoryError
 from builder.exporting import fused_attention
 from builder.planning.versions import Container
 from builder.probes import Probe, probes
+from builder.rule import Host
 
 PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
 """Triton's own ports, inside a container."""
@@ -28,6 +29,10 @@ ENVIRONMENT: Mapping[str, str] = {"PYTHONDONTWRITEBYTECODE": "1", **fused_attent
 SHARED_MEMORY_PER_PROCESS = 256 << 20
 """Triton passes tensors to a Python model through shared memory that grows with the largest requests
 and never shrinks; it is a limit, not a reservation."""
+
+
+_ENGINES = Choice(("TRN641", "TRN642", "TRN643", "TRN644"))
+"""What keeps TensorRT-LLM from loading an engine."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ def deployment(repository: Path, options: Options) -> Deployment:
     asked = (locked.triton or None) if options.triton is None else options.triton
     container = choices.container(choices.release(asked, facts, image.releases[-1]))
     images.require_release(image, container.tag)
+    to_build = unbuilt.unbuilt(models)
+    _require_engines(models, container.tag, {one.folder.parent for one in to_build})
     needed = max((_gpus(model, models) for model in models.models.values()), default=0)
     processes = sum(model.processes for model in models.models.values())
     on_cpu = [fact["memory"] for fact in facts if fact.get("device") == "cpu" and "memory" in fact]
@@ -135,7 +142,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
         memory=choices.memory(options.memory, weights, shared),
         ranks=ranks,
         pinned=locked,
-        unbuilt=unbuilt.unbuilt(models),
+        unbuilt=to_build,
     )
 
 
@@ -152,6 +159,22 @@ def _read(repository: Path) -> layout.Layout:
             remedy="name the folder that `builder build` wrote; `builder check` tells more",
         )
     return found
+
+
+def _require_engines(repository: layout.Layout, triton: str, to_build: Set[Path]) -> None:
+    """Raise RepositoryError for engines that a release cannot load; models `to_build` get new ones."""
+    findings = check_layout(repository, Host(triton), _ENGINES)
+    problems = [
+        f"{one.address}: {one.message}; {one.remedy}"
+        for one in findings
+        if repository.models[one.model].path not in to_build
+    ]
+    if problems:
+        raise RepositoryError(
+            "\n".join(problems),
+            expected=f"engines that {triton} loads",
+            remedy="`builder check --triton` tells more; another release is asked for with --triton",
+        )
 
 
 def _facts(model: layout.Model) -> dict[str, Any]:

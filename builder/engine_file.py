@@ -15,8 +15,10 @@ from builder import reading
 SCRIPT, RECORD = "build-engine.sh", "engine.json"
 """What `builder build` writes beside the engine's source: the command, and what it was decided by."""
 
-FIRST = "rank0.engine"
-"""The first part of an engine that is a folder, as `trtllm-build` writes them."""
+RANK = "rank{}.engine"
+"""The parts of an engine that is a folder, as `trtllm-build` writes them."""
+
+FIRST = RANK.format(0)
 
 TAGS = (b"ftrt", b"ptrt")
 """Plans of TensorRT 10 and of older ones."""

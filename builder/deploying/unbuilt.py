@@ -7,7 +7,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import compiling
+from builder import compiling, engine_file
+from builder.errors import RepositoryError
 from builder.layout import Layout
 from builder.target import Compilation
 
@@ -42,16 +43,40 @@ class Unbuilt:
 
 
 def unbuilt(repository: Layout) -> tuple[Unbuilt, ...]:
-    """Return the engines that are not there, of the newest versions; RepositoryError for a broken record."""
+    """Return the engines that are not there, or not whole, of the newest versions.
+
+    Raises RepositoryError for a broken record, and where an engine and what it is built of are both missing.
+    """
     found = {}
     for name, model in repository.models.items():
         folder = model.path / str(max(model.served, default=0))
         planned = compiling.recorded(folder)
-        if planned is None or (folder / planned.result).exists() or not (folder / planned.source).exists():
+        if planned is None or _is_built(folder / planned.result, planned.ranks):
             continue
+        if not _holds(folder / planned.source):
+            raise RepositoryError(
+                f"{folder} holds neither {planned.result}, whole, nor {planned.source} to build it of",
+                expected="one of them",
+                remedy="copy the folder again, or build the model again",
+            )
         found[name] = (folder, planned)
     alone = len(found) == 1
     return tuple(
         Unbuilt(SERVICE if alone else f"{SERVICE}-{_NO_SERVICE.sub('-', name)}", folder, planned)
         for name, (folder, planned) in found.items()
     )
+
+
+def _is_built(engine: Path, ranks: int) -> bool:
+    """Say whether all of an engine is there: a file, or a folder with a part for each rank."""
+    if not engine.is_dir():
+        return _holds(engine)
+    parts = ("config.json", *(engine_file.RANK.format(rank) for rank in range(ranks)))
+    return all(_holds(engine / part) for part in parts)
+
+
+def _holds(path: Path) -> bool:
+    """Say whether there is anything in a file or a folder."""
+    if path.is_dir():
+        return any(path.iterdir())
+    return path.is_file() and path.stat().st_size > 0

@@ -6,7 +6,8 @@ The golden file is the service for llama-8b on two H100, whole: nothing of it ma
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from importers import stock_repository
 from rendered import instructions, run, service, tool
 
 from builder import compiling, deploy
@@ -59,6 +61,7 @@ def unbuilt(tmp_path: Path, compilation: Compilation) -> Unbuilt:
     def make(name: str = "llama-8b_engine", more: Any = None) -> Path:
         version = tmp_path / "engines" / name / "1"
         (version / "checkpoint").mkdir(parents=True)
+        (version / "checkpoint" / "config.json").write_text("{}")
         (version.parent / "config.pbtxt").write_text(CONFIG.format(name=name))
         record = {**compiling.record(compilation, "0" * 64), **(more or {})}
         (version / "engine.json").write_text(json.dumps(record))
@@ -114,14 +117,50 @@ def test_the_schema_takes_it(unbuilt: Unbuilt, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_no_service_builds_what_is_there_or_has_no_source(unbuilt: Unbuilt) -> None:
-    repository = unbuilt()
-    version = repository / "llama-8b_engine" / "1"
-    (version / "engine").mkdir()
-    assert list(yaml.safe_load(rendered(repository)["compose.yaml"])["services"]) == ["triton"]
-    (version / "engine").rmdir()
-    (version / "checkpoint").rmdir()
-    assert list(yaml.safe_load(rendered(repository)["compose.yaml"])["services"]) == ["triton"]
+@pytest.fixture
+def engine(unbuilt: Unbuilt) -> Path:
+    """Write an engine of two ranks where the service puts it; gives its folder."""
+    return stock_repository.engine(unbuilt() / "llama-8b_engine" / "1" / "engine", ranks=2)
+
+
+def services(engine: Path) -> list[str]:
+    return list(yaml.safe_load(rendered(engine.parents[2])["compose.yaml"])["services"])
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_no_service_builds_what_is_there(engine: Path, checkpoint: bool) -> None:
+    if not checkpoint:
+        shutil.rmtree(engine.parent / "checkpoint")
+    assert services(engine) == ["triton"]
+
+
+SPOILT: Mapping[str, Callable[[Path], object]] = {
+    "none": shutil.rmtree,
+    "empty": lambda engine: [file.unlink() for file in engine.iterdir()],
+    "empty rank0": lambda engine: (engine / "rank0.engine").write_bytes(b""),
+    "no rank1": lambda engine: (engine / "rank1.engine").unlink(),
+    "no config": lambda engine: (engine / "config.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_an_engine_that_is_not_whole_is_built_or_refused(engine: Path, spoilt: str) -> None:
+    SPOILT[spoilt](engine)
+    assert services(engine) == ["triton", "engine-build"]
+    (engine.parent / "checkpoint" / "config.json").unlink()
+    for _ in range(2):
+        with pytest.raises(RepositoryError, match="holds neither engine, whole, nor checkpoint"):
+            services(engine)
+        shutil.rmtree(engine.parent / "checkpoint", ignore_errors=True)
+
+
+def test_an_engine_of_another_version_is_not_deployed(engine: Path, tmp_path: Path) -> None:
+    file = engine / "config.json"
+    file.write_text(file.read_text().replace("1.2.1", "1.1.0"))
+    words = ["deploy", "compose", str(engine.parents[2]), "--output", str(tmp_path / "out"), "--lock", "none"]
+    done = CliRunner().invoke(main, words)
+    assert (done.exit_code, (tmp_path / "out").exists()) == (1, False)
+    assert "the engine is of TensorRT-LLM 1.1.0, and 26.07 runs 1.2.1" in done.output
 
 
 @pytest.fixture
