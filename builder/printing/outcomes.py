@@ -53,7 +53,7 @@ def show(built: Built) -> None:
     if built.report:
         reports.show(built.report)
     place = f"{published.repository}/{published.name}"
-    checked = _checked(built.verified)
+    checked = _checked(built.verified, built.plan.contract)
     if not published.fresh:
         click.echo(f"{place} version {published.version} is this very build already ({checked})")
     else:
@@ -109,7 +109,9 @@ def _graph(built: Built) -> Path:
     return built.published.repository / built.plan.graph.name / str(built.published.version)
 
 
-def _checked(counts: dict[str, int] | None) -> str:
+def _checked(counts: dict[str, int] | None, spoken: str) -> str:
+    if counts is None and spoken != contract.USUAL:
+        return f"not verified: `builder verify` asks models of contract {contract.USUAL} alone, not of {spoken}"
     if counts is None:
         return "not verified: `builder verify` does it"
     return (

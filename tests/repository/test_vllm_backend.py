@@ -149,5 +149,7 @@ def test_a_build_says_what_serves_it(built: Workshop) -> None:
     words += ["--target", "vllm", "--gpu", "h200", "--contract", "vllm_backend"]
     code, said = run("build", *words, "--no-verify", "--output", str(built.output))
     assert code == 0
+    assert "not verified: `builder verify` asks models of contract builder alone, not of vllm_backend" in said
+    assert "`builder verify` does it" not in said
     assert f"serve it in {image}: builder deploy compose {built.output}" in said
     assert f"served by {image} alone" in run("plan", *words)[1]
