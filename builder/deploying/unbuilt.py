@@ -15,6 +15,9 @@ from builder.target import Compilation
 SERVICE = "engine-build"
 """The service, and the profile that keeps `docker compose up` from starting it."""
 
+USER = 1000
+"""Whom the service runs as where BUILDER_USER does not say otherwise."""
+
 _NO_SERVICE = re.compile(r"[^a-zA-Z0-9._-]")
 
 
@@ -35,6 +38,11 @@ class Unbuilt:
     def command(self) -> tuple[str, ...]:
         """Return the planned command."""
         return (self.compilation.tool, *self.compilation.arguments)
+
+    @property
+    def setting(self) -> str:
+        """Return what a shell sets before the service's command, where the folder is not that of USER."""
+        return "" if self.folder.stat().st_uid == USER else 'BUILDER_USER="$(id -u):$(id -g)" '
 
     @property
     def shown(self) -> str:

@@ -59,7 +59,7 @@ def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
     compose = ["docker", "compose", "--file", str(output / "compose.yaml")]
     for one in deployment.unbuilt:
         click.echo(f"build {one.folder / one.compilation.result} first: ", nl=False)
-        click.echo(shlex.join([*compose, "run", "--rm", one.service]))
+        click.echo(one.setting + shlex.join([*compose, "run", "--rm", one.service]))
     start = [*compose, "up", "--build", "--wait"]
     click.echo(f"start it: {shlex.join(start)}")
     for warning in warnings(deployment):

@@ -111,7 +111,9 @@ def _graph(built: Built) -> Path:
 
 def _checked(counts: dict[str, int] | None, spoken: str) -> str:
     if counts is None and spoken != contract.USUAL:
-        return f"not verified: `builder verify` asks models of contract {contract.USUAL} alone, not of {spoken}"
+        return (
+            f"not verified: `builder verify` asks models of contract {contract.USUAL} alone, not of {spoken}"
+        )
     if counts is None:
         return "not verified: `builder verify` does it"
     return (

@@ -6,6 +6,7 @@ The golden file is the service for llama-8b on two H100, whole: nothing of it ma
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -215,12 +216,26 @@ def test_words_of_a_record_stay_words(unbuilt: Unbuilt) -> None:
     assert "evil" not in found
 
 
+OWNED = 'BUILDER_USER="$(id -u):$(id -g)" ' if os.getuid() != 1000 else ""
+"""What is said of folders that belong to whoever runs the tests."""
+
+
+@pytest.mark.parametrize("user", [1000, 1001])
+def test_whose_the_folder_is_runs_the_service(unbuilt: Unbuilt, user: int) -> None:
+    if os.getuid() not in (0, user):
+        pytest.skip("only root gives folders away")
+    repository = unbuilt()
+    os.chown(repository / "llama-8b_engine" / "1", user, user)
+    (found,) = deployment(repository, Options()).unbuilt
+    assert found.setting == ("" if user == 1000 else 'BUILDER_USER="$(id -u):$(id -g)" ')
+
+
 def test_the_command_says_how_it_is_built(unbuilt: Unbuilt, tmp_path: Path) -> None:
     words = ["deploy", "compose", str(unbuilt()), "--output", str(tmp_path / "out"), "--lock", "none"]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     command = f"docker compose --file {tmp_path}/out/compose.yaml run --rm engine-build"
-    assert f"{tmp_path}/engines/llama-8b_engine/1/engine first: {command}\n" in done.stdout
+    assert f"{tmp_path}/engines/llama-8b_engine/1/engine first: {OWNED}{command}\n" in done.stdout
     told = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
     assert told["unbuilt"] == {"engine-build": f"{tmp_path}/engines/llama-8b_engine/1"}
 
