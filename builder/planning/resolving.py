@@ -138,7 +138,10 @@ def _helps(instead: str, machine: Machine) -> bool:
     """Say whether what else could do the job can do it on this machine, in these formats."""
     if not instead:
         return False
-    name = instead.removeprefix("--target ")
+    option, name = instead.split()
+    if option not in ("--target", "--to"):
+        # another form of the same target's repository
+        return True
     for one in machine.formats:
         # others are how weights lie that are quantised already, which says itself who takes them
         if one in house.plugin_names("quantizations"):

@@ -59,7 +59,11 @@ def test_settings_are_of_the_target_whatever_the_contract() -> None:
         ),
         ("llama-8b", "--gpu h200 --target llmapi --contract vllm_backend", ["--target vllm"]),
         ("minilm", "--contract vllm_backend", ["target onnxruntime has no contract"]),
-        ("llama-8b", f"{LINE} --contract vllm_backend --triton 26.03", ["one of 26.06, 26.07, 26.08"]),
+        (
+            "llama-8b",
+            f"{LINE} --contract vllm_backend --triton 26.03",
+            ["one of 26.06, 26.07, 26.08", "--contract builder"],
+        ),
     ],
 )
 def test_a_contract_that_is_not_there(name: str, line: str, words: list[str]) -> None:
