@@ -153,6 +153,9 @@ def test_what_is_written_is_what_a_yaml_library_reads(content: dict[str, Any]) -
         ("triton_config:\n  other: 1\nmine:\n  decoupled: true\n", None),
         ("decoupled: true\n", None),
         ("triton_config:\n  decoupled: maybe\n", None),
+        ("triton_config: 3\n", None),
+        (": : :\n\t- [", None),
+        pytest.param("[" * 100_000, None, id="nested too deeply"),
         ("", None),
     ],
 )
