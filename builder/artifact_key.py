@@ -53,11 +53,16 @@ def _of_own_converter(plan: Plan) -> dict[str, Any]:
     if not found:
         return {}
     return {
-        "split": [plan.split.tensor, plan.split.pipeline],
+        "split": [plan.split.tensor, plan.split.pipeline, *_groups(plan.split.experts)],
         "cache": plan.cache_type,
         "converter": _digest(found),
         **_of_texts(plan),
     }
+
+
+def _groups(experts: int) -> list[int]:
+    # nothing for one: artifacts keep their keys
+    return [experts] if experts > 1 else []
 
 
 def _of_texts(plan: Plan) -> dict[str, str]:

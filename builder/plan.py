@@ -106,6 +106,8 @@ class Plan:
             del plain["contract"]
         if self.facts.strings:
             del plain["facts"]["strings"]
+        if self.split.experts == 1:
+            del plain["split"]["experts"]
         if self.kind == "generation":
             # they mean nothing to a model that generates
             for name in ("kind", "facts", "truncates", "accelerators", "samples", "main"):
@@ -133,10 +135,12 @@ def plan(subject: Subject, options: Options) -> Plan:
         PlanError: the model cannot be divided or does not fit as asked.
     """
     require_name(subject.name)
-    split = Split(options.tensor_parallel, options.pipeline_parallel)
+    split = Split(options.tensor_parallel, options.pipeline_parallel, options.expert_parallel)
     card = placement.gpu(options.gpu) if options.gpu else None
     if min(split.tensor, split.pipeline) < 1:
         raise UsageError(f"--tp {split.tensor} --pp {split.pipeline}", expected="both at least 1")
+    if split.experts < 1:
+        raise UsageError(f"--ep {split.experts}", expected="at least 1")
     device = "gpu" if card else "cpu"
     pipeline = ways.pipeline(subject.pipeline, subject.facts)
     kind = cast(Kind, house.plugin("planning", pipeline.kind, option="kind"))
@@ -144,6 +148,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     name = options.target or kind.usual_target(subject, options.quantize or wanted, card, split)
     target = ways.target(name, subject)
     ways.require_experts(subject, name)
+    ways.require_expert_groups(subject, (name, target), split)
     ways.require_config(subject, target)
     ways.require_adapters(options, name)
     promised = contract.load(options.contract or contract.USUAL, name)

@@ -113,15 +113,17 @@ class Target(Protocol):
     in another data type has `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name.
     One that guesses tokens ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and
     --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`, one that runs mixtures of
-    experts by `EXPERTS = True`, one that keeps a tied head beside its embedding by `SHARES_TIED = False`.
+    experts by `EXPERTS = True`, one that keeps a tied head beside its embedding by `SHARES_TIED = False`. One
+    whose converter shares out experts by --ep has `EXPERT_GROUPS = True`, another one that runs mixtures
+    `EXPERT_SETTING: str`, what --set takes instead, with `{groups}` for their number.
     One whose engine is a model of Triton's own has
     `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come before the front, and
     the first that is not of Python gets the artifact; `front_arguments(told, container)` returns what the
     front is told of the engine's arguments, and `engine_files(told, config, tokenizer, settings)` the JSON
     files of that model's version folder, name -> content. One whose converter writes a part for each GPU has
-    `converter(quantization: str) -> str`, its file of `exporting/`: what it writes depends on --tp, --pp and
-    that file too. It raises UsageError for a quantization that none converts to. One that does not run every
-    model of a family has `require_config(config: Mapping)`, of Hugging Face's config, which raises a
+    `converter(quantization: str) -> str`, its file of `exporting/`: what it writes depends on --tp, --pp,
+    --ep and that file too. It raises UsageError for a quantization that none converts to. One that does not run
+    every model of a family has `require_config(config: Mapping)`, of Hugging Face's config, which raises a
     BuilderError that names the targets that do.
     """
 

@@ -124,6 +124,13 @@ def planning(command: Command) -> Command:
         click.option(
             "--pp", type=int, default=1, show_default=True, help="Groups of GPUs that share the layers."
         ),
+        click.option(
+            "--ep",
+            type=int,
+            default=1,
+            show_default=True,
+            help="Groups of the GPUs of --tp that share out the experts of a layer.",
+        ),
         click.option("--max-context", type=int, metavar="N", help="Longest prompt and answer in tokens."),
         click.option(
             "--concurrency", type=int, metavar="N", help="Requests that run at once at full length."
@@ -221,6 +228,7 @@ def planned(values: dict[str, Any]) -> Any:
         quantize=values["quantize"],
         tensor_parallel=values["tp"],
         pipeline_parallel=values["pp"],
+        expert_parallel=values["ep"],
         gpu=values["gpu"],
         max_context=values["max_context"],
         concurrency=values["concurrency"],

@@ -46,7 +46,7 @@ def words(imported: Imported, target: str, name: str, checkpoint: str | None) ->
         *("builder", "build", name, "--checkpoint", checkpoint or CHECKPOINT, "--target", target),
         *_contract(target),
         *("--gpu", _gpu(imported)),
-        *_sizes(imported),
+        *_sizes(imported, target),
         *_precision(imported, target),
     )
 
@@ -85,7 +85,7 @@ def _contract(target: str) -> tuple[str, ...]:
     return ("--contract", CONTRACT, "--no-verify") if target == ENGINES else ()
 
 
-def _sizes(imported: Imported) -> Iterator[str]:
+def _sizes(imported: Imported, target: str) -> Iterator[str]:
     """Yield the options that say how large it is, as the engine was built."""
     engine = imported.engine
     if engine is None:
@@ -93,6 +93,8 @@ def _sizes(imported: Imported) -> Iterator[str]:
     yield from ("--tp", str(engine.tensor_parallel))
     if engine.pipeline_parallel > 1:
         yield from ("--pp", str(engine.pipeline_parallel))
+    if engine.expert_parallel > 1 and target == ENGINES:
+        yield from ("--ep", str(engine.expert_parallel))
     if engine.max_seq_len:
         yield from ("--max-context", str(engine.max_seq_len))
     if engine.max_batch_size:

@@ -41,6 +41,7 @@ class EngineFolder:
     tensor_parallel: int
     pipeline_parallel: int
     ranks: int
+    expert_parallel: int = 1
     architecture: str = ""
     dtype: str = ""
     logits: str = ""
@@ -68,6 +69,8 @@ def read(folder: Path) -> EngineFolder:
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
         ranks=ranks,
+        # -1 stands for what follows, and older ones do not say it
+        expert_parallel=_number(model["mapping"], "moe_ep_size") or 1,
         architecture=str(model.get("architecture") or ""),
         dtype=str(model.get("dtype") or ""),
         logits=str(model.get("logits_dtype") or ""),

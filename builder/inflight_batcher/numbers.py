@@ -5,7 +5,9 @@ from __future__ import annotations
 from builder import engine_layouts, house
 from builder.architecture import Dimensions, MixtureDimensions
 from builder.errors import PlanError, UsageError
-from builder.ranks import quantization
+from builder.planning.placement import Split
+from builder.ranks import division, quantization
+from builder.ranks.division import Division
 from builder.target import Placed
 
 
@@ -22,7 +24,12 @@ def method(placed: Placed) -> str:
 
 
 def require(placed: Placed) -> None:
-    """Raise UsageError or PlanError for a cache without scales, groups that GPUs cut, and experts."""
+    """Raise UsageError or PlanError for a cache without scales, groups that GPUs cut, and experts.
+
+    Also for what the converter does not share out so.
+    """
+    split = placed.split
+    division.require_divisible(placed.dimensions, Division(split.tensor, split.pipeline, split.experts))
     _require_scales(placed)
     laid = method(placed)
     if laid:
@@ -56,7 +63,7 @@ def _require_room(placed: Placed, laid: str) -> None:
             expected="a way that it has one for, such as FP8",
             remedy=f"use {other}",
         )
-    for what, inputs in _inputs(sizes, placed.split.tensor).items():
+    for what, inputs in _inputs(sizes, placed.split).items():
         if way.GROUP_SIZE and inputs % way.GROUP_SIZE:
             raise PlanError(
                 f"{way.ALGORITHM}: {what} have {inputs:,} inputs on each GPU, which groups of "
@@ -66,10 +73,10 @@ def _require_room(placed: Placed, laid: str) -> None:
             )
 
 
-def _inputs(sizes: Dimensions, ranks: int) -> dict[str, int]:
+def _inputs(sizes: Dimensions, split: Split) -> dict[str, int]:
     """Return how many inputs a GPU reads in each matrix; they are shared out where outputs are added up."""
     return {
         "layers": sizes.hidden_size,
-        "attention's outputs": sizes.heads * sizes.head_size // ranks,
-        "feed-forward outputs": sizes.intermediate_size // ranks,
+        "attention's outputs": sizes.heads * sizes.head_size // split.tensor,
+        "feed-forward outputs": sizes.intermediate_size // split.expert_tensor,
     }

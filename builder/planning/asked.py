@@ -25,6 +25,8 @@ class Options:
     quantize: str | None = None
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
+    expert_parallel: int = 1
+    """Groups of the tensor-parallel GPUs that share out the experts of a mixture."""
     gpu: str | None = None
     max_context: int | None = None
     concurrency: int | None = None

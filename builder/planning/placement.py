@@ -9,7 +9,7 @@ from functools import cache
 from math import ceil
 from pathlib import Path
 
-from builder.architecture import Dimensions
+from builder.architecture import Dimensions, MixtureDimensions
 from builder.errors import UsageError
 from builder.planning.memory import GIB, Memory, cache_bytes_per_token, on_gpu, stage_bytes
 from builder.quantization import Quantization
@@ -33,14 +33,24 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Split:
-    """A model over tensor-parallel x pipeline-parallel GPUs."""
+    """A model over tensor-parallel x pipeline-parallel GPUs.
+
+    `experts` groups of the tensor-parallel ones share out the experts of each layer, and the GPUs of a group
+    split each of its own. So a GPU has the same share of their bytes whatever that number is.
+    """
 
     tensor: int = 1
     pipeline: int = 1
+    experts: int = 1
 
     @property
     def gpus(self) -> int:
         return self.tensor * self.pipeline
+
+    @property
+    def expert_tensor(self) -> int:
+        """Return how many GPUs an expert is split over, where `obstacle` finds nothing."""
+        return max(1, self.tensor // self.experts)
 
 
 @cache
@@ -75,6 +85,7 @@ def obstacle(dimensions: Dimensions, split: Split) -> str | None:
     Tensor parallelism gives every GPU the same number of attention heads, and either whole KV
     heads or, beyond their number, copies of one: so tp divides the heads, and divides the KV heads
     or is a multiple of them (Megatron-LM, arXiv:1909.08053; grouped queries, arXiv:2305.13245).
+    Groups that share out the experts have as many GPUs each, and as many experts.
     """
     heads, shared = dimensions.heads, dimensions.key_value_heads
     if heads % split.tensor:
@@ -83,7 +94,22 @@ def obstacle(dimensions: Dimensions, split: Split) -> str | None:
         return f"--tp {split.tensor} neither divides the {shared} KV heads nor is a multiple of them"
     if dimensions.layers % split.pipeline:
         return f"--pp {split.pipeline} does not divide the {dimensions.layers} layers"
+    if split.experts > 1 and isinstance(dimensions, MixtureDimensions):
+        return _between_groups(dimensions.experts, split)
     return None
+
+
+def _between_groups(experts: int, split: Split) -> str | None:
+    if split.tensor % split.experts:
+        ranks = f"{split.tensor} rank{'s' * (split.tensor > 1)}"
+        return f"--ep {split.experts} does not divide the {ranks} of --tp {split.tensor}"
+    return f"--ep {split.experts} does not divide the {experts} experts" if experts % split.experts else None
+
+
+def nearest_groups(dimensions: Dimensions, tensor: int, asked: int) -> int:
+    """Return the most groups, at most those asked for, that can share out the experts over so many GPUs."""
+    experts = dimensions.experts if isinstance(dimensions, MixtureDimensions) else 1
+    return next(groups for groups in range(asked, 0, -1) if not tensor % groups and not experts % groups)
 
 
 def fill(
@@ -130,7 +156,9 @@ def alternatives(
         return not any(obstacle(one, split) for one in sizes) and room(split, on) >= concurrency
 
     def choice(on: Gpu, tensor: int, more: str = "") -> str:
-        return f"--gpu {on.name} --tp {tensor}{' --pp 1' if asked.pipeline > 1 else ''}{more}"
+        groups = nearest_groups(dimensions, tensor, asked.experts)
+        other = f" --ep {groups}" if groups != asked.experts else ""
+        return f"--gpu {on.name} --tp {tensor}{' --pp 1' if asked.pipeline > 1 else ''}{other}{more}"
 
     sizes = sorted(range(1, most + 1), key=lambda tensor: (abs(tensor - asked.tensor), -tensor))
     found = [choice(card, size) for size in sizes if works(Split(size), card)][:2]

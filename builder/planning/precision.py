@@ -115,9 +115,12 @@ def require_divisible(subject: Subject, split: Split) -> None:
             expected="whole layers on each GPU: a block's scales belong to the whole matrix",
             remedy=f"use `--pp {split.tensor}`, or a checkpoint that is quantised otherwise",
         )
-    rows = {"attention": sizes.heads * sizes.head_size, "feed-forward": sizes.intermediate_size}
-    for what, inputs in rows.items():
-        if stored.group and inputs % (split.tensor * stored.group):
+    rows = {
+        "attention": (sizes.heads * sizes.head_size, split.tensor),
+        "feed-forward": (sizes.intermediate_size, split.expert_tensor),
+    }
+    for what, (inputs, parts) in rows.items():
+        if stored.group and inputs % (parts * stored.group):
             raise PlanError(
                 f"{subject.name}: --tp {split.tensor} parts the {inputs} inputs of its {what} layers within "
                 f"a group of {stored.group} weights that share a scale",

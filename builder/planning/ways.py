@@ -12,7 +12,7 @@ from builder.ensemble import Facts, Member, Pipeline
 from builder.errors import UsageError
 from builder.planning import resolving, versions
 from builder.planning.asked import Decision, Options, Subject
-from builder.planning.placement import Gpu
+from builder.planning.placement import Gpu, Split
 from builder.planning.resolving import Machine, Needs, Resolution
 from builder.target import Target
 
@@ -64,6 +64,27 @@ def require_experts(subject: Subject, name: str) -> None:
     raise UsageError(
         f"target {name} runs no mixtures; {subject.name} has {subject.dimensions.experts} experts in a layer",
         expected=f"--target {' or '.join(_having('EXPERTS'))} --gpu GPU",
+    )
+
+
+def require_expert_groups(subject: Subject, target: tuple[str, Target], split: Split) -> None:
+    """Raise UsageError for groups of GPUs that share out experts, where there are none, or are told else."""
+    if split.experts == 1:
+        return
+    if not isinstance(subject.dimensions, MixtureDimensions):
+        raise UsageError(
+            f"--ep {split.experts}: {subject.name}, a {subject.model_type}, has no experts",
+            expected="no --ep: it is for mixtures of experts, such as mixtral",
+        )
+    name, way = target
+    if getattr(way, "EXPERT_GROUPS", False):
+        return
+    own = getattr(way, "EXPERT_SETTING", "")
+    able = " or ".join(f"--target {one}" for one in _having("EXPERT_GROUPS"))
+    raise UsageError(
+        f"--ep {split.experts}: target {name} does not take it",
+        expected=f"{able} --gpu GPU",
+        remedy=f"leave --ep out and pass '--set={own.format(groups=split.experts)}'" if own else "",
     )
 
 

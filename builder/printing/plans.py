@@ -8,7 +8,7 @@ import textwrap
 import click
 
 from builder import compiling, contract
-from builder.architecture import Dimensions
+from builder.architecture import Dimensions, MixtureDimensions
 from builder.deploying import launching
 from builder.ensemble import Tensor
 from builder.plan import Plan
@@ -121,7 +121,7 @@ def _memory(plan: Plan) -> list[tuple[str, str, str]]:
     weights = f"{_lying(plan.stored) if plan.stored else plan.quantize}, {plan.split.gpus} part(s)"
     drafted = plan.speculation is not None and plan.speculation.draft is not None
     weights += ", the draft's too" if drafted else ""
-    rows = [("weights", tables.size(memory.weights), weights)]
+    rows = [("weights", tables.size(memory.weights), weights + _experts(plan))]
     if isinstance(plan.dimensions, Dimensions):
         rows += _cache(plan, plan.dimensions)
     else:
@@ -136,6 +136,15 @@ def _memory(plan: Plan) -> list[tuple[str, str, str]]:
         rows.append(("runtime", tables.size(memory.runtime), "CUDA context, kernels, workspaces"))
     total = f"of {tables.size(memory.total)}" if memory.total else "when every sequence is at its longest"
     return [*rows, ("all", tables.size(memory.used), total)]
+
+
+def _experts(plan: Plan) -> str:
+    """Say which experts a part has, where groups of GPUs share them out."""
+    if plan.split.experts == 1 or not isinstance(plan.dimensions, MixtureDimensions):
+        return ""
+    each, over = plan.dimensions.experts // plan.split.experts, plan.split.expert_tensor
+    found = f", {each} of the {plan.dimensions.experts} experts in each"
+    return f"{found}, parted over {over}" if over > 1 else found
 
 
 def _guesses(asked: Speculation) -> str:

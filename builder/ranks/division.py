@@ -87,7 +87,7 @@ def require_divisible(dimensions: Dimensions, division: Division) -> None:
     mixture = dimensions if isinstance(dimensions, MixtureDimensions) else None
     if experts > 1 and mixture is None:
         raise UsageError(f"--ep {experts}: the model has no experts", expected="no --ep")
-    found = placement.obstacle(dimensions, Split(tensor, pipeline))
+    found = placement.obstacle(dimensions, Split(tensor, pipeline, experts))
     found = found or (_of_experts(mixture, division) if mixture else _of_width(dimensions, tensor))
     if found:
         raise PlanError(found, expected="the same share for every rank", remedy="use a number that divides")
@@ -100,10 +100,6 @@ def _of_width(dimensions: Dimensions, tensor: int) -> str | None:
 
 def _of_experts(mixture: MixtureDimensions, division: Division) -> str | None:
     tensor, experts, width = division.tensor, division.experts, mixture.intermediate_size
-    if tensor % experts:
-        return f"--ep {experts} does not divide the {tensor} ranks of --tp {tensor}"
-    if mixture.experts % experts:
-        return f"--ep {experts} does not divide the {mixture.experts} experts"
     if width % division.expert_tensor:
         return (
             f"--tp {tensor} --ep {experts} splits each expert over {division.expert_tensor} ranks, "

@@ -24,6 +24,7 @@ WITNESS = "tensorrt_llm"
 STRINGS = True
 SPANS_GPUS = True
 EXPERTS = True
+EXPERT_SETTING = "engine.moe_expert_parallel_size={groups}"
 PAGED_CACHE = True
 SETTABLE = tomllib.loads((house.folder("data") / "llmapi_arguments.toml").read_text(encoding="utf-8"))
 TOOLS = ("tensorrt_llm", "transformers", "torch", "tokenizers")

@@ -30,7 +30,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "tensorrt_llm_ranks"
 STRINGS = True
 SPANS_GPUS = True
-EXPERTS = True
+EXPERTS = EXPERT_GROUPS = True
 SHARES_TIED = False
 PAGED_CACHE = True
 SETTABLE = build_command.settable()
@@ -208,7 +208,8 @@ def convert(job: Job) -> list[str]:
     from builder.ranks.division import Division
     from builder.ranks.quantised import Quantised
 
-    division, shared = Division(job.split.tensor, job.split.pipeline), job.split.tensor > 1
+    split = job.split
+    division, shared = Division(split.tensor, split.pipeline, split.experts), split.tensor > 1
     # each rank has its part of the embedding as well, which is what the plan counts
     out = job.out / SOURCE
     if job.stored:

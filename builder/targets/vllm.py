@@ -23,6 +23,7 @@ WITNESS = "vllm"
 STRINGS = True
 SPANS_GPUS = True
 EXPERTS = True
+EXPERT_SETTING = "engine.enable_expert_parallel=true"
 ADAPTERS = True
 PAGED_CACHE = True
 SETTABLE = tomllib.loads((house.folder("data") / "vllm_arguments.toml").read_text(encoding="utf-8"))

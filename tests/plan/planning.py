@@ -16,6 +16,7 @@ SINGLE_PASS = [name for name in recipe.names() if name not in DECODERS]
 FIELDS = {
     "--tp": ("tensor_parallel", int),
     "--pp": ("pipeline_parallel", int),
+    "--ep": ("expert_parallel", int),
     "--gpu": ("gpu", str),
     "--max-context": ("max_context", int),
     "--concurrency": ("concurrency", int),
