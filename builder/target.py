@@ -122,9 +122,9 @@ class Target(Protocol):
     front is told of the engine's arguments, and `engine_files(told, config, tokenizer, settings)` the JSON
     files of that model's version folder, name -> content. One whose converter writes a part for each GPU has
     `converter(quantization: str) -> str`, its file of `exporting/`: what it writes depends on --tp, --pp,
-    --ep and that file too. It raises UsageError for a quantization that none converts to. One that does not run
-    every model of a family has `require_config(config: Mapping)`, of Hugging Face's config, which raises a
-    BuilderError that names the targets that do.
+    --ep and that file too. It raises UsageError for a quantization that none converts to. One that does not
+    run every model of a family has `require_config(config: Mapping)`, of Hugging Face's config, which raises
+    a BuilderError that names the targets that do.
     """
 
     TITLE: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from builder import house
 from builder.errors import UsageError
 from builder.importers.inflight_batcher_llm import Imported
 from builder.planning import placement, versions
@@ -93,12 +94,20 @@ def _sizes(imported: Imported, target: str) -> Iterator[str]:
     yield from ("--tp", str(engine.tensor_parallel))
     if engine.pipeline_parallel > 1:
         yield from ("--pp", str(engine.pipeline_parallel))
-    if engine.expert_parallel > 1 and target == ENGINES:
-        yield from ("--ep", str(engine.expert_parallel))
+    if engine.expert_parallel > 1:
+        yield from _groups(engine.expert_parallel, target)
     if engine.max_seq_len:
         yield from ("--max-context", str(engine.max_seq_len))
     if engine.max_batch_size:
         yield from ("--concurrency", str(engine.max_batch_size))
+
+
+def _groups(experts: int, target: str) -> tuple[str, ...]:
+    """Return how a target is told of groups of GPUs that share out experts."""
+    if target == ENGINES:
+        return ("--ep", str(experts))
+    way = house.plugin("targets", target, option="--target")
+    return (f"--set={way.EXPERT_SETTING.format(groups=experts)}",)
 
 
 def _precision(imported: Imported, target: str) -> Iterator[str]:

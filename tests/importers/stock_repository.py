@@ -185,8 +185,11 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def engine(folder: Path, ranks: int = 1, version: str = "1.2.1", **built: Any) -> Path:
-    """Write a folder as `trtllm-build` leaves it; the ranks' bytes are no engine's."""
+def engine(folder: Path, ranks: int = 1, version: str = "1.2.1", groups: int = 0, **built: Any) -> Path:
+    """Write a folder as `trtllm-build` leaves it; the ranks' bytes are no engine's.
+
+    `groups` are those that share out experts, 0 for a dense model of before there were any.
+    """
     folder.mkdir(parents=True)
     told = {
         "version": version,
@@ -194,7 +197,8 @@ def engine(folder: Path, ranks: int = 1, version: str = "1.2.1", **built: Any) -
             "architecture": "LlamaForCausalLM",
             "dtype": "bfloat16",
             "logits_dtype": "float32",
-            "mapping": {"world_size": ranks, "tp_size": ranks, "pp_size": 1},
+            "mapping": {"world_size": ranks, "tp_size": ranks, "pp_size": 1}
+            | ({"moe_tp_size": ranks // groups, "moe_ep_size": groups} if groups else {}),
             "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"},
         },
         "build_config": {

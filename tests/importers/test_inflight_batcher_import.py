@@ -488,6 +488,24 @@ class TestMigration:
         assert rows["input embedding_bias_words"].becomes == "logit_bias"
         assert "prompt_logprobs" in rows["input return_context_logits"].why
 
+    @pytest.mark.parametrize(
+        ("target", "words"),
+        [
+            ("tensorrtllm", ("--ep", "2")),
+            ("llmapi", ("--set=engine.moe_expert_parallel_size=2",)),
+            ("vllm", ("--set=engine.enable_expert_parallel=true",)),
+        ],
+    )
+    def test_experts_are_shared_out_as_they_were(
+        self, target: str, words: tuple[str, ...], stock: Path, answers: Answers, tmp_path: Path
+    ) -> None:
+        folder = stock_repository.engine(tmp_path / "mixture", ranks=4, groups=2)
+        found = importer.read(stock, Answers(DECOUPLED, folder, answers.tokenizer))
+        command = migration.migrate(found, target, "mine", "org/name").command
+        after = command.index("4") + 1
+        assert command[after - 2 : after] == ("--tp", "4")
+        assert command[after : after + len(words)] == words
+
     def test_as_an_engine_again_clients_change_nothing(self, stock: Path, answers: Answers) -> None:
         values = DECOUPLED | {"enable_chunked_context": "false", "decoding_mode": "medusa"}
         found = importer.read(stock, Answers(values, answers.engine, answers.tokenizer))
