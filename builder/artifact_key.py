@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import architecture, files, house, modules
-from builder.exporting import calibration_data
+from builder.calibration import texts
 from builder.plan import Plan
 from builder.planning import versions
 
@@ -70,7 +70,7 @@ def _of_texts(plan: Plan) -> dict[str, str]:
     chosen = None if plan.stored else house.plugin("quantizations", plan.quantize, option="--quantize")
     if chosen is None or not chosen.QUANTIZATION.calibrated:
         return {}
-    return {"calibration": _digest([Path(plan.calibration or calibration_data.SHIPPED)])}
+    return {"calibration": _digest([Path(plan.calibration or texts.SHIPPED)])}
 
 
 def converter_files(plan: Plan) -> list[Path]:

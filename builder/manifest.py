@@ -7,6 +7,7 @@ from typing import Any
 
 import builder
 from builder import source as sources
+from builder.calibration import workload
 from builder.convert import Artifact
 from builder.plan import Plan
 from builder.prove import Evidence
@@ -47,13 +48,19 @@ def manifest(
         **({"draft": {"sha256": artifact.draft_digests}} if artifact.draft else {}),
         "plan": {**planned, "origin": origin},
         "tools": artifact.tools,
-        **_calibration(artifact),
+        **_calibration(plan, artifact),
         "artifact": {"key": artifact.key, "sha256": {**artifact.digests, **adapters}},
         "evidence": evidence.to_json(),
     }
 
 
-def _calibration(artifact: Artifact) -> dict[str, Any]:
-    """Return what a converter recorded of the data that it measured scales with."""
+def _calibration(plan: Plan, artifact: Artifact) -> dict[str, Any]:
+    """Return what a converter recorded of its data for scales, and how unlike the workload that is.
+
+    That is no part of the artifact: another workload is no reason to measure again.
+    """
     path = next(artifact.model.rglob(RECORD), None)
-    return {} if path is None else {"calibration": sources.read_json(path)}
+    if path is None:
+        return {}
+    compared = workload.compared(plan.calibration, plan.workload)
+    return {"calibration": {**sources.read_json(path), **({"workload": compared} if compared else {})}}

@@ -41,7 +41,8 @@ class Plan:
     is kept in, "" for what is computed in; `contract` the file of `contracts/` that says what clients see;
     `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name;
     `resolution` is how the container was found, None where any would do; `calibration` the user's own texts
-    that scales are measured with, "" for the shipped ones, or where none are.
+    that scales are measured with, "" for the shipped ones, or where none are, and `workload` what will be
+    asked, which they are compared with, "" for nothing.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Plan:
     adapters: tuple[Adapter, ...] = ()
     resolution: Resolution | None = None
     calibration: str = ""
+    workload: str = ""
 
     @property
     def front(self) -> ModelPlan:
@@ -95,8 +97,8 @@ class Plan:
         del plain["resolution"]
         if self.resolution is not None:
             plain["resolution"] = self.resolution.to_json()
-        # the manifest has the digest of its texts
-        del plain["calibration"]
+        # the manifest has the digests of their texts
+        del plain["calibration"], plain["workload"]
         for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
             if not plain[name]:
                 del plain[name]
@@ -164,7 +166,8 @@ def plan(subject: Subject, options: Options) -> Plan:
     precision.require_divisible(subject, split)
     if card and chosen.computed_in == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
-    precision.require_calibrated(options.calibration, chosen)
+    precision.require_calibrated("--calibration", options.calibration, chosen)
+    precision.require_calibrated("--workload", options.workload, chosen)
     speculation = speculating.decide(subject, options, (name, target), card, split)
     profile.require_choice(options.profiles, target.ENGINES[device])
     decided = kind.decide(
@@ -225,8 +228,13 @@ def plan(subject: Subject, options: Options) -> Plan:
         speculation=speculation,
         adapters=decided.adapters,
         resolution=resolution,
-        calibration=str(Path(options.calibration).absolute()) if options.calibration else "",
+        calibration=_absolute(options.calibration),
+        workload=_absolute(options.workload),
     )
+
+
+def _absolute(path: str | None) -> str:
+    return str(Path(path).absolute()) if path else ""
 
 
 def _compilation(

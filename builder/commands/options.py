@@ -163,6 +163,12 @@ def planning(command: Command) -> Command:
             help="Texts of your own to measure scales with, as JSON lines; else the shipped ones.",
         ),
         click.option(
+            "--workload",
+            callback=not_empty,
+            metavar="FILE",
+            help="Prompts as they will be asked, as JSON lines: a warning where calibration's are unlike.",
+        ),
+        click.option(
             "--speculate",
             type=int,
             metavar="N",
@@ -240,6 +246,7 @@ def planned(values: dict[str, Any]) -> Any:
         contract=values["contract"],
         cache_type=values["kv_cache"],
         calibration=values["calibration"],
+        workload=values["workload"],
         speculate=values["speculate"],
         ngram=values["ngram"],
         draft=values["draft"],

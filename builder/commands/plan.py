@@ -28,7 +28,7 @@ def command(
     NAME is a recipe (`builder list`), the path of your own recipe, or any name with --checkpoint.
     """
     from builder import lock
-    from builder.exporting import calibration_data
+    from builder.calibration import workload
     from builder.subjects import name_of, read
 
     asked = options.planned(values)
@@ -37,9 +37,8 @@ def command(
     )
     subject, _ = read(name, checkpoint, served_name, asked.draft, pins.revision)
     planned = lock.pinned(subject, asked, pins)
-    texts = calibration_data.read(Path(planned.calibration)) if planned.calibration else None
-    if texts and (doubted := calibration_data.doubt(texts)):
-        click.echo(f"warning: {doubted}", err=True)
+    for line in workload.warnings(planned.calibration, planned.workload):
+        click.echo(f"warning: {line}", err=True)
     if as_json:
         options.print_json(planned.to_json())
     else:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import complaint, files, source
-from builder.exporting import calibration_data
+from builder.calibration import texts
 from builder.exporting.tensorrt_llm import Percents, say
 from builder.ranks import quantization, stored
 from builder.ranks.convert import DTYPES, Prepared, Ranks
@@ -46,7 +46,7 @@ def command(source: Path, out: Path, asked: Quantised, calibration: Path | None 
 class _Calibration:
     """Measures with the data of a file; `room` is a folder for what is smoothed."""
 
-    def __init__(self, data: calibration_data.Data, asked: Quantised, room: Path, percents: Percents) -> None:
+    def __init__(self, data: texts.Data, asked: Quantised, room: Path, percents: Percents) -> None:
         self._data, self._asked, self._room, self._percents = data, asked, room, percents
 
     def __call__(self, prepared: Prepared, names: Sequence[str]) -> tuple[Measured, Mapping[str, Any]]:
@@ -56,12 +56,12 @@ class _Calibration:
 
         folder = prepared.checkpoint.path
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        longest = min(calibration_data.LONGEST, prepared.dimensions.context_length)
-        sequences = calibration_data.sequences(self._data, tokenizer, longest)
-        if doubted := calibration_data.doubt(self._data, sequences):
+        longest = min(texts.LONGEST, prepared.dimensions.context_length)
+        sequences = texts.sequences(self._data, tokenizer, longest)
+        if doubted := texts.doubt(self._data, sequences):
             say(f"warning: {doubted}")
         measured = calibrating.measure(prepared, names, sequences, self._asked, self._room, self._hear)
-        told = calibration_data.described(self._data, sequences, longest)
+        told = texts.described(self._data, sequences, longest)
         return measured, calibrating.record(quantization.load(self._asked.method), told)
 
     def _hear(self, done: int, total: int) -> None:
@@ -77,7 +77,7 @@ def main() -> None:
         "--method", choices=quantization.names(), help="left out where CHECKPOINT is quantised already"
     )
     parser.add_argument("--kv-cache", choices=["fp8"], help="default: as wide as the model's own numbers")
-    parser.add_argument("--calibration", type=Path, default=calibration_data.SHIPPED, metavar="FILE.jsonl")
+    parser.add_argument("--calibration", type=Path, default=texts.SHIPPED, metavar="FILE.jsonl")
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel ranks")
     parser.add_argument("--pp", type=int, default=1, help="pipeline stages")
     parser.add_argument("--ep", type=int, default=1, help="groups of ranks that share out the experts")
@@ -96,10 +96,10 @@ def _convert(told: argparse.Namespace) -> None:
     if told.method is None:
         stored.convert_stored(told.checkpoint, told.out, ranks, percents)
         return
-    # the texts of the calibration are read by its tokenizer
+    # the calibration's texts are read by its tokenizer
     source.open_checkpoint(told.checkpoint)
     asked = Quantised(ranks, told.method, bool(told.kv_cache))
-    data = calibration_data.read(told.calibration)
+    data = texts.read(told.calibration)
 
     def packed(done: int, total: int) -> None:
         percents(CALIBRATING * total + (100 - CALIBRATING) * done, 100 * total)

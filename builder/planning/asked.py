@@ -51,6 +51,8 @@ class Options:
     """NAME=FOLDER, LoRA adapters that requests may name."""
     calibration: str | None = None
     """The file of texts that scales are measured with."""
+    workload: str | None = None
+    """The file of texts like those that will be asked, which the former are compared with."""
 
 
 class Sizes(Protocol):

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from builder import house
 from builder.architecture import Dimensions
+from builder.calibration import texts
 from builder.errors import PlanError, UsageError
-from builder.exporting import calibration_data
 from builder.planning.asked import Sizes, Subject
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Budget, Quantization, Support, Tolerance
@@ -82,17 +82,17 @@ def choose(
     return Precision(stored.name, found, (), wanted, cache_type)
 
 
-def require_calibrated(asked: str | None, chosen: Precision) -> None:
-    """Raise UsageError for texts to measure scales with where none are measured, or that cannot be read."""
+def require_calibrated(option: str, asked: str | None, chosen: Precision) -> None:
+    """Raise UsageError for a file of texts where no scales are measured with any, or that cannot be read."""
     if asked is None:
         return
     if not chosen.quantization.calibrated:
         raise UsageError(
-            f"--calibration {asked}: {chosen.name} measures no scales",
+            f"{option} {asked}: {chosen.name} measures no scales",
             expected=f"--quantize {' or '.join(_calibrated())}",
-            remedy="leave --calibration out",
+            remedy=f"leave {option} out",
         )
-    calibration_data.read(Path(asked))
+    texts.read(Path(asked), option)
 
 
 def _calibrated() -> list[str]:

@@ -34,12 +34,13 @@ def to_json(built: Built) -> dict[str, Any]:
 
 
 def warnings(built: Built) -> list[str]:
-    """Return what the version's manifest warns of: too little data that scales were measured with."""
+    """Return what the version's manifest warns of: calibration by too few texts, or by unlike ones."""
     published = built.published
     home = published.repository / published.name / str(published.version)
     told = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
-    doubted = told.get("calibration", {}).get("warning")
-    return [doubted] if doubted else []
+    calibration = told.get("calibration", {})
+    parts = (calibration, calibration.get("workload", {}))
+    return [part["warning"] for part in parts if "warning" in part]
 
 
 def show(built: Built) -> None:

@@ -28,6 +28,7 @@ FIELDS = {
     "--contract": ("contract", str),
     "--kv-cache": ("cache_type", str),
     "--calibration": ("calibration", str),
+    "--workload": ("workload", str),
     "--speculate": ("speculate", int),
     "--ngram": ("ngram", str),
     "--draft": ("draft", str),

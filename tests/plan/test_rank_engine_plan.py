@@ -16,8 +16,8 @@ import trtllm_build
 from planning import options, planned, subject
 
 from builder import artifact_key
+from builder.calibration import texts
 from builder.errors import PlanError, UsageError
-from builder.exporting import calibration_data
 from builder.inflight_batcher import build_command, tables
 from builder.plan import Plan, plan
 from builder.planning import memory, placement
@@ -163,7 +163,7 @@ def test_texts_decide_the_artifact_by_what_they_say(tmp_path: Path, monkeypatch:
     shipped = digest("fp8")
     mine, copy, other = (digest(f"fp8 --calibration {one}.jsonl") for one in ("mine", "copy", "other"))
     assert mine == copy and len({shipped, mine, other, None}) == 4
-    assert shipped == hashlib.sha256(calibration_data.SHIPPED.read_bytes()).hexdigest()
+    assert shipped == hashlib.sha256(texts.SHIPPED.read_bytes()).hexdigest()
     assert digest("bf16") is None
 
 

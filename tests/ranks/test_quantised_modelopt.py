@@ -18,7 +18,8 @@ import tiny_decoders
 from test_modelopt import compare_configs, model_of, unstacked
 
 from builder import complaint
-from builder.exporting import calibrating, calibration_data, tensorrt_llm_quantised
+from builder.calibration import texts
+from builder.exporting import calibrating, tensorrt_llm_quantised
 from builder.exporting.tensorrt_llm import share
 from builder.ranks import quantization
 from builder.ranks.convert import Prepared, Ranks
@@ -229,10 +230,10 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert told == sorted(set(told)) and len(told) > 20
     names = ["calibration.json", "config.json", "rank0.safetensors", "rank1.safetensors"]
     assert sorted(one.name for one in (tmp_path / "out").iterdir()) == names
-    data = calibration_data.read()
+    data = texts.read()
     record = json.loads((tmp_path / "out" / "calibration.json").read_text())
     # cut to this model's 64 tokens the shipped texts are less than they are
-    assert record.get("warning", "") == calibration_data.doubt(data, [[1] * record["tokens"]] + [[]] * 34)
+    assert record.get("warning", "") == texts.doubt(data, [[1] * record["tokens"]] + [[]] * 34)
     assert (f"warning: {record.get('warning')}" in ran.stdout) == ("warning" in record)
     record.pop("warning", None)
     assert record.pop("tokens") > 35 * 20

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from builder.calibration import texts
 from builder.cli import main
 from builder.errors import UsageError
-from builder.exporting import calibration_data
 from builder.exporting.tensorrt_llm import share
 from builder.exporting.tensorrt_llm_quantised import command
 from builder.printing import outcomes
@@ -49,38 +49,38 @@ def written(folder: Path, *lines: Any) -> Path:
 
 
 def test_texts_and_chats(tmp_path: Path) -> None:
-    data = calibration_data.read(written(tmp_path, {"prompt": "xy"}, "", {"messages": CHAT}))
+    data = texts.read(written(tmp_path, {"prompt": "xy"}, "", {"messages": CHAT}))
     rendered = [ord(letter) for letter in "<user>a<assistant>b"]
     # a template writes the special tokens itself
-    assert calibration_data.sequences(data, Letters("...")) == [[0, ord("x"), ord("y")], rendered]
-    assert calibration_data.sequences(data, Letters())[1] == [0, *map(ord, "a\n\nb")]
-    assert calibration_data.sequences(data, Letters("..."), longest=2) == [[0, ord("x")], rendered[:2]]
+    assert texts.sequences(data, Letters("...")) == [[0, ord("x"), ord("y")], rendered]
+    assert texts.sequences(data, Letters())[1] == [0, *map(ord, "a\n\nb")]
+    assert texts.sequences(data, Letters("..."), longest=2) == [[0, ord("x")], rendered[:2]]
 
 
 def test_too_little_is_told_with_the_numbers(tmp_path: Path) -> None:
-    data = calibration_data.read(written(tmp_path, {"prompt": "x"}))
-    told = calibration_data.doubt(data, calibration_data.sequences(data, Letters()))
+    data = texts.read(written(tmp_path, {"prompt": "x"}))
+    told = texts.doubt(data, texts.sequences(data, Letters()))
     assert told.startswith(
         "scales are measured with 1 text of 2 tokens in all, which is little: below 32 texts"
     )
     # without a tokenizer by its letters, four of a token
-    assert "1 text of about 1 tokens" in calibration_data.doubt(data)
-    recorded = calibration_data.described(data, calibration_data.sequences(data, Letters()))
+    assert "1 text of about 1 tokens" in texts.doubt(data)
+    recorded = texts.described(data, texts.sequences(data, Letters()))
     assert recorded["warning"] == told
 
 
 @pytest.mark.parametrize(
-    ("texts", "tokens", "enough"), [(32, 64, True), (31, 200, False), (32, 63, False), (300, 5, False)]
+    ("count", "tokens", "enough"), [(32, 64, True), (31, 200, False), (32, 63, False), (300, 5, False)]
 )
-def test_both_numbers_count(texts: int, tokens: int, enough: bool, tmp_path: Path) -> None:
-    data = calibration_data.read(written(tmp_path, *[{"prompt": "abcd" * tokens}] * texts))
-    assert (calibration_data.doubt(data, [[1] * tokens] * texts) == "") is enough
-    assert (calibration_data.doubt(data) == "") is enough
-    assert ("warning" in calibration_data.described(data, [[1] * tokens] * texts)) is not enough
+def test_both_numbers_count(count: int, tokens: int, enough: bool, tmp_path: Path) -> None:
+    data = texts.read(written(tmp_path, *[{"prompt": "abcd" * tokens}] * count))
+    assert (texts.doubt(data, [[1] * tokens] * count) == "") is enough
+    assert (texts.doubt(data) == "") is enough
+    assert ("warning" in texts.described(data, [[1] * tokens] * count)) is not enough
 
 
 def test_the_shipped_texts_are_enough() -> None:
-    assert calibration_data.doubt(calibration_data.read()) == ""
+    assert texts.doubt(texts.read()) == ""
 
 
 def test_a_plan_warns_of_it(tmp_path: Path) -> None:
@@ -97,32 +97,37 @@ def test_a_build_warns_of_what_its_manifest_says(tmp_path: Path) -> None:
     published = Published(tmp_path, "model", 3, fresh=True)
     home = tmp_path / "model" / "3"
     home.mkdir(parents=True)
-    for manifest, warned in ({"calibration": {"warning": "little"}}, ["little"]), ({"calibration": {}}, []):
+    compared = {"warning": "little", "workload": {"warning": "unlike"}}
+    for manifest, warned in (
+        ({"calibration": compared}, ["little", "unlike"]),
+        ({"calibration": {"workload": {"unlike": 0.1}}}, []),
+        ({}, []),
+    ):
         (home / "manifest.json").write_text(json.dumps(manifest))
         assert outcomes.warnings(SimpleNamespace(published=published)) == warned  # type: ignore[arg-type]
 
 
 def test_what_is_recorded_names_the_bytes(tmp_path: Path) -> None:
     path = written(tmp_path, {"prompt": "xy"}, {"prompt": "z"})
-    data = calibration_data.read(path)
-    assert calibration_data.described(data, calibration_data.sequences(data, Letters())) == {
+    data = texts.read(path)
+    assert texts.described(data, texts.sequences(data, Letters())) == {
         "file": "mine.jsonl",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "sequences": 2,
         "tokens": 5,
         "longest": 512,
-        "warning": calibration_data.doubt(data, [[0, 1, 2], [0, 1]]),
+        "warning": texts.doubt(data, [[0, 1, 2], [0, 1]]),
     }
 
 
 def test_shipped_texts_are_chats_that_answer() -> None:
-    data = calibration_data.read()
+    data = texts.read()
     assert len(data.prompts) > 30
     for prompt in data.prompts:
         assert not isinstance(prompt, str)
         assert [one["role"] for one in prompt] == ["user", "assistant"] * (len(prompt) // 2)
         assert all(one["content"].strip() for one in prompt)
-    assert calibration_data.described(data, [[1]])["file"] == "shipped"
+    assert texts.described(data, [[1]])["file"] == "shipped"
 
 
 @pytest.mark.parametrize(
@@ -140,23 +145,23 @@ def test_shipped_texts_are_chats_that_answer() -> None:
 )
 def test_bad_lines_are_refused(line: Any, number: int, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"mine.jsonl, line {number}"):
-        calibration_data.read(written(tmp_path, {"prompt": "x"}, line))
+        texts.read(written(tmp_path, {"prompt": "x"}, line))
 
 
 def test_files_without_texts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
-        calibration_data.read(tmp_path / "none.jsonl")
+        texts.read(tmp_path / "none.jsonl")
     with pytest.raises(UsageError, match="holds no text"):
-        calibration_data.read(written(tmp_path, "", " "))
+        texts.read(written(tmp_path, "", " "))
     (tmp_path / "mine.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="--calibration"):
-        calibration_data.read(tmp_path / "mine.jsonl")
+        texts.read(tmp_path / "mine.jsonl")
 
 
 def test_a_chat_that_the_template_refuses_is_named(tmp_path: Path) -> None:
-    data = calibration_data.read(written(tmp_path, {"prompt": "x"}, {"messages": CHAT[1:]}))
+    data = texts.read(written(tmp_path, {"prompt": "x"}, {"messages": CHAT[1:]}))
     with pytest.raises(UsageError, match="text 2: the model's chat template refuses it: a user speaks first"):
-        calibration_data.sequences(data, Letters("..."))
+        texts.sequences(data, Letters("..."))
 
 
 def test_the_command_says_all_that_was_asked() -> None:

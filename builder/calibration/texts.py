@@ -1,4 +1,4 @@
-"""The texts that scales are measured with: lines of {"prompt": "..."} or {"messages": [...]}."""
+"""The texts that scales are measured with, and those of a workload: lines of prompts or of chats."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.calibration import likeness
 from builder.errors import UsageError
 from builder.prompt_lines import Prompt, read_line
 
-SHIPPED = Path(__file__).parent / "calibration.jsonl"
+SHIPPED = Path(__file__).parent / "shipped.jsonl"
 """Chats of several kinds and languages, for want of the user's own: those are always better."""
 
 LONGEST = 512
@@ -32,31 +33,54 @@ class Data:
     sha256: str
     prompts: tuple[Prompt, ...]
 
+    @property
+    def name(self) -> str:
+        """What is recorded of the path: two machines record the same."""
+        return "shipped" if self.path == SHIPPED else self.path.name
 
-def read(path: Path = SHIPPED) -> Data:
-    """Read a file; raise UsageError naming the bad line."""
+    def pieces(self) -> list[list[str]]:
+        """Return the words and signs of each text."""
+        return [likeness.pieces(_text(prompt)) for prompt in self.prompts]
+
+
+def read(path: Path = SHIPPED, option: str = "--calibration") -> Data:
+    """Read the file of an option; raise UsageError naming the bad line, or for texts of no language."""
     try:
         raw = path.read_bytes()
         lines = raw.decode().splitlines()
     except (OSError, UnicodeDecodeError) as failure:
-        raise UsageError(f"--calibration {path}: {failure}", expected="a file of JSON lines") from failure
-    prompts = tuple(_prompt(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
+        raise UsageError(f"{option} {path}: {failure}", expected="a file of JSON lines") from failure
+    prompts = tuple(
+        _prompt(option, path, number, line) for number, line in enumerate(lines, 1) if line.strip()
+    )
     if not prompts:
         raise UsageError(
-            f"--calibration {path} holds no text",
+            f"{option} {path} holds no text",
             expected='lines such as {"prompt": "..."}, some hundred of them',
-            remedy="leave --calibration out for the texts that are shipped",
+            remedy=f"leave {option} out" + " for the texts that are shipped" * (option == "--calibration"),
         )
-    return Data(path, hashlib.sha256(raw).hexdigest(), prompts)
+    data = Data(path, hashlib.sha256(raw).hexdigest(), prompts)
+    _require_language(option, data)
+    return data
 
 
-def _prompt(path: Path, number: int, line: str) -> Prompt:
-    found = read_line("--calibration", path, number, line)
+def _prompt(option: str, path: Path, number: int, line: str) -> Prompt:
+    found = read_line(option, path, number, line)
     if not found:
-        raise UsageError(
-            f"--calibration {path}, line {number}: {line[:80]}", expected="a text, not an empty one"
-        )
+        raise UsageError(f"{option} {path}, line {number}: {line[:80]}", expected="a text, not an empty one")
     return found
+
+
+def _require_language(option: str, data: Data) -> None:
+    """Raise UsageError for random tokens or letters: inputs of no workload, so scales for none."""
+    found = likeness.disorder(data.pieces())
+    if found > likeness.NO_LANGUAGE:
+        raise UsageError(
+            f"{option} {data.path}: its texts are of no language: every other word of them diverges by "
+            f"{found:.2f} bits from the rest, of random tokens by 0.85 and more",
+            expected=f"at most {likeness.NO_LANGUAGE}, as of chats, prose and programs: they repeat words",
+            remedy="give texts like those that will be asked, not random ones",
+        )
 
 
 def sequences(data: Data, tokenizer: Any, longest: int = LONGEST) -> list[list[int]]:
@@ -121,10 +145,10 @@ def doubt(data: Data, found: Sequence[Sequence[int]] | None = None) -> str:
 
 
 def described(data: Data, found: Sequence[Sequence[int]], longest: int = LONGEST) -> dict[str, Any]:
-    """Return what is recorded of the data; no path, so that two machines record the same."""
+    """Return what is recorded of the data."""
     doubted = doubt(data, found)
     return {
-        "file": "shipped" if data.path == SHIPPED else data.path.name,
+        "file": data.name,
         "sha256": data.sha256,
         "sequences": len(found),
         "tokens": sum(map(len, found)),
