@@ -11,12 +11,13 @@ import tarfile
 from functools import cache
 from itertools import permutations
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from builder import manifest
 from builder.calibration import likeness, texts, workload
 from builder.cli import main
 from builder.errors import UsageError
@@ -195,6 +196,19 @@ def test_what_is_recorded_names_the_bytes(tmp_path: Path) -> None:
     assert (recorded["file"], recorded["texts"]) == ("asked.jsonl", len(corpus("chat 2")))
     assert 0 <= recorded["unlike"] < likeness.UNLIKE
     assert workload.compared("mine.jsonl", "") == {}
+
+
+def test_the_manifest_says_it_beside_what_the_converter_recorded(tmp_path: Path) -> None:
+    asked = written(tmp_path / "asked.jsonl", GERMAN)
+    (tmp_path / "model").mkdir()
+    artifact: Any = SimpleNamespace(model=tmp_path / "model")
+    told: Any = SimpleNamespace(calibration="", workload=str(asked))
+    assert manifest._calibration(told, artifact) == {}
+    (tmp_path / "model" / "calibration.json").write_text('{"file": "shipped"}')
+    recorded = manifest._calibration(told, artifact)["calibration"]
+    assert recorded == {"file": "shipped", "workload": workload.compared("", str(asked))}
+    told.workload = ""
+    assert manifest._calibration(told, artifact) == {"calibration": {"file": "shipped"}}
 
 
 def test_too_few_words_to_compare_are_told(tmp_path: Path) -> None:
