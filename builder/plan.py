@@ -135,6 +135,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     Raises:
         UsageError: an option names something that does not exist or does not combine.
         PlanError: the model cannot be divided or does not fit as asked.
+        SourceError: tensors of the checkpoint that the target does not convert.
     """
     require_name(subject.name)
     split = Split(options.tensor_parallel, options.pipeline_parallel, options.expert_parallel)
@@ -187,6 +188,7 @@ def plan(subject: Subject, options: Options) -> Plan:
             beside=speculating.beside(speculation, chosen),
         )
     )
+    ways.require_tensors(subject, target)
     where = ways.machine(subject, options, card, (chosen.name, chosen.cache_type))
     container, resolution = ways.container(name, target, promised, options.triton, where)
     facts = replace(subject.facts, strings=target.STRINGS)

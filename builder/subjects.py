@@ -85,7 +85,9 @@ def _read(
 
 def refined(subject: Subject, found: Checkpoint) -> Subject:
     """Return a recipe's subject with what only its checkpoint says: labels, image sizes, longest texts."""
-    known = replace(subject, weights_at_hand=True, stored=_stored(found), config=found.config)
+    known = replace(
+        subject, weights_at_hand=True, stored=_stored(found), config=found.config, checkpoint=found
+    )
     folder = found.path if found.path.is_dir() else None
     if subject.pipeline == "text_generation" or folder is None:
         return known
@@ -145,6 +147,7 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
         opset=int(found.config.get("opset", 0)),
         ir_version=int(found.config.get("ir_version", 0)),
         config=found.config,
+        checkpoint=found,
     )
 
 

@@ -124,7 +124,8 @@ class Target(Protocol):
     `converter(quantization: str) -> str`, its file of `exporting/`: what it writes depends on --tp, --pp,
     --ep and that file too. It raises UsageError for a quantization that none converts to. One that does not
     run every model of a family has `require_config(config: Mapping)`, of Hugging Face's config, which raises
-    a BuilderError that names the targets that do.
+    a BuilderError that names the targets that do; one whose converter does not take every tensor has
+    `require_tensors(checkpoint: Checkpoint)`, which raises by their headers what the converter would.
     """
 
     TITLE: str

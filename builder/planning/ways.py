@@ -95,6 +95,16 @@ def require_config(subject: Subject, way: Target) -> None:
         require(subject.config)
 
 
+def require_tensors(subject: Subject, way: Target) -> None:
+    """Let a target say which tensors it does not convert, where their headers are at hand.
+
+    Raises as its `require_tensors`.
+    """
+    require = getattr(way, "require_tensors", None)
+    if require is not None and subject.checkpoint is not None:
+        require(subject.checkpoint)
+
+
 def _having(mark: str) -> list[str]:
     """Return the targets that say of themselves that they can do a thing."""
     known = {name: house.plugin("targets", name, option="--target") for name in house.plugin_names("targets")}

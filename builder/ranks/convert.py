@@ -12,7 +12,7 @@ from typing import Any
 from builder import files, source
 from builder.architecture import Dimensions
 from builder.errors import ConversionError, SourceError, UsageError
-from builder.ranks import copying, description, disk, division, family, reading, unfinished
+from builder.ranks import copying, description, disk, division, family, headers, reading, unfinished
 from builder.ranks.division import Division
 from builder.ranks.layout import Layout, RankFile
 from builder.ranks.reading import Source
@@ -128,9 +128,8 @@ def _prepared_or_none_left(folder: Path, asked: Ranks, part: Path) -> Prepared:
 def prepare(folder: Path, asked: Ranks) -> Prepared:
     """Decide everything from headers, before a weight is read; raises as `convert`."""
     checkpoint = source.open_checkpoint(folder, tokenizer=False)
-    names = family.decoder(checkpoint.model_type).HUGGING_FACE
-    held = reading.tensors(checkpoint, names["head"])
-    return prepared(checkpoint, held, reading.dtype(checkpoint.origin, held), asked)
+    held, dtype = headers.plain(checkpoint)
+    return prepared(checkpoint, held, dtype, asked)
 
 
 def prepared(checkpoint: Checkpoint, held: Mapping[str, TensorInfo], dtype: str, asked: Ranks) -> Prepared:

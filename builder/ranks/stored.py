@@ -13,14 +13,13 @@ from typing import Any, Protocol, cast
 
 from builder import engine_layouts, house, source, weight_format
 from builder.errors import SourceError
-from builder.ranks import convert, family, packed, quantised, quantization, stored_tensors
+from builder.ranks import convert, family, headers, quantised, quantization, stored_tensors
 from builder.ranks.blocks import Progress
-from builder.ranks.convert import Prepared, Ranks
+from builder.ranks.convert import Ranks
 from builder.ranks.matrices import Measured
 from builder.ranks.quantised import Quantised
 from builder.ranks.quantization import Matrix
-from builder.ranks.stored_tensors import Tensors
-from builder.source import Checkpoint
+from builder.source import Checkpoint, TensorInfo
 from builder.weight_format import Stored
 
 
@@ -30,11 +29,15 @@ class StoredFormat(Protocol):
     CACHE: tuple[str, str]
     """The scales of keys and of values, by what follows the name of the attention."""
 
+    def require(self, told: Mapping[str, Any], parts: Mapping[str, TensorInfo]) -> None:
+        """Raise SourceError for tensors of a matrix, by what follows its name, that the layout cannot be."""
+        ...
+
     def matrix(self, told: Mapping[str, Any], parts: Mapping[str, Any]) -> Matrix:
         """Return a matrix with its scale.
 
-        `parts` are the module's tensors of torch by what follows its name. Raises SourceError for numbers
-        that the layout has no room for.
+        `parts` are the module's tensors of torch, which `require` lets pass, by what follows its name. Raises
+        SourceError for numbers that the layout has no room for.
         """
         ...
 
@@ -57,13 +60,11 @@ def convert_stored(folder: Path, out: Path, asked: Ranks, progress: Progress | N
     stored, told = _read(checkpoint), weight_format.description(checkpoint.config) or {}
     method = quantization.named(stored.kernels[engine_layouts.TARGET].method)
     form = cast(StoredFormat, house.plugin("ranks.stored_formats", stored.name, option="quant_method"))
-    names = family.decoder(checkpoint.model_type).HUGGING_FACE
-    tensors = stored_tensors.of(checkpoint, names["head"], form.CACHE)
+    tensors = headers.stored(checkpoint)
     if tensors.dtype not in convert.HALVES:
         asked = replace(asked, dtype=asked.dtype or "bf16")
     prepared = convert.prepared(checkpoint, tensors.as_plain, tensors.dtype, asked)
-    _require_all(checkpoint, prepared, tensors)
-    cache = stored.cache == "fp8"
+    cache, names = stored.cache == "fp8", family.decoder(checkpoint.model_type).HUGGING_FACE
     measured = Measured(
         stored_tensors.Matrices(tensors, lambda parts: form.matrix(told, parts), prepared.dtype),
         stored_tensors.caches(tensors, form.CACHE, names["key"]) if cache else {},
@@ -83,27 +84,5 @@ def _read(checkpoint: Checkpoint) -> Stored:
         stored, checkpoint.tensors, checkpoint.config.get("num_hidden_layers", 0)
     )
     if engine_layouts.TARGET not in stored.kernels:
-        raise refusal(f"{stored.scheme}: {stored.refused[engine_layouts.TARGET]}")
+        raise headers.refusal(f"{stored.scheme}: {stored.refused[engine_layouts.TARGET]}")
     return stored
-
-
-def refusal(reason: str) -> SourceError:
-    """Return the error for weights that TensorRT-LLM has no layout for."""
-    return SourceError(
-        f"the weights are quantised already, as {reason}",
-        expected="float8 with a scale for each matrix and its inputs, or symmetric 4 bits in groups of 128",
-        remedy="pass the checkpoint that it was made of, or serve this one with --target vllm or llmapi",
-    )
-
-
-def _require_all(checkpoint: Checkpoint, prepared: Prepared, tensors: Tensors) -> None:
-    """Raise SourceError where some matrices of layers are plain, or any other is not."""
-    wanted = set(packed.quantised_sources(prepared.ranks))
-    odd = sorted(wanted - tensors.parts.keys()) or sorted(tensors.parts.keys() - wanted)
-    if odd:
-        state = "is not" if odd[0] in wanted else "is"
-        raise SourceError(
-            f"{checkpoint.origin}: of the quantised model {odd[0]} {state} quantised",
-            expected="all matrices of its layers, and no other",
-            remedy="pass the checkpoint that it was made of, or serve this one with --target vllm or llmapi",
-        )

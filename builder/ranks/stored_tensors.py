@@ -1,73 +1,15 @@
-"""The tensors of a checkpoint that is quantised already: which make up a matrix, and which it is."""
+"""What is read of a checkpoint that is quantised already: its matrices, and the scales of its cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from builder import architecture, safetensors_file, weight_format
 from builder.errors import SourceError
 from builder.ranks import matrices, reading, rounding
+from builder.ranks.headers import Tensors
 from builder.ranks.quantization import Matrix
-from builder.source import Checkpoint, TensorInfo
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """What there is.
-
-    `as_plain` has every weight as if none were quantised, `parts` of those that are name -> what follows the
-    module's name -> the tensor. `dtype` is safetensors' name of the type of all others.
-    """
-
-    checkpoint: Checkpoint
-    as_plain: Mapping[str, TensorInfo]
-    parts: Mapping[str, Mapping[str, str]]
-    dtype: str
-
-
-def of(checkpoint: Checkpoint, head: str, cache: tuple[str, str]) -> Tensors:
-    """Sort the tensors of a checkpoint.
-
-    Args:
-        checkpoint: of safetensors.
-        head: the name of the head, which a tied model may have all the same.
-        cache: endings of scales of the KV cache.
-
-    Raises:
-        SourceError: tensors that the config says nothing of, or several types.
-    """
-    kind = architecture.load(checkpoint.model_type)
-    known = architecture.expected_tensors(kind, checkpoint.config, "safetensors", checkpoint.tensors)
-    marks = weight_format.load(weight_format.description(checkpoint.config) or {}).MARKS
-    owners = {
-        name.removesuffix("weight"): name
-        for name in known
-        if any(name.removesuffix("weight") + mark in checkpoint.tensors for mark in marks)
-    }
-    parts: dict[str, dict[str, str]] = {name: {} for name in owners.values()}
-    plain: dict[str, TensorInfo] = {}
-    for name, info in checkpoint.tensors.items():
-        module, _, part = name.rpartition(".")
-        owner = owners.get(f"{module}.")
-        if owner and (name == owner or name not in known):
-            parts[owner][part] = name
-        elif name in known or name == head:
-            plain[name] = info
-        elif not name.endswith((*cache, reading.IGNORED)):
-            raise SourceError(
-                f"{checkpoint.origin} holds {name}, of which its config says nothing",
-                expected=f"the tensors of a quantised {checkpoint.model_type} of its config",
-                remedy="take config.json from the model's own repository again",
-            )
-    dtype = reading.dtype(checkpoint.origin, plain)
-    for name in parts:
-        shape = known[name]
-        if shape is None:
-            raise TypeError(f"Bug: the shape of {name} is not known")
-        plain[name] = TensorInfo(name, shape, dtype, safetensors_file.nbytes(shape, dtype))
-    return Tensors(checkpoint, plain, parts, dtype)
 
 
 class Matrices(Mapping[str, Matrix]):

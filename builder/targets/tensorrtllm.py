@@ -21,6 +21,7 @@ from builder.planning.memory import USABLE
 from builder.planning.placement import Gpu
 from builder.planning.resolving import Needs
 from builder.planning.versions import TENSORRT_LLM, Container
+from builder.source import Checkpoint
 from builder.target import Compilation, Job, Placed
 
 TITLE = "TensorRT-LLM engines by Triton's tensorrtllm backend"
@@ -66,6 +67,13 @@ def require_config(config: Mapping[str, Any]) -> None:
     way, sizes = family.load(name), family.decoder(name).dimensions(config)
     way.settings(config, sizes)
     rotary.scaling(config, sizes.context_length)
+
+
+def require_tensors(checkpoint: Checkpoint) -> None:
+    """Raise SourceError for tensors that the converter refuses, by their headers."""
+    from builder.ranks import headers
+
+    headers.require(checkpoint)
 
 
 def engine_arguments(placed: Placed) -> dict[str, Any]:

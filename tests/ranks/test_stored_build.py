@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import stored_decoders
 import tiny
+import tiny_quantised
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import Workshop
@@ -75,15 +76,14 @@ def test_a_build_publishes_the_ranks_and_says_what_they_were(workshop: Workshop)
 
 
 @pytest.mark.slow
-def test_what_only_the_tensors_tell_is_refused_with_nothing_written(workshop: Workshop) -> None:
+def test_what_only_the_numbers_tell_is_refused_with_nothing_written(workshop: Workshop) -> None:
     path = workshop.checkpoint / "model.safetensors"
     held = load_file(path)
-    down = "model.layers.0.mlp.down_proj."
-    plain = {name: one for name, one in held.items() if not name.startswith(down)}
-    save_file({**plain, f"{down}weight": torch.randn(256, 512).half()}, path)
+    zeros = tiny_quantised.words(torch.full((4, 256), 4), 4)
+    save_file({**held, "model.layers.0.mlp.down_proj.qzeros": zeros}, path)
     with pytest.raises(ConversionError) as refused:
         build(workshop)
-    assert f"{down}weight is not quantised" in str(refused.value)
+    assert "zero points that are not in the middle" in str(refused.value)
     assert "--target vllm or llmapi" in str(refused.value)
     assert not workshop.output.exists()
     assert not any((workshop.cache / "artifacts").iterdir())

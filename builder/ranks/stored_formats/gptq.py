@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from builder.ranks import stored
+from builder.ranks import headers
 from builder.ranks.quantization import Matrix
+from builder.source import TensorInfo
 from builder.weight_formats import gptq
 
 CACHE: tuple[str, str] = ("k_scale", "v_scale")
+
+
+def require(told: Mapping[str, Any], parts: Mapping[str, TensorInfo]) -> None:
+    """Let all pass: the description told it, but for what only the numbers tell."""
 
 
 def matrix(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Matrix:
@@ -17,5 +22,5 @@ def matrix(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Matrix:
     weight, scale = gptq.weight(told, parts), parts["scales"].float().T.contiguous()
     numbers = weight.reshape(*scale.shape, -1) / scale.unsqueeze(2)
     if float(numbers.min()) < -8.5 or float(numbers.max()) > 7.5:
-        raise stored.refusal("GPTQ with zero points that are not in the middle")
+        raise headers.refusal("GPTQ with zero points that are not in the middle")
     return Matrix(weight, scale=scale)
