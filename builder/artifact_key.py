@@ -54,6 +54,7 @@ def _of_own_converter(plan: Plan) -> dict[str, Any]:
         return {}
     return {
         "split": [plan.split.tensor, plan.split.pipeline, *_groups(plan.split.experts)],
+        **({"hosts": plan.split.hosts} if plan.split.hosts > 1 else {}),
         "cache": plan.cache_type,
         "converter": _digest(found),
         **_of_texts(plan),

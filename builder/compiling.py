@@ -110,7 +110,10 @@ def finished(compilation: Compilation) -> str:
 
 def record(compilation: Compilation, digest: str) -> dict[str, Any]:
     """Return what stands in engine.json; `digest` is that of `source_digest`, in hexadecimal."""
-    return {"format": 1, "sha256": digest, **asdict(compilation)}
+    told = asdict(compilation)
+    if compilation.hosts == 1:
+        del told["hosts"]
+    return {"format": 1, "sha256": digest, **told}
 
 
 def recorded(folder: Path) -> Compilation | None:
@@ -129,8 +132,9 @@ def recorded(folder: Path) -> Compilation | None:
         pairs = [*found.environment.items(), *found.libraries.items()]
         if not all(isinstance(word, str) for word in (*words, *(word for pair in pairs for word in pair))):
             raise TypeError("a word of its command is none")
-        if type(found.ranks) is not int or found.ranks < 1:
-            raise TypeError(f"ranks is {found.ranks!r}")
+        for name, count in (("ranks", found.ranks), ("hosts", found.hosts)):
+            if type(count) is not int or count < 1:
+                raise TypeError(f"{name} is {count!r}")
     except (TypeError, AttributeError) as error:
         raise RepositoryError(
             f"{folder / engine_file.RECORD} is not as a build writes it: {error}",

@@ -15,6 +15,9 @@ from builder import reading
 SCRIPT, RECORD = "build-engine.sh", "engine.json"
 """What `builder build` writes beside the engine's source: the command, and what it was decided by."""
 
+LAUNCH = "launch.sh"
+"""Beside an engine over several hosts: what starts their servers."""
+
 RANK = "rank{}.engine"
 """The parts of an engine that is a folder, as `trtllm-build` writes them."""
 

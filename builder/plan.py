@@ -15,7 +15,7 @@ from builder import contract, house
 from builder.adapter import Adapter
 from builder.ensemble import Facts
 from builder.errors import UsageError
-from builder.planning import placement, precision, profile, speculating, versions, ways
+from builder.planning import hosts, placement, precision, profile, speculating, versions, ways
 from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
 from builder.planning.models import ModelPlan, fitted, is_graph, placed
@@ -42,7 +42,7 @@ class Plan:
     `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name;
     `resolution` is how the container was found, None where any would do; `calibration` the user's own texts
     that scales are measured with, "" for the shipped ones, or where none are, and `workload` what will be
-    asked, which they are compared with, "" for nothing.
+    asked, which they are compared with, "" for nothing; `hosts` are the names of several, () where untold.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Plan:
     resolution: Resolution | None = None
     calibration: str = ""
     workload: str = ""
+    hosts: tuple[str, ...] = ()
 
     @property
     def front(self) -> ModelPlan:
@@ -97,8 +98,8 @@ class Plan:
         del plain["resolution"]
         if self.resolution is not None:
             plain["resolution"] = self.resolution.to_json()
-        # the manifest has the digests of their texts
-        del plain["calibration"], plain["workload"]
+        # the manifest has the digests of their texts, and names no machine
+        del plain["calibration"], plain["workload"], plain["hosts"]
         for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
             if not plain[name]:
                 del plain[name]
@@ -110,6 +111,9 @@ class Plan:
             del plain["facts"]["strings"]
         if self.split.experts == 1:
             del plain["split"]["experts"]
+        if self.split.hosts == 1:
+            del plain["split"]["hosts"]
+            plain.get("compilation", {}).pop("hosts", None)
         if self.kind == "generation":
             # they mean nothing to a model that generates
             for name in ("kind", "facts", "truncates", "accelerators", "samples", "main"):
@@ -138,7 +142,8 @@ def plan(subject: Subject, options: Options) -> Plan:
         SourceError: tensors of the checkpoint that the target does not convert.
     """
     require_name(subject.name)
-    split = Split(options.tensor_parallel, options.pipeline_parallel, options.expert_parallel)
+    count, names = hosts.read(options.hosts)
+    split = Split(options.tensor_parallel, options.pipeline_parallel, options.expert_parallel, count)
     card = placement.gpu(options.gpu) if options.gpu else None
     if min(split.tensor, split.pipeline) < 1:
         raise UsageError(f"--tp {split.tensor} --pp {split.pipeline}", expected="both at least 1")
@@ -152,6 +157,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     target = ways.target(name, subject)
     ways.require_experts(subject, name)
     ways.require_expert_groups(subject, (name, target), split)
+    ways.require_hosts(subject, (name, target), split)
     ways.require_config(subject, target)
     ways.require_adapters(options, name)
     promised = contract.load(options.contract or contract.USUAL, name)
@@ -232,6 +238,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         resolution=resolution,
         calibration=_absolute(options.calibration),
         workload=_absolute(options.workload),
+        hosts=names,
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from builder import files, model_config
 from builder.errors import RepositoryError
 from builder.plan import Plan
+from builder.planning import hosts
 from builder.planning.models import ModelPlan
 
-_NOT_COMPARED = ("model", "checkpoint", "engine", "build.json", "tokenizer")
+_NOT_COMPARED = ("model", "checkpoint", "engine", "build.json", "tokenizer", hosts.FILE)
 """What the manifest holds the digests of, what is made of it, and what is no part of a version's identity."""
 
 _ARTIFACTS = (".onnx", ".plan", ".cache", ".safetensors")
@@ -60,21 +61,31 @@ def published(plan: Plan, repository: Path, stage: Path, version: int) -> int | 
 
 
 def missing(plan: Plan, repository: Path, stage: Path, version: int, same: int) -> list[tuple[Path, Path]]:
-    """Return (staged file, its place) of all that version `same` lacks, as a clone from git does."""
+    """Return (staged file, its place) of all that version `same` lacks, as a clone from git does.
+
+    Where other hosts are named, it lacks these.
+    """
     found = []
     for model in plan.models:
         folder = stage / model.name / str(version)
         held = same if _is_versioned(plan, model) else _latest(repository, model)
         home = repository / model.name / str(held)
         pairs = ((file, home / file.relative_to(folder)) for file in sorted(folder.rglob("*")))
-        found += [(file, place) for file, place in pairs if file.is_file() and not place.exists()]
+        found += [(file, place) for file, place in pairs if file.is_file() and _lacks(file, place)]
     return found
+
+
+def _lacks(file: Path, place: Path) -> bool:
+    if not place.exists():
+        return True
+    return place.name == hosts.FILE and place.read_bytes() != file.read_bytes()
 
 
 def restore(pairs: list[tuple[Path, Path]], repository: Path) -> None:
     """Put files that a version lacks into their places."""
     with files.translated(RepositoryError, f"completing {repository}"):
         for staged, place in pairs:
+            place.unlink(missing_ok=True)
             files.place(staged, place)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from builder import adapter, compiling, contract, engine_file, files, house, model_config, modules, yaml_text
 from builder.convert import Artifact
+from builder.deploying import several_hosts
 from builder.errors import RepositoryError
 from builder.manifest import manifest
 from builder.plan import Plan
@@ -78,7 +79,9 @@ def write(
             _write_labels(plan, model, home)
             _write_version(plan, model, artifact, folder)
         if plan.compilation is not None:
-            _write_engine(plan.compilation, artifact, stage / plan.graph.name / str(version), engine)
+            home = stage / plan.graph.name / str(version)
+            _write_engine(plan.compilation, artifact, home, engine)
+            several_hosts.write(plan, plan.compilation, home)
         front = stage / plan.front.name / str(version)
         _write_promised(plan, front)
         if artifact.draft is not None:

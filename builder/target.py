@@ -85,7 +85,7 @@ class Compilation:
     usual and the largest shape of each input of a graph that may vary, None where the source is no graph.
     `compute` is the capability of the GPU, such as "9.0": an engine of another does not load. Where the
     `libraries` (distribution -> version) are installed, no container is needed; `environment` is what the
-    tool is told in one. The engine has `ranks` parts, one for each GPU.
+    tool is told in one. The engine has `ranks` parts, one for each GPU, as many on each of the `hosts`.
     """
 
     tool: str
@@ -101,6 +101,7 @@ class Compilation:
     libraries: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     ranks: int = 1
+    hosts: int = 1
 
 
 class Target(Protocol):
@@ -115,7 +116,8 @@ class Target(Protocol):
     --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`, one that runs mixtures of
     experts by `EXPERTS = True`, one that keeps a tied head beside its embedding by `SHARES_TIED = False`. One
     whose converter shares out experts by --ep has `EXPERT_GROUPS = True`, another one that runs mixtures
-    `EXPERT_SETTING: str`, what --set takes instead, with `{groups}` for their number.
+    `EXPERT_SETTING: str`, what --set takes instead, with `{groups}` for their number. One whose GPUs may be
+    on several hosts has `SPANS_HOSTS = True`.
     One whose engine is a model of Triton's own has
     `members(decided: Decision, container: Container) -> tuple[Member, ...]`: they come before the front, and
     the first that is not of Python gets the artifact; `front_arguments(told, container)` returns what the

@@ -131,6 +131,12 @@ def planning(command: Command) -> Command:
             show_default=True,
             help="Groups of the GPUs of --tp that share out the experts of a layer.",
         ),
+        click.option(
+            "--hosts",
+            callback=not_empty,
+            metavar="N",
+            help="Hosts that share the GPUs evenly: their number, or their names, such as gpu-a,gpu-b.",
+        ),
         click.option("--max-context", type=int, metavar="N", help="Longest prompt and answer in tokens."),
         click.option(
             "--concurrency", type=int, metavar="N", help="Requests that run at once at full length."
@@ -236,6 +242,7 @@ def planned(values: dict[str, Any]) -> Any:
         pipeline_parallel=values["pp"],
         expert_parallel=values["ep"],
         gpu=values["gpu"],
+        hosts=values["hosts"],
         max_context=values["max_context"],
         concurrency=values["concurrency"],
         triton=values["triton"],

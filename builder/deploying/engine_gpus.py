@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ def of(model: Model, repository: Layout) -> int:
 def ranks(repository: Layout) -> Ranks:
     """Return what parts the engines of a repository have.
 
-    Raises UsageError where one has several and another one has not as many: all of them share the servers.
+    Raises UsageError where one has several and another one has not as many, since all of them share the
+    servers, and for an engine of several hosts, which one container does not start.
     """
     found = {
         name: _ranks(model, repository)
@@ -44,18 +45,42 @@ def ranks(repository: Layout) -> Ranks:
             expected="the same number for all of them",
             remedy="build the models into a repository each, and deploy each",
         )
+    for name in found:
+        _require_one_host(repository.models[name], repository)
     return Ranks(counts.pop(), tuple(found))
+
+
+def _require_one_host(model: Model, repository: Layout) -> None:
+    folder = model.path / str(max(model.served, default=0))
+    told = engine_file.record(folder).get("hosts")
+    count = told if type(told) is int else ALONE
+    mapping = _mapping(model, repository)
+    size, each = mapping.get("world_size"), mapping.get("gpus_per_node")
+    if type(size) is int and type(each) is int and 0 < each < size:
+        count = max(count, ceil(size / each))
+    if count > 1:
+        script = folder / engine_file.LAUNCH
+        raise UsageError(
+            f"the ranks of {model.name} are on {count} hosts, and one container has those of one",
+            expected="an engine that was built for one host",
+            remedy=f"run {script} on the first of them" if script.is_file() else "start it by mpirun",
+        )
 
 
 def _ranks(model: Model, repository: Layout) -> int:
     """Return the ranks of an engine: by its own config.json, or by our record where it is not built yet."""
-    folder = repository.find(model.config.parameters[_FOLDER].string_value) if _has_folder(model) else None
-    config = _json(folder / "config.json" if folder else None).get("pretrained_config")
-    mapping = config.get("mapping") if isinstance(config, dict) else None
-    size = mapping.get("world_size") if isinstance(mapping, dict) else None
+    size = _mapping(model, repository).get("world_size")
     if size is None and model.served:
         size = engine_file.record(model.path / str(max(model.served))).get("ranks")
     return size if type(size) is int and size > 0 else ALONE
+
+
+def _mapping(model: Model, repository: Layout) -> dict[str, Any]:
+    """Return how an engine that is built is divided, {} where that is not told."""
+    folder = repository.find(model.config.parameters[_FOLDER].string_value) if _has_folder(model) else None
+    config = _json(folder / "config.json" if folder else None).get("pretrained_config")
+    mapping = config.get("mapping") if isinstance(config, dict) else None
+    return mapping if isinstance(mapping, dict) else {}
 
 
 def _has_folder(model: Model) -> bool:

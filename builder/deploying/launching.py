@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from builder import contract
+from builder.planning import hosts
 
 EXIT_TIMEOUT = 30
 """Seconds."""
@@ -21,10 +22,11 @@ ALONE = 1
 
 @dataclass(frozen=True)
 class Ranks:
-    """How many parts an engine has, and the names of the models that are the engine."""
+    """How many parts an engine has, on how many hosts, and the names of the models that are the engine."""
 
     count: int = ALONE
     engines: tuple[str, ...] = ()
+    hosts: int = 1
 
 
 def tritonserver(*, exit_timeout: int, exit_on_error: bool, arguments: Sequence[str] = ()) -> list[str]:
@@ -50,14 +52,20 @@ def command(server: Sequence[str], ranks: Ranks) -> list[str]:
     """Return the command line that starts a server, given what starts one of a single rank."""
     if ranks.count == ALONE:
         return list(server)
-    return ["mpirun", "--allow-run-as-root", *(word for part in _parts(server, ranks) for word in part)]
+    return [*_mpirun(ranks), *(word for part in _parts(server, ranks) for word in part)]
 
 
 def shell(server: Sequence[str], ranks: Ranks) -> str:
     """Return the same for a shell, each rank on lines of its own."""
     if ranks.count == ALONE:
         return shlex.join(server)
-    return " \\\n  ".join(["mpirun --allow-run-as-root", *map(shlex.join, _parts(server, ranks))])
+    return " \\\n  ".join(map(shlex.join, [_mpirun(ranks), *_parts(server, ranks)]))
+
+
+def _mpirun(ranks: Ranks) -> list[str]:
+    # by slot: a rank takes the GPU of its number, so the first host has to be full before the second begins
+    several = ["--hostfile", hosts.FILE, "--map-by", "slot"] if ranks.hosts > 1 else []
+    return ["mpirun", "--allow-run-as-root", *several]
 
 
 def _parts(server: Sequence[str], ranks: Ranks) -> list[list[str]]:

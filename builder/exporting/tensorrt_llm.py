@@ -29,6 +29,7 @@ def command(source: Path, out: Path, asked: Ranks, part: Path | None = None) -> 
     return [
         *(sys.executable, "-m", "builder.exporting.tensorrt_llm", str(source), str(out)),
         *("--tp", str(division.tensor), "--pp", str(division.pipeline), "--ep", str(division.experts)),
+        *(("--hosts", str(division.hosts)) if division.hosts > 1 else ()),
         *(("--dtype", asked.dtype) if asked.dtype else ()),
         *(("--parallel-embedding",) if asked.parallel_embedding else ()),
         *(("--rounding", asked.rounding) if asked.rounding else ()),
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel ranks")
     parser.add_argument("--pp", type=int, default=1, help="pipeline stages")
     parser.add_argument("--ep", type=int, default=1, help="groups of ranks that share out the experts")
+    parser.add_argument("--hosts", type=int, default=1, help="that have as many of the ranks each")
     parser.add_argument("--dtype", choices=list(DTYPES), default="", help="default: the source's own")
     parser.add_argument(
         "--parallel-embedding", action="store_true", help="share out the rows of the embedding"
@@ -86,7 +88,7 @@ def main() -> None:
         help="where it grows and stays, on the disk of OUT; default: .OUT.part",
     )
     told = parser.parse_args()
-    division = Division(told.tp, told.pp, told.ep)
+    division = Division(told.tp, told.pp, told.ep, told.hosts)
     asked = Ranks(division, told.dtype, told.parallel_embedding, told.rounding)
     with complaint.printed(again="run the same command again: it goes on where it was"):
         convert(told.checkpoint, told.out, asked, Percents(), told.part, say)

@@ -38,6 +38,7 @@ def command(source: Path, out: Path, asked: Quantised, calibration: Path | None 
         *(("--kv-cache", "fp8") if asked.cache else ()),
         *(("--calibration", str(calibration)) if calibration else ()),
         *("--tp", str(division.tensor), "--pp", str(division.pipeline), "--ep", str(division.experts)),
+        *(("--hosts", str(division.hosts)) if division.hosts > 1 else ()),
         *(("--dtype", asked.ranks.dtype) if asked.ranks.dtype else ()),
         *(("--parallel-embedding",) if asked.ranks.parallel_embedding else ()),
     ]
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel ranks")
     parser.add_argument("--pp", type=int, default=1, help="pipeline stages")
     parser.add_argument("--ep", type=int, default=1, help="groups of ranks that share out the experts")
+    parser.add_argument("--hosts", type=int, default=1, help="that have as many of the ranks each")
     parser.add_argument("--dtype", choices=[name for name in DTYPES if name != "fp32"], default="")
     parser.add_argument(
         "--parallel-embedding", action="store_true", help="share out the rows of the embedding"
@@ -91,7 +93,7 @@ def main() -> None:
 
 
 def _convert(told: argparse.Namespace) -> None:
-    ranks = Ranks(Division(told.tp, told.pp, told.ep), told.dtype, told.parallel_embedding)
+    ranks = Ranks(Division(told.tp, told.pp, told.ep, told.hosts), told.dtype, told.parallel_embedding)
     percents = Percents()
     if told.method is None:
         stored.convert_stored(told.checkpoint, told.out, ranks, percents)

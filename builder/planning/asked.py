@@ -29,6 +29,8 @@ class Options:
     expert_parallel: int = 1
     """Groups of the tensor-parallel GPUs that share out the experts of a mixture."""
     gpu: str | None = None
+    hosts: str | None = None
+    """How many hosts have these GPUs, or their names between commas."""
     max_context: int | None = None
     concurrency: int | None = None
     triton: str | None = None

@@ -8,7 +8,7 @@ from functools import partial
 from builder import adapter, house
 from builder.architecture import Dimensions
 from builder.errors import PlanError, UsageError
-from builder.planning import adapters, engine_options, memory, placement, profile
+from builder.planning import adapters, engine_options, hosts, memory, placement, profile
 from builder.planning.asked import Decision, Options, Question, Subject
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Split
@@ -126,16 +126,22 @@ def _place(question: Question, dimensions: Dimensions, context: int, room: place
     obstacle = placement.obstacle(dimensions, split)
     if obstacle:
         raise PlanError(f"{subject.name}: {obstacle}", remedy=remedy)
-    if split.gpus > most:
+    if split.gpus_per_host > most:
         raise PlanError(
             f"{subject.name}: target {question.target} runs on {most} GPU{'s' * (most > 1)} of one host, "
             f"--tp {split.tensor} --pp {split.pipeline} asks for {split.gpus}",
-            remedy=remedy,
+            remedy=remedy + _more_hosts(question),
         )
     filled = placement.fill(dimensions, quantization, split, card, context, options.concurrency, beside, room)
     if filled.sequences < wanted:
         raise PlanError(_shortage(question, card, filled, wanted), remedy=remedy)
     return filled
+
+
+def _more_hosts(question: Question) -> str:
+    if not getattr(question.way, "SPANS_HOSTS", False):
+        return ""
+    return f"; or `--hosts {hosts.fewest(question.split.gpus)}`, which several servers share"
 
 
 def _no_choice(subject: Subject) -> str:

@@ -16,8 +16,8 @@ from builder.quantization import Quantization
 
 Model = tuple[Dimensions, Quantization]
 
-# One host of NVIDIA's HGX line; more GPUs than this is a cluster, which one Triton does not span.
 MOST_GPUS = 8
+"""Of one host, as NVIDIA's HGX line has them; more are a cluster, which one Triton does not span."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,16 @@ class Split:
     tensor: int = 1
     pipeline: int = 1
     experts: int = 1
+    hosts: int = 1
+    """They have as many GPUs each: `planning/hosts.py` refuses others."""
 
     @property
     def gpus(self) -> int:
         return self.tensor * self.pipeline
+
+    @property
+    def gpus_per_host(self) -> int:
+        return self.gpus // self.hosts
 
     @property
     def expert_tensor(self) -> int:
@@ -158,6 +164,7 @@ def alternatives(
     def choice(on: Gpu, tensor: int, more: str = "") -> str:
         groups = nearest_groups(dimensions, tensor, asked.experts)
         other = f" --ep {groups}" if groups != asked.experts else ""
+        other += " --hosts 1" if asked.hosts > 1 else ""
         return f"--gpu {on.name} --tp {tensor}{' --pp 1' if asked.pipeline > 1 else ''}{other}{more}"
 
     sizes = sorted(range(1, most + 1), key=lambda tensor: (abs(tensor - asked.tensor), -tensor))

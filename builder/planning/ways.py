@@ -10,7 +10,7 @@ from builder.architecture import MixtureDimensions
 from builder.contract import Contract
 from builder.ensemble import Facts, Member, Pipeline
 from builder.errors import UsageError
-from builder.planning import resolving, versions
+from builder.planning import hosts, resolving, versions
 from builder.planning.asked import Decision, Options, Subject
 from builder.planning.placement import Gpu, Split
 from builder.planning.resolving import Machine, Needs, Resolution
@@ -86,6 +86,12 @@ def require_expert_groups(subject: Subject, target: tuple[str, Target], split: S
         expected=f"{able} --gpu GPU",
         remedy=f"leave --ep out and pass '--set={own.format(groups=split.experts)}'" if own else "",
     )
+
+
+def require_hosts(subject: Subject, target: tuple[str, Target], split: Split) -> None:
+    """Raise UsageError or PlanError for several hosts that a target, or these ranks, cannot be shared by."""
+    name, way = target
+    hosts.require(subject.name, (name, getattr(way, "SPANS_HOSTS", False)), split, _having("SPANS_HOSTS"))
 
 
 def require_config(subject: Subject, way: Target) -> None:

@@ -9,9 +9,10 @@ import click
 
 from builder import compiling, contract
 from builder.architecture import Dimensions, MixtureDimensions
-from builder.deploying import launching
+from builder.deploying import launching, several_hosts
 from builder.ensemble import Tensor
 from builder.plan import Plan
+from builder.planning import hosts
 from builder.planning.models import ModelPlan
 from builder.planning.resolving import Resolution
 from builder.planning.versions import Container
@@ -28,6 +29,8 @@ def show(plan: Plan) -> None:
     where = f"{plan.split.gpus} x {plan.gpu.title}" if plan.gpu else "CPU"
     click.echo(f"{plan.name}: {plan.origin} ({plan.model_type}, {plan.dimensions.parameters:,} parameters)")
     click.echo(f"  runs on    {where}, target {plan.target}, {plan.quantize}, engine {plan.engine}")
+    if plan.split.hosts > 1:
+        click.echo(f"  hosts      {_hosts(plan)}")
     if plan.stored:
         click.echo(f"  weights    {plan.stored.scheme}")
     if plan.speculation:
@@ -99,9 +102,24 @@ def _show_launch(plan: Plan) -> None:
     if plan.compilation is None or plan.compilation.profile is not None:
         return
     server = launching.tritonserver(exit_timeout=launching.EXIT_TIMEOUT, exit_on_error=True)
-    ranks = launching.Ranks(plan.compilation.ranks, (plan.graph.name,))
-    click.echo(f"Served in {plan.compilation.image}, the repository at {contract.MODELS}, by")
+    ranks = several_hosts.ranks(plan, plan.compilation)
+    where = f", on all of {ranks.hosts} hosts" if ranks.hosts > 1 else ""
+    click.echo(f"Served in {plan.compilation.image}, the repository at {contract.MODELS}{where}, by")
     click.echo(textwrap.indent(launching.shell(server, ranks), "  ") + "\n")
+    if plan.hosts:
+        click.echo(f"where {hosts.FILE} holds")
+        click.echo(textwrap.indent(hosts.file(plan.hosts, plan.split.gpus_per_host), "  "))
+
+
+def _hosts(plan: Plan) -> str:
+    """Say what each host has, and whether every layer crosses the network between them."""
+    split, found = plan.split, plan.memory
+    each = split.gpus_per_host
+    sizes = f"{tables.size(found.weights * each)} of weights, {tables.size(found.cache * each)} of KV cache"
+    crossing = (
+        "" if each % split.tensor == 0 else "; the GPUs of --tp are on several: every layer waits for them"
+    )
+    return f"{split.hosts} of {each} GPU{'s' * (each > 1)} each: {sizes} on each{crossing}"
 
 
 def _at_once(plan: Plan) -> str:

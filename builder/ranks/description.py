@@ -71,7 +71,8 @@ def describe(
 def _mapping(division: Division) -> dict[str, int]:
     return {
         "world_size": division.ranks,
-        "gpus_per_node": GPUS_PER_NODE,
+        # a rank takes the GPU of its number modulo this (runtime/worldConfig.cpp, getDevice)
+        "gpus_per_node": division.ranks // division.hosts if division.hosts > 1 else GPUS_PER_NODE,
         "cp_size": 1,
         "tp_size": division.tensor,
         "pp_size": division.pipeline,

@@ -15,12 +15,15 @@ from builder.planning.placement import Split
 class Division:
     """A model over tensor x pipeline ranks; `experts` groups of the tensor ranks share out the experts.
 
+    The ranks are on `hosts`, as many on each.
+
     The ranks of one such group, tensor / experts of them, hold parts of the same experts.
     """
 
     tensor: int = 1
     pipeline: int = 1
     experts: int = 1
+    hosts: int = 1
 
     @property
     def ranks(self) -> int:

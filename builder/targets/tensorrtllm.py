@@ -31,6 +31,7 @@ ACCELERATORS: dict[str, tuple[str, ...]] = {}
 WITNESS = "tensorrt_llm_ranks"
 STRINGS = True
 SPANS_GPUS = True
+SPANS_HOSTS = True
 EXPERTS = EXPERT_GROUPS = True
 SHARES_TIED = False
 PAGED_CACHE = True
@@ -97,7 +98,8 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "kv_cache_type": "paged",
         **_kernels(placed),
         "use_paged_context_fmha": "enable",
-        "workers": placed.split.gpus,
+        # it is built on one of them
+        "workers": placed.split.gpus_per_host,
         "max_tokens_in_paged_kv_cache": placed.memory.tokens,
         "kv_cache_free_gpu_mem_fraction": float(USABLE),
         "enable_kv_cache_reuse": True,
@@ -201,6 +203,7 @@ def compilation(
         # whoever runs it has no home there
         environment={"HOME": "/tmp"},
         ranks=decided.split.gpus,
+        hosts=decided.split.hosts,
     )
 
 
@@ -217,7 +220,7 @@ def convert(job: Job) -> list[str]:
     from builder.ranks.quantised import Quantised
 
     split = job.split
-    division, shared = Division(split.tensor, split.pipeline, split.experts), split.tensor > 1
+    division, shared = Division(split.tensor, split.pipeline, split.experts, split.hosts), split.tensor > 1
     # each rank has its part of the embedding as well, which is what the plan counts
     out = job.out / SOURCE
     if job.stored:

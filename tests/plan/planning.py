@@ -17,6 +17,7 @@ FIELDS = {
     "--tp": ("tensor_parallel", int),
     "--pp": ("pipeline_parallel", int),
     "--ep": ("expert_parallel", int),
+    "--hosts": ("hosts", str),
     "--gpu": ("gpu", str),
     "--max-context": ("max_context", int),
     "--concurrency": ("concurrency", int),
