@@ -71,7 +71,7 @@ def describe(
 def _mapping(division: Division) -> dict[str, int]:
     return {
         "world_size": division.ranks,
-        # a rank takes the GPU of its number modulo this (runtime/worldConfig.cpp, getDevice)
+        # a rank takes the GPU of its number modulo this (runtime/worldConfig.h, getDevice)
         "gpus_per_node": division.ranks // division.hosts if division.hosts > 1 else GPUS_PER_NODE,
         "cp_size": 1,
         "tp_size": division.tensor,
