@@ -199,8 +199,13 @@ def _target(pipeline: str, wanted: Subject | None, stored: Stored | None) -> str
 
 
 def _at_hand(reference: str) -> Checkpoint | None:
-    """Return the recipe's checkpoint if that costs no network: it lies in an installed package or folder."""
-    if not reference.startswith(("package:", "trained:")) and not Path(reference).exists():
+    """Return the recipe's checkpoint if that costs no network: it lies in an installed package or folder.
+
+    Raises SourceError for a file or folder that is there and is no checkpoint: a build would not take it.
+    """
+    if Path(reference).exists():
+        return source.open_checkpoint(reference)
+    if not reference.startswith(("package:", "trained:")):
         return None
     try:
         return source.open_checkpoint(reference)

@@ -158,6 +158,21 @@ def test_published_numbers_alone_are_planned(tmp_path: Path) -> None:
     assert plan(subject, Options(target="tensorrtllm", gpu="h100")).target == "tensorrtllm"
 
 
+def test_a_recipe_s_own_folder_that_is_broken_is_not_elsewhere(tmp_path: Path) -> None:
+    source = plain(tmp_path / "source", CASES["a missing tensor"].change)
+    told = tiny_decoders.config("llama")
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        f'description = "mine"\nlicence = "none"\ncheckpoint = {json.dumps(str(source))}\n'
+        '[defaults]\ntarget = "onnx"\n[config]\n'
+        + "".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items())
+    )
+    with pytest.raises(SourceError, match="lacks the tensor"):
+        read(str(recipe), None, None)
+    plain(source, dict)
+    assert read(str(recipe), None, None)[0].weights_at_hand
+
+
 def test_whoever_plans_needs_no_arrays(tmp_path: Path) -> None:
     stored(tmp_path / "source", "gptq", dict)
     program = (
