@@ -75,11 +75,12 @@ def command(
     """
     from builder.importers import inflight_batcher_llm as importer
     from builder.inflight_batcher import migration, rewriting
+    from builder.inflight_batcher.imported import Answers
     from builder.planning import placement
     from builder.printing import imports
 
     card = placement.gpu(gpu) if gpu else None
-    answers = importer.Answers(values, engine, tokenizer, triton, card, driver or "")
+    answers = Answers(values, engine, tokenizer, triton, card, driver or "")
     found = rewriting.examined(importer.read(directory, answers))
     written = rewriting.write(found, output) if output is not None else None
     moved: Migration | None = migration.migrate(found, target, name, checkpoint) if target else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from builder import house
 from builder.errors import UsageError
-from builder.importers.inflight_batcher_llm import Imported
+from builder.inflight_batcher.imported import Imported
 from builder.planning import placement, versions
 
 ENGINES = "tensorrtllm"

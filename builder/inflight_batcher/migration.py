@@ -13,9 +13,9 @@ from functools import cache
 from typing import Any
 
 from builder import house
-from builder.importers.inflight_batcher_llm import ENGINE, MODELS, Imported
 from builder.inflight_batcher import build_command, build_line, rewriting, tables
 from builder.inflight_batcher.build_line import ENGINES
+from builder.inflight_batcher.imported import ENGINE, MODELS, Imported
 
 TARGETS = ("llmapi", ENGINES, "vllm")
 

@@ -13,9 +13,9 @@ from typing import Any
 from builder import contract, files
 from builder.check import check
 from builder.errors import RepositoryError, UsageError
-from builder.importers.inflight_batcher_llm import ENGINE, TOKENIZING, Imported
 from builder.inflight_batcher import engine, loading, tables, templates
 from builder.inflight_batcher.engine import BACKEND, Settings
+from builder.inflight_batcher.imported import ENGINE, TOKENIZING, Imported
 from builder.repository import PLACEHOLDER, staging
 from builder.rule import Host
 

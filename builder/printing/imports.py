@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from builder.importers.inflight_batcher_llm import Imported
+from builder.inflight_batcher.imported import Imported
 from builder.inflight_batcher.migration import Migration
 from builder.inflight_batcher.rewriting import Written
 from builder.printing import tables

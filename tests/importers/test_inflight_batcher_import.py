@@ -27,8 +27,8 @@ from builder.check import check
 from builder.cli import main
 from builder.errors import BuilderError, SourceError, UsageError
 from builder.importers import inflight_batcher_llm as importer
-from builder.importers.inflight_batcher_llm import Answers
 from builder.inflight_batcher import build_line, engine_folder, migration, rewriting, tables, templates
+from builder.inflight_batcher.imported import MODELS, Answers
 from builder.planning import placement
 from builder.rule import Host
 from builder.targets import llmapi, tensorrtllm, vllm
@@ -82,7 +82,7 @@ def test_a_stock_repository_is_imported_and_clean(stock: Path, answers: Answers,
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("model", importer.MODELS)
+@pytest.mark.parametrize("model", MODELS)
 def test_its_tensors_are_nvidia_s(model: str, stock: Path, answers: Answers, tmp_path: Path) -> None:
     rewriting.write(importer.read(stock, answers), tmp_path / "models")
     written = config(tmp_path / "models", model)
@@ -145,7 +145,7 @@ def test_a_repository_that_was_filled_keeps_what_it_was_told(
     again = importer.read(tmp_path / "once", Answers({}, answers.engine, answers.tokenizer))
     assert (again.problems, again.values, again.unset) == ((), {}, ())
     rewriting.write(again, tmp_path / "twice")
-    for model in importer.MODELS:
+    for model in MODELS:
         assert config(tmp_path / "once", model) == config(tmp_path / "twice", model)
     made = config(tmp_path / "once", "tensorrt_llm")
     assert made.max_batch_size == 8
