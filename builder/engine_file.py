@@ -7,10 +7,13 @@ bytes 24 to 27.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from builder import reading
+from builder.planning.placement import MOST_GPUS
 
 SCRIPT, RECORD = "build-engine.sh", "engine.json"
 """What `builder build` writes beside the engine's source: the command, and what it was decided by."""
@@ -52,6 +55,16 @@ def version(path: Path) -> str:
 def of(path: Path) -> str:
     """Return the same of an engine that may be a folder of several parts."""
     return version(path / FIRST if path.is_dir() else path)
+
+
+def hosts(mapping: Mapping[str, Any]) -> int:
+    """Return how many hosts an engine is for, by the `mapping` of its config.
+
+    A rank takes the GPU of its number modulo `gpus_per_node`, 8 where it is not told (gptJsonConfig.cpp).
+    """
+    ranks, each = mapping.get("world_size", 1), mapping.get("gpus_per_node", MOST_GPUS)
+    known = all(type(count) is int and count > 0 for count in (ranks, each))
+    return ceil(ranks / each) if known else 1
 
 
 def record(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,7 @@ def ranks(repository: Layout) -> Ranks:
 def _require_one_host(model: Model, repository: Layout) -> None:
     folder = model.path / str(max(model.served, default=0))
     told = engine_file.record(folder).get("hosts")
-    count = told if type(told) is int else ALONE
-    mapping = _mapping(model, repository)
-    size, each = mapping.get("world_size"), mapping.get("gpus_per_node")
-    if type(size) is int and type(each) is int and 0 < each < size:
-        count = max(count, ceil(size / each))
+    count = max(told if type(told) is int else ALONE, engine_file.hosts(_mapping(model, repository)))
     if count > 1:
         script = folder / engine_file.LAUNCH
         raise UsageError(

@@ -96,6 +96,8 @@ def _sizes(imported: Imported, target: str) -> Iterator[str]:
         yield from ("--pp", str(engine.pipeline_parallel))
     if engine.expert_parallel > 1:
         yield from _groups(engine.expert_parallel, target)
+    if engine.hosts > 1 and target == ENGINES:
+        yield from ("--hosts", str(engine.hosts))
     if engine.max_seq_len:
         yield from ("--max-context", str(engine.max_seq_len))
     if engine.max_batch_size:

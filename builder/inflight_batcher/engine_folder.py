@@ -42,6 +42,7 @@ class EngineFolder:
     pipeline_parallel: int
     ranks: int
     expert_parallel: int = 1
+    hosts: int = 1
     architecture: str = ""
     dtype: str = ""
     logits: str = ""
@@ -71,6 +72,7 @@ def read(folder: Path) -> EngineFolder:
         ranks=ranks,
         # -1 stands for what follows, and older ones do not say it
         expert_parallel=_number(model["mapping"], "moe_ep_size") or 1,
+        hosts=engine_file.hosts(model["mapping"]),
         architecture=str(model.get("architecture") or ""),
         dtype=str(model.get("dtype") or ""),
         logits=str(model.get("logits_dtype") or ""),

@@ -88,6 +88,10 @@ def _show_engine(built: Built) -> None:
             f"the engine is not built yet, and Triton does not load {built.plan.graph.name} before it is:\n"
             f"run {script} where Docker and a GPU of compute capability {compilation.compute} are"
         )
+    if compilation.hosts > 1:
+        launch = shlex.quote(str(_graph(built) / engine_file.LAUNCH))
+        click.echo(f"serve it in {compilation.image}, on the first of {compilation.hosts} hosts: {launch}")
+        return
     deploy = _command("deploy", "compose", built.published.repository)
     click.echo(f"serve it in {compilation.image}: {deploy}")
 

@@ -506,6 +506,21 @@ class TestMigration:
         assert command[after - 2 : after] == ("--tp", "4")
         assert command[after : after + len(words)] == words
 
+    @pytest.mark.parametrize(
+        ("each", "hosts"), [(None, ("--hosts", "2")), (8, ("--hosts", "2")), (4, ("--hosts", "4")), (16, ())]
+    )
+    def test_ranks_on_several_hosts(
+        self, each: int | None, hosts: tuple[str, ...], stock: Path, answers: Answers, tmp_path: Path
+    ) -> None:
+        folder = stock_repository.engine(tmp_path / "many", ranks=16)
+        told = json.loads((folder / "config.json").read_text())
+        told["pretrained_config"]["mapping"] |= {"gpus_per_node": each} if each else {}
+        (folder / "config.json").write_text(json.dumps(told))
+        found = importer.read(stock, Answers(DECOUPLED, folder, answers.tokenizer))
+        words = migration.migrate(found, "tensorrtllm", "mine", None).command
+        assert words[words.index("--tp") :][: 2 + len(hosts)] == ("--tp", "16", *hosts)
+        assert "--hosts" not in migration.migrate(found, "vllm", "mine", None).command
+
     def test_as_an_engine_again_clients_change_nothing(self, stock: Path, answers: Answers) -> None:
         values = DECOUPLED | {"enable_chunked_context": "false", "decoding_mode": "medusa"}
         found = importer.read(stock, Answers(values, answers.engine, answers.tokenizer))

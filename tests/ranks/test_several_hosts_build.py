@@ -12,6 +12,7 @@ from tiny import Workshop
 
 from builder.deployment import Options, deployment
 from builder.errors import UsageError
+from builder.printing import outcomes
 from builder.server import Options as ServerOptions
 from builder.servers import docker
 from builder.source import read_json
@@ -34,9 +35,12 @@ def folder(workshop: Workshop) -> Path:
     return workshop.output / "tiny_engine" / "1"
 
 
-def test_what_starts_the_servers_lies_beside_the_engine(workshop: Workshop) -> None:
-    build(workshop)
+def test_what_starts_the_servers_lies_beside_the_engine(
+    workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes.show(build(workshop))
     home = folder(workshop)
+    assert f", on the first of 2 hosts: {home}/launch.sh\n" in capsys.readouterr().out
     mapping = read_json(home / "checkpoint" / "config.json")["mapping"]
     assert (mapping["world_size"], mapping["gpus_per_node"]) == (4, 2)
     assert "--workers 2" in (home / "build-engine.sh").read_text()
