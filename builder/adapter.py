@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -60,7 +60,7 @@ def read(given: Sequence[str], model_type: str, dimensions: Dimensions) -> tuple
 
     Raises:
         UsageError: not of that form, a name twice, no folder.
-        SourceError: no LoRA of PEFT, one that vLLM does not serve, or one of another model.
+        SourceError: no LoRA of PEFT, one that engines do not serve, or one of another model.
     """
     found: dict[str, Adapter] = {}
     for text in given:
@@ -73,17 +73,24 @@ def read(given: Sequence[str], model_type: str, dimensions: Dimensions) -> tuple
     return tuple(found[name] for name in sorted(found))
 
 
-def copy(adapters: Sequence[Adapter], home: Path) -> dict[str, str]:
-    """Copy the adapters under a front's version folder; return name there -> SHA-256 of each file.
+def copy(adapter: Adapter, folder: Path) -> None:
+    """Copy an adapter's files into a folder: no links, the next training writes over its own files."""
+    for name in (CONFIG, WEIGHTS):
+        shutil.copyfile(adapter.folder / name, folder / name)
 
-    Copies, no links: the next training writes over its own files.
+
+def lay(
+    adapters: Sequence[Adapter], home: Path, write: Callable[[Adapter, Path], None] = copy
+) -> dict[str, str]:
+    """Lay the adapters under a front's version folder; return name there -> SHA-256 of each file.
+
+    `write` puts one into its folder, as the engine reads it.
     """
     digests: dict[str, str] = {}
     for adapter in adapters:
         folder = home / FOLDER / adapter.name
         folder.mkdir(parents=True)
-        for name in (CONFIG, WEIGHTS):
-            shutil.copyfile(adapter.folder / name, folder / name)
+        write(adapter, folder)
         digests |= {f"{FOLDER}/{adapter.name}/{name}": one for name, one in files.digests(folder).items()}
     return digests
 

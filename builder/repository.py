@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,15 @@ def write(
         if artifact.draft is not None:
             files.place(artifact.draft, front / artifact.draft.name)
         shutil.copyfile(evidence.golden, front / "golden.json")
-        copied = adapter.copy(plan.adapters, front)
-        files.write_json(front / "manifest.json", manifest(plan, checkpoint, artifact, evidence, copied))
+        laid = _lay_adapters(plan, artifact, front)
+        files.write_json(front / "manifest.json", manifest(plan, checkpoint, artifact, evidence, laid))
+
+
+def _lay_adapters(plan: Plan, artifact: Artifact, front: Path) -> dict[str, str]:
+    target = house.plugin("targets", plan.target, option="--target")
+    if not hasattr(target, "write_adapter"):
+        return adapter.lay(plan.adapters, front)
+    return adapter.lay(plan.adapters, front, partial(target.write_adapter, plan, artifact))
 
 
 def _write_promised(plan: Plan, front: Path) -> None:

@@ -60,7 +60,8 @@ class Placed:
 
     `precision` is what is computed in, a value of --quantize; `concurrency` counts requests that run at once;
     `cache_type` is what the KV cache is kept in, "" for the precision; `speculation` what is guessed ahead;
-    `stored` what the checkpoint says of weights that are quantised already, None for plain ones.
+    `stored` what the checkpoint says of weights that are quantised already, None for plain ones. `half` is
+    what numbers beside quantised weights have, bf16 or fp16.
     """
 
     device: str
@@ -73,6 +74,7 @@ class Placed:
     speculation: Speculation | None = None
     adapters: tuple[Adapter, ...] = ()
     stored: Stored | None = None
+    half: str = "bf16"
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,10 @@ class Target(Protocol):
     `NEEDS: planning.resolving.Needs`: the newest that has it is planned for. One whose KV cache may be kept
     in another data type has `CACHE_TYPES: Mapping[str, str]`, value of --kv-cache -> the library's own name.
     One that guesses tokens ahead has `SPECULATION: tuple[str, ...]`, its settings that --speculate and
-    --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`, one that runs mixtures of
-    experts by `EXPERTS = True`, one that keeps a tied head beside its embedding by `SHARES_TIED = False`. One
+    --draft decide. One that serves LoRA adapters says so by `ADAPTERS = True`; where its engine does not
+    read PEFT's folders, `adapter_bytes(adapters, dimensions, split)` returns what they take of each GPU and
+    `write_adapter(plan, artifact, adapter, folder)` writes one. One that runs mixtures of experts says
+    `EXPERTS = True`, one that keeps a tied head beside its embedding `SHARES_TIED = False`. One
     whose converter shares out experts by --ep has `EXPERT_GROUPS = True`, another one that runs mixtures
     `EXPERT_SETTING: str`, what --set takes instead, with `{groups}` for their number. One whose GPUs may be
     on several hosts has `SPANS_HOSTS = True`.

@@ -7,9 +7,11 @@ generated, and cannot be told otherwise.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ ANSWER = ("output_ids", "sequence_length")
 
 _ROWS = 64
 """How many rows of a prompt's logits are looked at at once: of a large vocabulary all are gigabytes."""
+
+_ADAPTER = {"lora_weights": "model.lora_weights.npy", "lora_config": "model.lora_config.npy"}
+"""Tensor -> its file in an adapter's folder, as TensorRT-LLM's hf_lora_convert.py names them."""
 
 _RENAMED = {"min_tokens": "min_length", "seed": "random_seed"}
 """Newest name -> that before 0.20."""
@@ -108,7 +113,24 @@ def stopping() -> dict[str, npt.NDArray[Any]]:
 
 def adapted(task: int, weights: Arrays) -> dict[str, npt.NDArray[Any]]:
     """Return the tensors that name an adapter, with its `weights` where the engine has not got them."""
-    return {"lora_task_id": _wide(task), **{name: array[np.newaxis] for name, array in weights.items()}}
+    return {"lora_task_id": _wide(task), **weights}
+
+
+def adapter(folder: Path) -> Arrays:
+    """Return an adapter's own tensors, each with a batch dimension of 1, as a build has written them.
+
+    lora_weights is [1, modules of layers, width] in the engine's 16 bits, lora_config int32 [1, the same, 3].
+    """
+    return {tensor: np.load(folder / file) for tensor, file in _ADAPTER.items()}
+
+
+def task(folder: Path) -> int:
+    """Return the number of an adapter, by its content: the engine keeps one by its number, whoever asks."""
+    digest = hashlib.sha256()
+    for file in _ADAPTER.values():
+        digest.update((folder / file).read_bytes())
+    # of 63 bits: the executor reads it as a signed number too
+    return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
 def words(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:

@@ -14,15 +14,13 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from backends.engine import executor_place
 from backends.engine import executor_tensors as tensors
@@ -51,9 +49,6 @@ SECONDS_OF_FAILURE = 5.0
 
 SLOTS_FOR_ENDING = 2
 """Threads that tell the engine of sequences nobody waits for."""
-
-_WEIGHTS = {"lora_weights": "model.lora_weights.npy", "lora_config": "model.lora_config.npy"}
-"""Tensor -> its file in an adapter's folder, as TensorRT-LLM's hf_lora_convert.py names them."""
 
 _NOT_CACHED = "not found in cache"
 """What the executor says of an adapter that it has not got, or no longer (peftCacheManager.cpp)."""
@@ -102,9 +97,10 @@ class Executor:
         self._refused = tensors.refused(bool(told.get("guided")))
         self._context = int(settings["context_length"])
         self._adapters = {
-            name: (number, folder / place)
-            for number, (name, place) in enumerate(sorted(settings.get("adapters", {}).items()), 1)
+            name: (tensors.task(folder / place), folder / place)
+            for name, place in settings.get("adapters", {}).items()
         }
+        self._sent: set[int] = set()
         self._most = int(settings["max_active"])
         self._line = int(settings["max_waiting"])
         self._prefix, self._numbers = uuid.uuid4().hex[:12], itertools.count()
@@ -264,20 +260,26 @@ class Executor:
             waited = None
         self._pass(job, Step((), finish_reason=job.reader.reason()))
 
-    def _answers(self, job: _Job) -> Any:
-        """Yield the answers; an adapter's weights are sent when the engine asks for them."""
+    def _answers(self, job: _Job) -> Iterator[Arrays]:
+        """Yield the answers; an adapter goes along when it is new to the engine, or gone from its cache."""
         if not job.task:
             yield from self._asked(job, job.inputs)
             return
+        new = job.task not in self._sent
         try:
-            yield from self._asked(job, {**job.inputs, **tensors.adapted(job.task, {})})
+            yield from self._adapted(job, new)
         except EngineError as error:
-            if _NOT_CACHED not in str(error):
+            if new or _NOT_CACHED not in str(error):
                 raise
-            weights = self._weights(job.task)
-            yield from self._asked(job, {**job.inputs, **tensors.adapted(job.task, weights)})
+            yield from self._adapted(job, True)
 
-    def _asked(self, job: _Job, inputs: Arrays) -> Any:
+    def _adapted(self, job: _Job, whole: bool) -> Iterator[Arrays]:
+        weights = self._weights(job.task) if whole else {}
+        for answer in self._asked(job, {**job.inputs, **tensors.adapted(job.task, weights)}):
+            self._sent.add(job.task)
+            yield answer
+
+    def _asked(self, job: _Job, inputs: Arrays) -> Iterator[Arrays]:
         job.stream = self._model.ask(job.key, inputs, job.outputs)
         # whoever left before there was a stream could not end it
         if job.over:
@@ -286,7 +288,7 @@ class Executor:
 
     def _weights(self, task: int) -> Arrays:
         folder = next(folder for number, folder in self._adapters.values() if number == task)
-        return {tensor: np.load(folder / file) for tensor, file in _WEIGHTS.items()}
+        return tensors.adapter(folder)
 
     def _pass(self, job: _Job, step: Step) -> None:
         """Give a step to whoever waits for it, unless there was a last one."""

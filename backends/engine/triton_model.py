@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from backends.engine import bfloat16
 from backends.engine.protocol import EngineError, InvalidRequest, Overloaded
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -56,7 +57,7 @@ class TritonModel:
             model_name=self.name,
             request_id=request,
             requested_output_names=list(outputs),
-            inputs=[self._utilities.Tensor(name, array) for name, array in inputs.items()],
+            inputs=[_tensor(self._utilities, name, array) for name, array in inputs.items()],
         )
         try:
             return _Responses(made.exec(decoupled=True), self._utilities)
@@ -85,6 +86,23 @@ class _Responses:
         if cancel is not None:
             cancel()
         return cancel is not None
+
+
+def _tensor(utilities: Any, name: str, array: npt.NDArray[Any]) -> Any:
+    if array.dtype == bfloat16.KIND:
+        return utilities.Tensor.from_dlpack(name, bfloat16.Exported(array))
+    return utilities.Tensor(name, array)
+
+
+def read(tensor: Any) -> npt.NDArray[Any]:
+    """Return the numbers of a tensor of Triton's; of bfloat16 as an array of bfloat16.KIND."""
+    try:
+        found: npt.NDArray[Any] = tensor.as_numpy()
+    except Exception as error:
+        if "BF16" not in str(error):
+            raise
+        return bfloat16.read(tensor.to_dlpack())
+    return found
 
 
 def meaning(text: str) -> EngineError:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from backends.engine import executor_tensors as tensors
 from backends.engine.protocol import EngineError
-from backends.engine.triton_model import Arrays, Stream, TritonModel
+from backends.engine.triton_model import Arrays, Stream, TritonModel, read
 from backends.nvidia import streaming
 from backends.nvidia.prompts import Prompts
 from backends.nvidia.streaming import Texts
@@ -51,7 +51,7 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Admit requests; each is answered, or refused by itself, through its own sender."""
         for request in requests:
-            inputs = {one.name(): one.as_numpy() for one in request.inputs()}
+            inputs = {one.name(): read(one) for one in request.inputs()}
             names = frozenset(request.requested_output_names())
             self._threads.submit(self._answer, inputs, names, request.get_response_sender())
 

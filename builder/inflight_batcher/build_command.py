@@ -48,6 +48,8 @@ def _words(told: Mapping[str, Any]) -> Iterator[str]:
     for name, value in told.items():
         if isinstance(value, bool):
             yield from [f"--{name}"] if value else []
+        elif isinstance(value, list):
+            yield from (f"--{name}", *value)
         else:
             yield from (f"--{name}", str(value))
 
@@ -87,6 +89,11 @@ def _require_together(told: Mapping[str, Any]) -> None:
                 expected="enable: the cache is read in pages where a prompt begins in it",
                 remedy=f"set engine.{needing[0]}=false as well, or leave both",
             )
+    if "mlp_gate" in told.get("lora_target_modules", ()) and told.get("gemm_swiglu_plugin") == "fp8":
+        raise UsageError(
+            "gemm_swiglu_plugin is fp8, and a --lora changes gate_proj or up_proj: it adds no adapters",
+            expected="one of them",
+        )
     _require_room(told, drafted)
     block = told.get("tokens_per_block", 1)
     if block & (block - 1):

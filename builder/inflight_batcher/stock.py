@@ -18,6 +18,7 @@ from builder.planning.resolving import Needs
 TITLE = "NVIDIA's ensemble, tensorrt_llm_bls and their parts, for engines of TensorRT-LLM"
 TARGETS = ("tensorrtllm",)
 IMAGE = "trtllm-python-py3"
+ADAPTERS = True
 # the tensors of older templates are not known, and later ones have none
 CONTAINERS = Needs(sort=IMAGE, library="tensorrtllm", least=(0, 19), below=(1, 3)).releases
 
@@ -168,4 +169,5 @@ def _ensemble(engines: Member, version: str) -> Member:
 
 
 def _types(engines: Member) -> tables.Types:
-    return tables.Types(logits=next(one.data_type for one in engines.outputs if one.name == "context_logits"))
+    told = {one.name: one.data_type for one in (*engines.inputs, *engines.outputs)}
+    return tables.Types(logits=told["context_logits"], adapters=told["lora_weights"])

@@ -23,6 +23,7 @@ class Types:
     logits: str = "FP32"
     features: str = "FP16"
     prompt_table: str = "FP16"
+    adapters: str = "FP16"
 
 
 def tensors(

@@ -35,10 +35,17 @@ def of(
         split=question.split,
         adapters=adapters,
         stored=question.subject.stored,
+        half=_half(question),
     )
     planned = question.contract.engine_arguments(question.way.engine_arguments(placed))
     asked = dict(_setting(text, question) for text in question.options.settings)
     return {**planned, **asked}
+
+
+def _half(question: Question) -> str:
+    """Return the 16 bits of what is not quantised: bfloat16 for a source that is wider."""
+    found = (question.computed_in, question.precision, question.subject.precision)
+    return next((one for one in found if one in ("bf16", "fp16")), "bf16")
 
 
 def _setting(text: str, question: Question) -> tuple[str, Any]:

@@ -55,7 +55,8 @@ def decide(question: Question) -> Decision:
     if options.concurrency is not None and options.concurrency < 1:
         raise UsageError(f"--concurrency {options.concurrency}", expected="at least 1")
     found = adapter.read(options.adapters, question.subject.model_type, dimensions)
-    filled = _place(question, dimensions, context, partial(adapters.bytes_on_gpu, found, dimensions))
+    taken = getattr(question.way, "adapter_bytes", adapters.bytes_on_gpu)
+    filled = _place(question, dimensions, context, partial(taken, found, dimensions))
     concurrency = options.concurrency or _at_once(question, filled)
     engine = profile.choose(question.way.ENGINES[question.device], concurrency, _measured(options))
     return Decision(

@@ -126,7 +126,8 @@ def require_adapters(options: Options, name: str) -> None:
         raise UsageError(
             f"{given}: target {name} serves no adapters", expected=f"--target {' or '.join(able)} --gpu GPU"
         )
-    if options.contract not in (None, contract.USUAL):
+    promised = options.contract or contract.USUAL
+    if promised != contract.USUAL and not getattr(contract.load(promised, name), "ADAPTERS", False):
         raise UsageError(
             f"{given}: contract {options.contract} has no adapters", expected=f"--contract {contract.USUAL}"
         )

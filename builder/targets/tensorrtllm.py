@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+from builder.adapter import Adapter
 from builder.architecture import Dimensions
 from builder.ensemble import HOME, Member
 from builder.errors import UsageError
-from builder.inflight_batcher import build_command, engine, numbers, tables, tokenizer_info
+from builder.inflight_batcher import adapters, build_command, engine, numbers, tables, tokenizer_info
 from builder.inflight_batcher.engine import Settings
 from builder.planning.asked import Decision
 from builder.planning.memory import USABLE
@@ -23,6 +24,10 @@ from builder.planning.resolving import Needs
 from builder.planning.versions import TENSORRT_LLM, Container
 from builder.source import Checkpoint
 from builder.target import Compilation, Job, Placed
+
+if TYPE_CHECKING:
+    from builder.convert import Artifact
+    from builder.plan import Plan
 
 TITLE = "TensorRT-LLM engines by Triton's tensorrtllm backend"
 PIPELINES = ("text_generation",)
@@ -33,6 +38,7 @@ STRINGS = True
 SPANS_GPUS = True
 SPANS_HOSTS = True
 EXPERTS = EXPERT_GROUPS = True
+ADAPTERS = True
 SHARES_TIED = False
 PAGED_CACHE = True
 SETTABLE = build_command.settable()
@@ -106,7 +112,24 @@ def engine_arguments(placed: Placed) -> dict[str, Any]:
         "enable_chunked_context": True,
         "batch_scheduler_policy": "guaranteed_no_evict",
         **_window(sizes, placed.memory.context),
+        **adapters.engine_arguments(placed),
     }
+
+
+adapter_bytes = adapters.bytes_on_gpu
+
+
+def write_adapter(plan: Plan, artifact: Artifact, adapter: Adapter, folder: Path) -> None:
+    """Write an adapter's tensors, as the engine of these ranks takes them.
+
+    Raises SourceError for numbers that it has not, or where its ranks are of other 16 bits than was planned.
+    """
+    from builder import source
+    from builder.inflight_batcher import adapter_tensors
+
+    planned, sizes = plan.engine_arguments["lora_data_type"], cast(Dimensions, plan.dimensions)
+    adapter_tensors.require_kind(source.read_json(artifact.model / SOURCE / "config.json"), planned)
+    adapter_tensors.write(adapter, sizes, plan.split.tensor, planned, folder)
 
 
 def _kernels(placed: Placed) -> dict[str, Any]:
@@ -138,6 +161,7 @@ def members(decided: Decision, container: Container) -> tuple[Member, ...]:
         max_batch_size=told["max_batch_size"],
         version=container.tensorrtllm,
         parameters={**parameters, "gpt_model_path": f"{HOME}/{RESULT}"},
+        types=tables.Types(adapters=told.get("lora_data_type", "FP16")),
         guided=told["guided"],
         ranks=decided.split.gpus,
     )

@@ -217,25 +217,63 @@ def test_who_left_before_the_first_answer_is_not_forgotten() -> None:
     engine.close()
 
 
-def test_an_adapter_s_weights_go_along_when_the_engine_has_not_got_them(tmp_path: Path) -> None:
-    def cached(model: Model, inputs: Arrays) -> Iterator[Arrays]:
-        if "lora_weights" not in inputs:
-            raise EngineError("LoRA task 2 not found in cache. Please send LoRA weights with request")
+def adapter(folder: Path, number: float) -> str:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "model.lora_weights.npy", np.full((1, 1, 2), number, np.float16))
+    np.save(folder / "model.lora_config.npy", np.array([[[1, 0, 1]]], np.int32))
+    return folder.name
+
+
+class Cache:
+    """The script of an engine that keeps one adapter, as far as it has been sent any."""
+
+    def __init__(self) -> None:
+        self.held: set[int] = set()
+
+    def __call__(self, model: Model, inputs: Arrays) -> Iterator[Arrays]:
+        (task,) = inputs["lora_task_id"].reshape(-1).tolist()
+        if "lora_weights" in inputs:
+            self.held = {task}
+        if task not in self.held:
+            raise EngineError(f"LoRA task {task} not found in cache. Please send LoRA weights with request")
         yield answer(1)
 
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        np.save(tmp_path / name / "model.lora_weights.npy", np.full((1, 2), len(name), np.float16))
-        np.save(tmp_path / name / "model.lora_config.npy", np.array([[0, 0, 1]], np.int32))
-    model = Model(cached)
-    engine = Executor(model, {**SETTINGS, "adapters": {"b": "b", "a": "a"}}, tmp_path)
-    assert asyncio.run(steps(engine, 3, adapter="b", max_tokens=1)) == [
-        Step((1,), finish_reason="length", waited=pytest.approx(0, abs=20))
-    ]
+
+def test_an_adapter_goes_along_at_first_and_when_the_engine_has_it_no_longer(tmp_path: Path) -> None:
+    named = {name: adapter(tmp_path / name, number) for number, name in enumerate("ab", 1)}
+    model = Model(Cache())
+    engine = Executor(model, {**SETTINGS, "adapters": named}, tmp_path)
+    for name in ("b", "b", "a", "b"):
+        assert asyncio.run(steps(engine, 3, adapter=name, max_tokens=1)) == [
+            Step((1,), finish_reason="length", waited=pytest.approx(0, abs=20))
+        ]
     told = [one for _, one, _ in model.asked]
-    assert [one["lora_task_id"] for one in told] == [[2], [2]]
-    assert "lora_weights" not in told[0]
-    assert (told[1]["lora_weights"], told[1]["lora_config"]) == ([1.0, 1.0], [0, 0, 1])
+    # b new, b kept, a new, which puts b out, b in vain, b once more
+    assert [one.get("lora_weights") for one in told] == [[2, 2], None, [1, 1], None, [2, 2]]
+    assert told[0]["lora_config"] == [1, 0, 1] and "lora_config" not in told[1]
+    tasks = [one["lora_task_id"] for one in told]
+    assert tasks[0] == tasks[1] == tasks[3] == tasks[4] != tasks[2]
+    engine.close()
+
+
+def test_the_engine_knows_an_adapter_by_its_content_whatever_its_name(tmp_path: Path) -> None:
+    """A version that is newer asks the same engine, which may hold what the name meant before."""
+    for name, number in (("old", 1.0), ("same", 1.0), ("new", 2.0)):
+        adapter(tmp_path / name, number)
+    old, same, new = (tensors.task(tmp_path / name) for name in ("old", "same", "new"))
+    assert old == same != new and 0 < min(old, new) and max(old, new) < 2**63
+
+
+def test_an_adapter_that_the_engine_refuses_is_not_sent_twice(tmp_path: Path) -> None:
+    def refused(model: Model, inputs: Arrays) -> Iterator[Arrays]:
+        raise EngineError("lora module attn_q not enabled for this model")
+        yield {}
+
+    model = Model(refused)
+    engine = Executor(model, {**SETTINGS, "adapters": {"a": adapter(tmp_path / "a", 1)}}, tmp_path)
+    with pytest.raises(EngineError, match="not enabled"):
+        asyncio.run(steps(engine, 3, adapter="a"))
+    assert len(model.asked) == 1
     engine.close()
 
 
