@@ -2,7 +2,8 @@
 
 It answers FIRST, FIRST + 1, ... and heeds what the backend heeds: request_output_len, end_id (which it does
 not send), stop words (which it sends), `stop` for the request of the same id, and Triton's cancel. Some ids
-of a prompt say what else happens: ECHO answers those behind it. What requests held is in asked.jsonl.
+of a prompt say what else happens: ECHO answers those behind it, FORGET empties the cache of adapters. What
+requests held is in asked.jsonl.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ except ImportError:
     pb_utils = None  # a test reads the constants
 
 FIRST = 40
-ENDLESS, BROKEN, ECHO = 7, 8, 9
+ENDLESS, BROKEN, ECHO, FORGET = 7, 8, 9, 10
 LOG_PROB = -0.25
 SECONDS_A_TOKEN = 0.01
 VOCABULARY = 300
@@ -37,7 +38,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
-            inputs = {one.name(): one.as_numpy() for one in request.inputs()}
+            inputs = {one.name(): _array(one) for one in request.inputs()}
             with self._lock, self._file.open("a") as file:
                 told = {name: [str(one.dtype), one.shape, _plain(one)] for name, one in inputs.items()}
                 names = list(request.requested_output_names())
@@ -63,8 +64,10 @@ class TritonPythonModel:
         if BROKEN in prompt:
             raise ValueError("Executor failed process requestId 1 due to the following error: out of luck")
         if "lora_task_id" in inputs:
+            if FORGET in prompt and "lora_weights" not in inputs:
+                self._cached.clear()
             task = int(inputs["lora_task_id"].reshape(-1)[0])
-            if "lora_weights" in inputs:
+            if "lora_config" in inputs:
                 self._cached.add(task)
             if task not in self._cached:
                 raise ValueError(
@@ -111,6 +114,18 @@ def _response(token: int, made: int, prompt: Any, outputs: frozenset[str]) -> An
         found[name] = one.astype(np.int64)
     tensors = [found.get(name, one.astype(np.int32)) for name in outputs]
     return pb_utils.InferenceResponse(list(map(pb_utils.Tensor, outputs, tensors)))
+
+
+def _array(tensor: Any) -> Any:
+    """Return the numbers of a tensor; numpy has no bfloat16, so those of one are float32."""
+    try:
+        return tensor.as_numpy()
+    except pb_utils.TritonModelException:
+        import torch
+
+        numbers = torch.from_dlpack(tensor.to_dlpack())
+        assert numbers.dtype == torch.bfloat16
+        return numbers.float().numpy()
 
 
 def _plain(array: Any) -> Any:

@@ -261,7 +261,7 @@ def test_the_engine_knows_an_adapter_by_its_content_whatever_its_name(tmp_path: 
     for name, number in (("old", 1.0), ("same", 1.0), ("new", 2.0)):
         adapter(tmp_path / name, number)
     old, same, new = (tensors.task(tmp_path / name) for name in ("old", "same", "new"))
-    assert old == same != new and 0 < min(old, new) and max(old, new) < 2**63
+    assert old == same != new and min(old, new) > 0 and max(old, new) < 2**63
 
 
 def test_an_adapter_that_the_engine_refuses_is_not_sent_twice(tmp_path: Path) -> None:

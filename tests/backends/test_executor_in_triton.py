@@ -16,9 +16,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from backends.engine import bfloat16, executor_tensors
 from builder import house, model_config, modules
 from builder.inflight_batcher import engine
 from builder.inflight_batcher.engine import Settings
+from builder.inflight_batcher.tables import Types
 from builder.planning.models import Instances, ModelPlan
 from builder.server import Server
 from builder.triton_client import client as clients
@@ -30,6 +32,9 @@ NAME = "tiny"
 ENGINE = f"{NAME}_engine"
 PROMPT = [20, 21, 22]
 FIRST = facts.FIRST
+SETTINGS = Settings(8, "1.2.1", {"max_beam_width": 1}, Types(adapters="BF16"))
+ADAPTERS = {"formal": 0x3F80, "terse": 0xC020}
+"""Name -> all its numbers in bfloat16: 1.0 and -2.5."""
 HERE = Path(__file__).parent
 
 
@@ -37,7 +42,7 @@ HERE = Path(__file__).parent
 def repository(sentence_piece_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("repository")
     front = text_generation.FRONT
-    behind = dataclasses.replace(engine.member(Settings(8, "1.2.1", {"max_beam_width": 1})), backend="python")
+    behind = dataclasses.replace(engine.member(SETTINGS), backend="python")
     for member in (front, behind):
         model = ModelPlan(NAME + member.suffix, member, Instances("KIND_CPU"))
         plan: Any = SimpleNamespace(name=NAME, models=(), kind="generation")
@@ -57,12 +62,13 @@ def _write_front(folder: Path, tokenizer: Path) -> None:
         shutil.copyfile(file, copy)
     shutil.copy(roots[0], folder)
     shutil.copytree(tokenizer, folder / "tokenizer")
-    for adapter in ("formal", "terse"):
+    for adapter, bits in ADAPTERS.items():
         (folder / "adapters" / adapter).mkdir(parents=True)
-        np.save(folder / "adapters" / adapter / "model.lora_weights.npy", np.ones((2, 4), np.float16))
+        weights = np.full((1, 2, 4), bits, "<u2").view(bfloat16.KIND)
+        np.save(folder / "adapters" / adapter / "model.lora_weights.npy", weights)
         np.save(
             folder / "adapters" / adapter / "model.lora_config.npy",
-            np.array([[0, 0, 2], [0, 1, 2]], np.int32),
+            np.array([[[1, 0, 2], [1, 1, 2]]], np.int32),
         )
     settings = {
         "engine": "tensorrt_llm_executor",
@@ -76,7 +82,7 @@ def _write_front(folder: Path, tokenizer: Path) -> None:
         "bos_id": 1,
         "pad_id": 2,
         "reasoning": None,
-        "adapters": {name: f"adapters/{name}" for name in ("formal", "terse")},
+        "adapters": {name: f"adapters/{name}" for name in ADAPTERS},
     }
     (folder / "settings.json").write_text(json.dumps(settings))
 
@@ -145,15 +151,14 @@ def test_every_mapped_field_arrives(client: clients.Client, repository: Path) ->
     assert (answer.error, answer.ids()) == (None, list(range(FIRST, FIRST + 6)))
     assert answer.finish_reason() == "length"
     assert answer.values("output_log_probs") == [facts.LOG_PROB] * 6
-    first, second = asked(repository)[-2:]
-    # the engine asked for the adapter's weights, and got them
-    assert "lora_weights" not in first["inputs"]
-    assert second["inputs"]["lora_weights"] == ["float16", [1, 2, 4], [1.0] * 8]
-    assert second["inputs"]["lora_config"] == ["int32", [1, 2, 3], [0, 0, 2, 0, 1, 2]]
-    bias = told(second).pop("embedding_bias")
+    first = asked(repository)[-1]
+    # an adapter goes along at first, in the engine's bfloat16
+    assert first["inputs"]["lora_weights"] == ["float32", [1, 2, 4], [-2.5] * 8]
+    assert first["inputs"]["lora_config"] == ["int32", [1, 2, 3], [1, 0, 2, 1, 1, 2]]
+    bias = told(first).pop("embedding_bias")
     assert (len(bias), bias[5], sum(map(abs, bias))) == (300, -2.5, 2.5)
-    found = told(second)
-    shapes = {name: second["inputs"][name][1] for name in found}
+    found = told(first)
+    shapes = {name: first["inputs"][name][1] for name in found}
     words = found.pop("bad_words_list")
     half = len(words) // 2
     assert shapes.pop("bad_words_list") == [1, 2, half] and words[:half] and max(words[half:]) == half
@@ -173,26 +178,38 @@ def test_every_mapped_field_arrives(client: clients.Client, repository: Path) ->
         "return_log_probs": [True],
         "guided_decoding_guide_type": ["regex"],
         "guided_decoding_guide": ["[a-z]+"],
-        "lora_task_id": [2],
+        "lora_task_id": [executor_tensors.task(repository / NAME / "1" / "adapters" / "terse")],
         "streaming": [True],
         "exclude_input_in_output": [True],
     }
     # what is reshaped to [] has no dimension but the batch
     assert {tuple(shapes[name]) for name in ("input_lengths", "seed", "streaming", "lora_task_id")} == {(1,)}
-    assert sorted(second["outputs"]) == ["output_ids", "output_log_probs", "sequence_length"]
+    assert sorted(first["outputs"]) == ["output_ids", "output_log_probs", "sequence_length"]
     again = client.stream(NAME, {"input_ids": PROMPT, "max_tokens": 2, "lora_name": "terse"})
     assert again.finish_reason() == "length"
     assert "lora_weights" not in asked(repository)[-1]["inputs"]
 
 
+def test_an_adapter_is_sent_again_when_the_engine_has_it_no_longer(
+    client: clients.Client, repository: Path
+) -> None:
+    inputs = {"max_tokens": 2, "lora_name": "formal"}
+    for prompt in ([20], [facts.FORGET]):
+        assert client.stream(NAME, {**inputs, "input_ids": prompt}).ids() == [FIRST, FIRST + 1]
+    sent = ["lora_weights" in one["inputs"] for one in asked(repository)[-3:]]
+    # at first, in vain without them, and once more
+    assert sent == [True, False, True]
+
+
 def test_all_62_inputs_and_21_outputs_pass_triton(client: clients.Client, repository: Path) -> None:
     config = client.configs[ENGINE]
-    inputs = {one.name: _any(one) for one in config.input}
+    # clients of other versions write bfloat16 otherwise: the front has sent that one
+    inputs = {one.name: _any(one) for one in config.input if one.name != "lora_weights"}
     inputs |= {"input_ids": PROMPT, "input_lengths": 3, "request_output_len": 2, "stop": False}
     answer = client.stream(ENGINE, inputs)
     assert len(answer.replies) == 2
     assert set(answer.replies[0].outputs) == {one.name for one in config.output}
-    assert set(asked(repository)[-1]["inputs"]) == {one.name for one in config.input}
+    assert {*asked(repository)[-1]["inputs"], "lora_weights"} == {one.name for one in config.input}
     assert (len(config.input), len(config.output)) == (62, 21)
 
 

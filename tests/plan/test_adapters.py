@@ -155,7 +155,7 @@ def test_a_folder_without_an_adapter_and_a_name_twice_are_refused(tmp_path: Path
 @pytest.mark.parametrize("other", ["", "--gpu h200 --target onnx", "--gpu h200 --target llmapi"])
 def test_targets_without_adapters_refuse_them_by_name(tmp_path: Path, other: str) -> None:
     folder = tiny_adapter.write(tmp_path / "one", DIMENSIONS)
-    with pytest.raises(UsageError, match=r"(?s)target .* serves no adapters.*--target vllm"):
+    with pytest.raises(UsageError, match=r"(?s)target .* serves no adapters.*--target tensorrtllm or vllm"):
         planned("smollm2", f"{other} --lora a={folder}")
 
 
