@@ -26,6 +26,9 @@ PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
 ENVIRONMENT: Mapping[str, str] = {"PYTHONDONTWRITEBYTECODE": "1", **fused_attention.ENVIRONMENT}
 """The repository is mounted read-only, and attention on a GPU plans nothing."""
 
+_SENT = "*/adapters/*/model.lora_weights.npy"
+"""Adapters that an engine gets from its front, by a front's folder (builder/inflight_batcher)."""
+
 SHARED_MEMORY_PER_PROCESS = 256 << 20
 """Triton passes tensors to a Python model through shared memory that grows with the largest requests
 and never shrinks; it is a limit, not a reservation."""
@@ -57,7 +60,8 @@ class Deployment:
     `gpus` is "all", a number or "" for none. `shared_memory`, `planned_memory` (weights and caches
     on the CPU) and `memory`, the limit if there is one, are bytes. `published` are the ports
     outside, in the order of PORTS; `ranks` are the parts of an engine that spans GPUs, `pinned` is
-    what a lock says of the image, `unbuilt` are the engines that are not there yet.
+    what a lock says of the image, `unbuilt` are the engines that are not there yet. `adapters` are the bytes
+    of those that fronts send to engines.
     """
 
     repository: Path
@@ -76,6 +80,7 @@ class Deployment:
     ranks: Ranks = field(default_factory=Ranks)
     pinned: Pinned = field(default_factory=Pinned)
     unbuilt: tuple[Unbuilt, ...] = ()
+    adapters: int = 0
 
     @property
     def base(self) -> str:
@@ -91,8 +96,8 @@ class Deployment:
 
     @property
     def shared_memory(self) -> int:
-        """Return the size of /dev/shm: every Python process's share, and one for each Triton."""
-        return SHARED_MEMORY_PER_PROCESS * (self.ranks.count + self.python_processes)
+        """Return the size of /dev/shm: every Python process's share, one for each Triton, and adapters."""
+        return SHARED_MEMORY_PER_PROCESS * (self.ranks.count + self.python_processes) + self.adapters
 
     @property
     def on_loopback(self) -> bool:
@@ -125,7 +130,8 @@ def deployment(repository: Path, options: Options) -> Deployment:
     on_cpu = [fact["memory"] for fact in facts if fact.get("device") == "cpu" and "memory" in fact]
     weights = sum(size["weights"] for size in on_cpu)
     ranks = engine_gpus.ranks(models)
-    shared = SHARED_MEMORY_PER_PROCESS * (ranks.count + processes)
+    adapters = sum(path.stat().st_size for one in models.models.values() for path in one.path.glob(_SENT))
+    shared = SHARED_MEMORY_PER_PROCESS * (ranks.count + processes) + adapters
     return Deployment(
         repository=repository,
         container=container,
@@ -143,6 +149,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
         ranks=ranks,
         pinned=locked,
         unbuilt=to_build,
+        adapters=adapters,
     )
 
 

@@ -15,13 +15,14 @@ VERSION = "1.2.1"
 SWITCH = ("enable", "disable")
 NUMBERS = (
     "max_batch_size", "max_input_len", "max_seq_len", "max_beam_width", "max_num_tokens", "opt_num_tokens",
-    "workers", "max_draft_len", "tokens_per_block",
+    "workers", "max_draft_len", "tokens_per_block", "max_lora_rank",
 )  # fmt: skip
 WORDS: dict[str, tuple[str, ...]] = {
     "kv_cache_type": ("continuous", "paged", "disabled"),
     "gemm_plugin": ("auto", "float16", "float32", "bfloat16", "int32", "fp8", "nvfp4", "disable"),
     "gpt_attention_plugin": ("auto", "float16", "float32", "bfloat16", "int32", "disable"),
     "gemm_swiglu_plugin": ("fp8", "disable"),
+    "lora_plugin": ("auto", "float16", "float32", "bfloat16", "int32", "disable"),
     "low_latency_gemm_plugin": ("fp8", "disable"),
     "use_paged_context_fmha": SWITCH,
     "use_fp8_context_fmha": SWITCH,
@@ -34,6 +35,9 @@ WORDS: dict[str, tuple[str, ...]] = {
         "draft_tokens_external", "lookahead_decoding", "medusa", "explicit_draft_tokens", "eagle",
     ),
 }  # fmt: skip
+LORA_MODULES = (
+    "attn_qkv", "attn_q", "attn_k", "attn_v", "attn_dense", "mlp_h_to_4h", "mlp_gate", "mlp_4h_to_h",
+)  # fmt: skip
 SWITCHES = (
     "gather_context_logits",
     "gather_generation_logits",
@@ -52,6 +56,7 @@ def read(arguments: list[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, default=0)
     for name, words in WORDS.items():
         parser.add_argument(f"--{name}", choices=words)
+    parser.add_argument("--lora_target_modules", nargs="+", choices=LORA_MODULES)
     for name in SWITCHES:
         parser.add_argument(f"--{name}", action="store_true")
     asked = parser.parse_args(arguments)

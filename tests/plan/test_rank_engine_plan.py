@@ -251,7 +251,7 @@ def test_lookahead_by_hand() -> None:
         ("--quantize w8a16 --kv-cache fp8", ["its scales are measured", "w8a16 measures none"]),
         ("--calibration texts.jsonl", ["bf16 measures no scales", "awq or fp8 or smoothquant or w4a8_awq"]),
         ("--quantize fp8 --calibration nowhere.jsonl", ["--calibration nowhere.jsonl", "JSON lines"]),
-        ("--lora a=b", ["serves no adapters"]),
+        ("--lora a=b", ["b holds no adapter_config.json"]),
         ("--quantize int4", ["does not serve --quantize int4", "awq, bf16, fp16, fp8"]),
     ],
 )
@@ -278,7 +278,7 @@ def test_tokens_of_a_draft_of_one_s_own() -> None:
 def test_every_setting_is_one_that_the_command_or_the_backend_takes() -> None:
     kinds = build_command.kinds()
     assert set(kinds["backend"]) < set(tables.parameters()) and "max_beam_width" in tables.parameters()
-    every = {*trtllm_build.NUMBERS, *trtllm_build.WORDS, *trtllm_build.SWITCHES}
+    every = {*trtllm_build.NUMBERS, *trtllm_build.WORDS, *trtllm_build.SWITCHES, "lora_target_modules"}
     assert {name for name, kind in kinds["build"].items() if not kind.startswith("no: ")} < every
     told = planned("llama-8b", GPU).engine_arguments
     assert set(told) - set(tensorrtllm.SETTABLE) == {"vocabulary"}
