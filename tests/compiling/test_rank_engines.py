@@ -13,16 +13,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
+import tiny_adapter
 import trtllm_build
 import yaml
 from google.protobuf import text_format
 from tiny import Workshop
 from tokenizers import Tokenizer
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from builder import compiling, files, pipeline, serve
+from backends.engine import bfloat16, executor_tensors
+from builder import architecture, compiling, files, pipeline, serve
 from builder.check import check
 from builder.compiling import Machine
 from builder.deploy import compose
@@ -319,6 +322,49 @@ def test_nvidia_s_contract(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) 
     config = text_format.Parse((workshop.output / "tensorrt_llm" / "config.pbtxt").read_text(), ModelConfig())
     assert config.parameters["gpt_model_path"].string_value == "/models/tensorrt_llm/1/engine"
     assert found(workshop.output) == []
+
+
+def adapted(workshop: Workshop) -> tuple[str, ...]:
+    dimensions = architecture.load("llama").dimensions(tiny.CONFIG)
+    folder = tiny_adapter.write(workshop.folder / "trained", dimensions, modules=("q_proj", "k_proj"))
+    return (f"support={folder}",)
+
+
+def test_adapters_lie_beside_the_front_as_the_engine_takes_them(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_tool(monkeypatch, workshop.folder)
+    build(workshop, adapters=adapted(workshop))
+    front = workshop.output / "tiny" / "1"
+    assert json.loads((front / "settings.json").read_text())["adapters"] == {"support": "adapters/support"}
+    sent = executor_tensors.adapter(front / "adapters" / "support")
+    # query of 8, and key of 4, twice for two GPUs of one KV head: rank 4, two layers
+    assert (sent["lora_weights"].dtype, sent["lora_weights"].shape) == (bfloat16.KIND, (1, 4, 4 * 16))
+    assert sent["lora_config"].tolist() == [[[1, 0, 4], [2, 0, 4], [1, 1, 4], [2, 1, 4]]]
+    engines = workshop.output / "tiny_engine"
+    config = text_format.Parse((engines / "config.pbtxt").read_text(), ModelConfig())
+    types = {one.name: DataType.Name(one.data_type) for one in config.input}
+    assert types["lora_weights"] == "TYPE_BF16"
+    assert config.parameters["lora_cache_max_adapter_size"].string_value == "4"
+    built = json.loads((engines / "1" / "engine" / "config.json").read_text())["build_config"]
+    assert (built["lora_plugin"], built["max_lora_rank"]) == ("auto", 4)
+    manifest = json.loads((front / "manifest.json").read_text())
+    assert "adapters/support/model.lora_weights.npy" in manifest["artifact"]["sha256"]
+    assert found(workshop.output) == []
+    # the front hands it over through shared memory
+    file = front / "adapters" / "support" / "model.lora_weights.npy"
+    assert deployment(workshop.output, DeployOptions()).adapters == file.stat().st_size
+
+
+def test_nvidia_s_clients_find_adapters_as_its_own_tool_writes_them(workshop: Workshop) -> None:
+    build(workshop, adapters=adapted(workshop), contract="nvidia", quantize="fp16", tensor_parallel=1)
+    folder = workshop.output / "ensemble" / "1" / "adapters" / "support"
+    weights = np.load(folder / "model.lora_weights.npy")
+    assert (weights.dtype, weights.shape) == (np.float16, (1, 4, 4 * 16))
+    for name in ("ensemble", "tensorrt_llm", "tensorrt_llm_bls"):
+        config = text_format.Parse((workshop.output / name / "config.pbtxt").read_text(), ModelConfig())
+        (one,) = [one for one in config.input if one.name == "lora_weights"]
+        assert DataType.Name(one.data_type) == "TYPE_FP16"
 
 
 @pytest.mark.parametrize("state", ["without", "whole"])
