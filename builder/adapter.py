@@ -1,7 +1,8 @@
 """Adapter: a LoRA that a request may name, in Hugging Face PEFT's folder: its facts, read from headers alone.
 
-What PEFT writes (https://huggingface.co/docs/peft, LoraConfig) and vLLM 0.22 takes (lora/peft_helper.py), and
-builder/inflight_batcher/adapter_tensors.py converts: two matrices A [rank, in] and B [out, rank] for some of the linear layers, added as (alpha / rank) B A.
+What PEFT writes (https://huggingface.co/docs/peft, LoraConfig) and vLLM 0.22 takes (lora/peft_helper.py), as
+TensorRT-LLM does once it is converted: two matrices A [rank, in] and B [out, rank] for some of the linear
+layers, added as (alpha / rank) B A.
 """
 
 from __future__ import annotations
