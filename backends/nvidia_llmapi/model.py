@@ -66,7 +66,7 @@ class TritonPythonModel(Front):
     def _tensors(self, request: Any) -> dict[str, Any]:
         return llmapi.tensors(super()._tensors(request))
 
-    def _outputs(self, request: Any) -> Any:
+    def _outputs(self, request: Any, number: int) -> Any:
         names = request.requested_output_names()
         return llmapi.Outputs(pb_utils.Tensor, names, super()._tensors(request))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from backends.front.answer import Answer
 from backends.front.generation import Chunk
-from backends.front.outputs import Outputs
+from backends.front.outputs import Maker, Outputs
 from backends.front.sending import THREADS, Sending
 
 
@@ -102,7 +102,8 @@ def test_after_a_response_that_could_not_be_sent_the_answer_ends_with_the_reason
     )
     sender, chunk = Sender(), Chunk("a", "", (7,), (), (), 0.0, 1, 0, "")
     with sending() as made:
-        answer = Answer(utilities, sender, made, Outputs(lambda name, array: name, ["text_output"]), 3, 0.0)
+        outputs = Outputs(Maker(lambda name, array: name), ["text_output"])
+        answer = Answer(utilities, sender, made, outputs, 3, 0.0)
         in_loop(made, lambda: answer.send(chunk, 1, ()))
         in_loop(made, lambda: (answer.send(chunk, 1, ()), answer.send(chunk, 1, ()), answer.end()))
         in_loop(made, lambda: None)
