@@ -61,8 +61,9 @@ class News:
     turns: int
 
 
-MOST_UNHEARD = 2
-"""One that the front passes on, and one that waits for it."""
+MOST_UNHEARD = 1
+"""The front says Heard before it sends, and sending takes longer than the next piece on its way. With a second
+one waiting the thread that reads it would hold up the one that passes on the first."""
 
 
 @dataclass(frozen=True)
