@@ -62,8 +62,8 @@ class News:
 
 
 MOST_UNHEARD = 1
-"""The front says Heard before it sends, and sending takes longer than the next piece on its way. With a second
-one waiting the thread that reads it would hold up the one that passes on the first."""
+"""The front says Heard before it sends, which takes longer than the next piece is on its way. Of two, the
+thread that reads the second would hold up the one that passes on the first."""
 
 
 @dataclass(frozen=True)

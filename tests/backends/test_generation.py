@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from backends.engine.protocol import Health, Sampling, Step, Top
 from backends.front.generation import Chunk, generate, join
-from backends.front.outputs import Outputs, usual
+from backends.front.outputs import KEPT, SHORT, Maker, Outputs
 from backends.front.reasoning import Splitter
 from backends.front.request import Request
 from backends.front.timings import Stopwatch, Timings
@@ -232,7 +232,7 @@ def test_unfinished_reasoning_is_reasoning(vocabulary: Vocabulary, encoder: Enco
 
 def arrays(chunk: Chunk, names: list[str]) -> dict[str, Any]:
     """Return what a response of a prompt of 3 tokens holds, by output."""
-    return dict(Outputs(lambda name, array: (name, array), names).of(chunk, 3, ()))
+    return dict(Outputs(Maker(lambda name, array: (name, array)), names).of(chunk, 3, ()))
 
 
 def test_outputs_have_the_types_of_the_contract() -> None:
@@ -270,14 +270,13 @@ def test_what_responses_say_alike_is_made_once_and_each_says_what_it_is_given() 
         made.append(name)
         return name, array
 
-    known = usual(tensor)
-    assert sorted(made) == sorted(names)
-    outputs = Outputs(tensor, names, known)
+    maker = Maker(tensor)
+    outputs = Outputs(maker, names)
     for chunk, anew in (
-        (Chunk("a", "", (7,), (), (), 0.0, 1, 0, ""), 4),  # text, ids, both counts
+        (Chunk("a", "", (7,), (), (), 0.0, 1, 0, ""), len(names)),
         (Chunk("b", "", (8,), (7,), (), 0.0, 2, 0, ""), 4),  # text, ids, those before, their count
         (Chunk("", "thought", (9,), (7, 8), (-0.5,), -0.5, 3, 1, "stop", (((9, -0.5),),)), 11),
-        (Chunk("", "", (), (7, 8, 9), (), 0.0, 3, 0, ""), 9),
+        (Chunk("b", "", (), (7, 8, 9), (), 0.0, 2, 0, ""), 2),  # no ids, those before: all else was said
     ):
         made.clear()
         found = outputs.of(chunk, 3, ())
@@ -286,5 +285,21 @@ def test_what_responses_say_alike_is_made_once_and_each_says_what_it_is_given() 
             name: (array.tolist(), array.dtype) for name, array in arrays(chunk, names).items()
         }
         assert len(made) == anew
-    # other answers begin with what is usual, not with this one
-    assert known["text_output"][0] == ""
+    # another answer of the same thread says most of it, too
+    made.clear()
+    Outputs(maker, names).of(Chunk("a", "", (7,), (), (), 0.0, 2, 0, ""), 3, ())
+    assert made == ["output_ids"]
+
+
+def test_long_values_are_not_kept_and_neither_are_many() -> None:
+    made: list[str] = []
+    maker = Maker(lambda name, array: made.append(name))
+    for text, anew in (("a" * SHORT, 1), ("a" * (SHORT + 1), 2)):
+        made.clear()
+        for _ in range(2):
+            maker.make("text_output", text)
+        assert len(made) == anew
+    for count in [*range(KEPT + 1), 0]:
+        made.clear()
+        maker.make("num_output_tokens", count)
+    assert made == ["num_output_tokens"]

@@ -23,13 +23,13 @@ if not __name__.startswith("backends."):
 
 from backends import turns
 from backends.engine.protocol import Engine, Sampling
-from backends.front import generation
+from backends.front import generation, sending
 from backends.front.answer import Answer, send_error
 from backends.front.generation import Chunk
 from backends.front.limits import Limits
 from backends.front.lookout import Lookout
 from backends.front.metrics import Metrics
-from backends.front.outputs import Outputs, usual
+from backends.front.outputs import Maker, Outputs
 from backends.front.request import Request, parse
 from backends.front.sending import Sending
 from backends.front.timings import Stopwatch, Timings
@@ -66,7 +66,7 @@ class TritonPythonModel:
         )
         self._numbers = itertools.count()
         self._timings = Timings()
-        self._usual = usual(pb_utils.Tensor)
+        self._makers = [Maker(pb_utils.Tensor) for _ in range(sending.THREADS)]
         self._lookout = Lookout(self._engine.abort)
         self._loop = asyncio.new_event_loop()
         self._sending = Sending(self._loop)
@@ -84,13 +84,13 @@ class TritonPythonModel:
         arrived = time.monotonic()
         for request in requests:
             sender = request.get_response_sender()
+            number = next(self._numbers)
             try:
                 parsed = self._parse(request)
-                outputs = self._outputs(request)
+                outputs = self._outputs(request, number)
             except Exception as error:
                 send_error(pb_utils, sender, error)
                 continue
-            number = next(self._numbers)
             answer = Answer(pb_utils, sender, self._sending, outputs, number, arrived)
             self._admitted(request, answer)
             asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
@@ -113,8 +113,8 @@ class TritonPythonModel:
         """Return what was sent, under the names of this front."""
         return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
 
-    def _outputs(self, request: Any) -> Outputs:
-        return Outputs(pb_utils.Tensor, request.requested_output_names(), self._usual)
+    def _outputs(self, request: Any, number: int) -> Outputs:
+        return Outputs(self._makers[number % sending.THREADS], request.requested_output_names())
 
     def _admitted(self, request: Any, answer: Answer) -> None:
         """Take note of what is about to be answered."""

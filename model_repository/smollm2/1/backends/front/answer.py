@@ -43,8 +43,7 @@ class Answer:
         """Send a response soon; raise what became of an earlier one."""
         if self._error:
             raise self._error
-        tensors = self._outputs.of(chunk, input_tokens, scores)
-        self._put(partial(self._sender.send, self._utilities.InferenceResponse(output_tensors=tensors)))
+        self._put(partial(self._respond, chunk, input_tokens, scores))
 
     def end(self) -> None:
         """Say that nothing follows."""
@@ -53,6 +52,11 @@ class Answer:
     def fail(self, error: Exception) -> None:
         """End it with an error."""
         self._put(partial(send_error, self._utilities, self._sender, error))
+
+    def _respond(self, chunk: Chunk, input_tokens: int, scores: Sequence[float]) -> None:
+        # made by the thread that sends: while it waits for Triton the others make theirs
+        tensors = self._outputs.of(chunk, input_tokens, scores)
+        self._sender.send(self._utilities.InferenceResponse(output_tensors=tensors))
 
     def _put(self, call: Callable[[], None]) -> None:
         self._sending.put(self._number, partial(self._make, call))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from backends.engine.protocol import Top
 from backends.front.generation import Chunk
 
 Array = npt.NDArray[Any]
+
+KEPT, SHORT = 1024, 16
+"""Tensors that a Maker keeps, and the characters of a text worth keeping: a token or two."""
 
 
 def _text(text: str) -> Array:
@@ -72,46 +75,52 @@ _OUTPUTS: dict[str, tuple[_Read, _Make]] = {
 }
 
 
+class Maker:
+    """Tensors of Triton's for what responses say; what many say alike is made once.
+
+    A tensor is a call into Triton's stub, a copy into shared memory, and a string's bytes packed one by one.
+    For one thread at a time: the copy is made when a tensor is first sent, and two would both make it.
+    """
+
+    def __init__(self, tensor: Callable[[str, Array], Any]) -> None:
+        """`tensor` is (name, array) -> a tensor of Triton's."""
+        self._tensor = tensor
+        self._kept = lru_cache(KEPT)(self._made)
+
+    def make(self, name: str, value: _Value) -> Any:
+        """Return the tensor of an output that says `value`."""
+        return self._kept(name, value) if _is_short(value) else self._made(name, value)
+
+    def _made(self, name: str, value: _Value) -> Any:
+        return self._tensor(name, _OUTPUTS[name][1](value))
+
+
+def _is_short(value: _Value) -> bool:
+    return not value or isinstance(value, int) or (isinstance(value, str) and len(value) <= SHORT)
+
+
 class Outputs:
     """The outputs of one answer, response by response.
 
-    What most responses say alike (no reasoning, no end yet, no log probabilities) is not made again: a tensor
-    of Triton's is a call into its stub, a copy into shared memory, and a string's bytes packed one by one.
-
     Args:
-        tensor: (name, array) -> a tensor of Triton's.
+        maker: of the thread that sends the responses.
         names: the outputs asked for; no others are made.
-        made: name -> (what it says, its tensor), of an answer before.
     """
 
-    def __init__(
-        self,
-        tensor: Callable[[str, Array], Any],
-        names: Iterable[str],
-        made: Mapping[str, tuple[_Value, Any]] = MappingProxyType({}),
-    ) -> None:
-        self._tensor = tensor
+    def __init__(self, maker: Maker, names: Iterable[str]) -> None:
+        self._maker = maker
         self._names = tuple(names)
-        self.made = dict(made)
+        self._last: dict[str, tuple[_Value, Any]] = {}
 
     def of(self, chunk: Chunk, input_tokens: int, prompt_log_probs: Sequence[float]) -> list[Any]:
         """Return the tensors of a response, each with a batch dimension of 1."""
         return [self._one(name, chunk, input_tokens, prompt_log_probs) for name in self._names]
 
     def _one(self, name: str, chunk: Chunk, input_tokens: int, prompt_log_probs: Sequence[float]) -> Any:
-        read, make = _OUTPUTS[name]
-        value = read(chunk, input_tokens, prompt_log_probs)
-        known = self.made.get(name)
+        value = _OUTPUTS[name][0](chunk, input_tokens, prompt_log_probs)
+        known = self._last.get(name)
         if known is not None and known[0] == value:
             return known[1]
-        tensor = self._tensor(name, make(value))
-        self.made[name] = (value, tensor)
+        tensor = self._maker.make(name, value)
+        self._last[name] = (value, tensor)
         return tensor
-
-
-def usual(tensor: Callable[[str, Array], Any]) -> dict[str, tuple[_Value, Any]]:
-    """Return what responses usually say, for `Outputs` of all answers."""
-    nothing = Chunk("", "", (), (), (), 0.0, 0, sequence=0, finish_reason="")
-    outputs = Outputs(tensor, _OUTPUTS)
-    outputs.of(nothing, 0, ())
-    return outputs.made
