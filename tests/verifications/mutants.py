@@ -80,7 +80,7 @@ def _answer(old: str, new: str) -> Patch:
 
 
 _NAMED_BY_CLIENTS = (
-    _model("number = next(self._numbers)", "number = next(self._numbers), request.request_id()"),
+    _model("outputs, number, arrived)", "outputs, (number, request.request_id()), arrived)"),
     _answer("self._number = number", "self._number, name = number"),
     _answer('self.name = f"{number}"', "self.name = name"),
 )
