@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from builder import contract, lock, publishing, repository, source, verifying
+from builder.calibration import workload
 from builder.check import Choice, check
 from builder.compiling import compiled
 from builder.convert import Artifact, convert, require_libraries
@@ -28,6 +29,7 @@ from builder.source import Checkpoint
 from builder.subjects import name_of, read, refined
 
 Progress = Callable[[str, float], None]
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ def build(
     lock_file: Path | None = None,
     update_lock: bool = False,
     progress: Progress = lambda doing, share: None,
+    warn: Warn = lambda line: None,
 ) -> Built:
     """Build, prove, stage, check, boot, verify; publish only what passed all of it.
 
     `lock_file` pins what is taken, None for nothing; with `update_lock` what it pinned before is replaced.
+    `warn` hears what may be wrong with texts before hours are spent on measuring with them.
     """
     pins = lock.read(lock_file, name_of(name, served_name), moving=update_lock)
     subject, found = read(name, checkpoint, served_name, options.draft, pins.revision)
@@ -75,6 +79,8 @@ def build(
         found = source.open_checkpoint(subject.origin, subject.revision)
         planned = lock.pinned(refined(subject, found), options, pins)
     lock.require_tools(planned, found, pins)
+    for line in workload.warnings(planned.calibration, planned.workload):
+        warn(line)
     built = _built(planned, found, output, pins, verifying, progress)
     return replace(built, locked=lock.write(pins, built.plan, found, built.artifact))
 

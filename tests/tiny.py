@@ -132,6 +132,7 @@ class Workshop:
             *("max_context", "quantize", "concurrency", "accelerate", "target", "gpu", "triton"),
             *("cache_type", "contract", "speculate", "ngram", "draft", "adapters"),
             *("tensor_parallel", "pipeline_parallel", "expert_parallel", "hosts", "settings"),
+            *("calibration", "workload"),
         }
         options = Options(**{name: arguments.pop(name) for name in known & arguments.keys()})
         arguments = {"checkpoint": str(self.checkpoint), "verifying": False, **arguments}

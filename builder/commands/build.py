@@ -41,6 +41,13 @@ def command(
     from builder.printing import outcomes
     from builder.printing.progress import Progress
 
+    said: list[str] = []
+
+    def warn(line: str) -> None:
+        if line not in said:
+            said.append(line)
+            click.echo(f"warning: {line}", err=True)
+
     with Progress() as progress:
         built = pipeline.build(
             name,
@@ -52,9 +59,10 @@ def command(
             lock_file=options.lock_of(name, lock_file, writing=True),
             update_lock=update_lock,
             progress=progress,
+            warn=warn,
         )
     for line in outcomes.warnings(built):
-        click.echo(f"warning: {line}", err=True)
+        warn(line)
     if as_json:
         options.print_json(outcomes.to_json(built))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import pydoc_data.topics
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tiny import Workshop
 
 from builder import manifest
 from builder.calibration import likeness, texts, workload
@@ -186,6 +188,32 @@ def test_a_plan_warns_with_the_numbers(tmp_path: Path) -> None:
     # measured with what will be asked, there is nothing to warn of
     both = written(tmp_path / "both.jsonl", GERMAN * 6)
     assert planned("--quantize", "fp8", "--workload", asked, "--calibration", both).stderr == ""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("modelopt") is None,
+    reason="what calibrates is nvidia-modelopt==0.47.0: pip install -e .[tensorrtllm]",
+)
+def test_a_build_warns_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = written(tmp_path / "asked.jsonl", GERMAN)
+    few = written(tmp_path / "few.jsonl", corpus("chat 2")[:30])
+    heard: list[str] = []
+
+    class EnoughError(Exception):
+        pass
+
+    def warn(line: str) -> None:
+        heard.append(line)
+        if len(heard) == 2:
+            raise EnoughError
+
+    told = {"target": "tensorrtllm", "gpu": "h100", "quantize": "fp8", "max_context": 64}
+    workshop = Workshop(tmp_path, monkeypatch)
+    with pytest.raises(EnoughError):
+        workshop.build(**told, calibration=str(few), workload=str(asked), warn=warn)
+    assert heard[0].startswith("scales are measured with 30 texts")
+    assert heard[1] == workload.compared(str(few), str(asked))["warning"]
+    assert not workshop.output.exists() and not workshop.cache.exists()
 
 
 def test_what_is_recorded_names_the_bytes(tmp_path: Path) -> None:
