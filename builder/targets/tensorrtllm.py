@@ -16,14 +16,14 @@ from builder.architecture import Dimensions
 from builder.ensemble import HOME, Member
 from builder.errors import UsageError
 from builder.inflight_batcher import adapters, build_command, engine, numbers, tables, tokenizer_info
+from builder.inflight_batcher import engine_arguments as arguments
 from builder.inflight_batcher.engine import Settings
 from builder.planning.asked import Decision
-from builder.planning.memory import USABLE
 from builder.planning.placement import Gpu
 from builder.planning.resolving import Needs
 from builder.planning.versions import TENSORRT_LLM, Container
 from builder.source import Checkpoint
-from builder.target import Compilation, Job, Placed
+from builder.target import Compilation, Job
 
 if TYPE_CHECKING:
     from builder.convert import Artifact
@@ -59,9 +59,6 @@ NEEDS = Needs(
 SOURCE, WRITTEN, RESULT = "checkpoint", "engine.part", "engine"
 TIMINGS = "timing.cache"
 
-MOST_TOKENS_A_STEP = 8192
-"""Of prompts and answers together: longer prompts are read in several steps."""
-
 CACHE_TYPES = {"fp8": "fp8"}
 """Its scales are measured while weights are quantised; `fp8` has it in any case."""
 
@@ -83,39 +80,7 @@ def require_tensors(checkpoint: Checkpoint) -> None:
     headers.require(checkpoint)
 
 
-def engine_arguments(placed: Placed) -> dict[str, Any]:
-    """Return flags of trtllm-build and parameters of the backend by their names, and the `vocabulary`.
-
-    The cache is planned in tokens; of that and a share of what is free the smaller counts.
-
-    Raises UsageError or PlanError for numbers that engines do not keep so.
-    """
-    numbers.require(placed)
-    sizes: Dimensions = placed.dimensions
-    every = placed.concurrency * placed.memory.context
-    return {
-        "vocabulary": sizes.vocabulary_size,
-        "guided": True,
-        "max_batch_size": placed.concurrency,
-        "max_input_len": placed.memory.context,
-        "max_seq_len": placed.memory.context,
-        "max_num_tokens": min(max(MOST_TOKENS_A_STEP, placed.concurrency), every),
-        "max_beam_width": 1,
-        "kv_cache_type": "paged",
-        **_kernels(placed),
-        "use_paged_context_fmha": "enable",
-        # it is built on one of them
-        "workers": placed.split.gpus_per_host,
-        "max_tokens_in_paged_kv_cache": placed.memory.tokens,
-        "kv_cache_free_gpu_mem_fraction": float(USABLE),
-        "enable_kv_cache_reuse": True,
-        "enable_chunked_context": True,
-        "batch_scheduler_policy": "guaranteed_no_evict",
-        **_window(sizes, placed.memory.context),
-        **adapters.engine_arguments(placed),
-    }
-
-
+engine_arguments = arguments.of
 adapter_bytes = adapters.bytes_on_gpu
 
 
@@ -130,27 +95,6 @@ def write_adapter(plan: Plan, artifact: Artifact, adapter: Adapter, folder: Path
     planned, sizes = plan.engine_arguments["lora_data_type"], cast(Dimensions, plan.dimensions)
     adapter_tensors.require_kind(source.read_json(artifact.model / SOURCE / "config.json"), planned)
     adapter_tensors.write(adapter, sizes, plan.split.tensor, planned, folder)
-
-
-def _kernels(placed: Placed) -> dict[str, Any]:
-    """Return who multiplies matrices, and whether attention over a prompt is computed in FP8.
-
-    cuBLASLt is faster in 16 bits, TensorRT's own kernels are in FP8 (NVIDIA's guide to build flags), where
-    attention is too.
-    """
-    eight_bits = numbers.method(placed) == "fp8"
-    # such an attention reads and writes a cache of FP8, which checkpoints of others may not have
-    cache = placed.stored is None or placed.cache_type == "fp8"
-    return {
-        "gemm_plugin": "disable" if eight_bits else "auto",
-        "use_fp8_context_fmha": "enable" if eight_bits and cache else "disable",
-    }
-
-
-def _window(sizes: Dimensions, context: int) -> dict[str, Any]:
-    """Return the window of all layers, as Mistral's; `engine_files` sees whether that is all."""
-    window = sizes.sliding_window
-    return {} if window is None or window >= context else {"max_attention_window_size": [window]}
 
 
 def members(decided: Decision, container: Container) -> tuple[Member, ...]:
@@ -238,36 +182,10 @@ def converter(quantization: str) -> str:
 
 def convert(job: Job) -> list[str]:
     """Return the command that writes the ranks; the engine is built after the proof."""
-    from builder.exporting import tensorrt_llm, tensorrt_llm_quantised
-    from builder.ranks.convert import DTYPES, Ranks
-    from builder.ranks.division import Division
-    from builder.ranks.quantised import Quantised
+    # numpy is not for those who only plan
+    from builder.inflight_batcher import conversion
 
-    split = job.split
-    division, shared = Division(split.tensor, split.pipeline, split.experts, split.hosts), split.tensor > 1
-    # each rank has its part of the embedding as well, which is what the plan counts
-    out = job.out / SOURCE
-    if job.stored:
-        return tensorrt_llm_quantised.command(job.checkpoint, out, Quantised(Ranks(division, "", shared), ""))
-    if not numbers.is_rounded(job.quantization):
-        dtype = job.quantization if job.quantization in DTYPES else _half(job.checkpoint)
-        asked_plain = Ranks(division, dtype, shared, *job.arguments)
-        return tensorrt_llm.command(job.checkpoint, out, asked_plain, job.part)
-    asked = Quantised(
-        Ranks(division, _half(job.checkpoint), shared),
-        job.quantization,
-        "fp8" in (job.quantization, job.cache_type),
-    )
-    texts = Path(job.calibration) if job.calibration else None
-    return tensorrt_llm_quantised.command(job.checkpoint, out, asked, texts)
-
-
-def _half(checkpoint: Path) -> str:
-    """Return the 16 bits that what is not quantised has: the source's own, bfloat16 for wider ones."""
-    from builder import source
-
-    kinds = {tensor.dtype for tensor in source.open_checkpoint(checkpoint).tensors.values()}
-    return "" if kinds <= {"BF16", "F16"} else "bf16"
+    return conversion.command(job, job.out / SOURCE)
 
 
 def progress(log: str, dimensions: Dimensions) -> float:
