@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ _NOT_COMPARED = ("model", "checkpoint", "engine", "build.json", "tokenizer", hos
 
 _ARTIFACTS = (".onnx", ".plan", ".cache", ".safetensors")
 """The digests of graphs and weights are in the manifest; an engine is made of a graph, and may come later."""
+
+MANIFEST = "manifest.json"
 
 _CONTRACT = ("config.pbtxt", model_config.LABELS)
 """What stands beside the version folders: Triton applies it to all of them."""
@@ -63,7 +66,7 @@ def published(plan: Plan, repository: Path, stage: Path, version: int) -> int | 
 def missing(plan: Plan, repository: Path, stage: Path, version: int, same: int) -> list[tuple[Path, Path]]:
     """Return (staged file, its place) of all that version `same` lacks, as a clone from git does.
 
-    Where other hosts are named, it lacks these.
+    Where other hosts are named, or another workload was compared, it lacks these.
     """
     found = []
     for model in plan.models:
@@ -78,15 +81,34 @@ def missing(plan: Plan, repository: Path, stage: Path, version: int, same: int) 
 def _lacks(file: Path, place: Path) -> bool:
     if not place.exists():
         return True
+    if place.name == MANIFEST:
+        return bool(_workload(file)) and _workload(place) != _workload(file)
     return place.name == hosts.FILE and place.read_bytes() != file.read_bytes()
+
+
+def _workload(manifest: Path) -> Any:
+    """Return what a manifest says of the texts that will be asked, None for nothing."""
+    return _compared(manifest.read_bytes())[1]
+
+
+def _compared(manifest: bytes) -> tuple[bytes, Any]:
+    """Return a manifest without what it says of them, which makes no other version, and what that is."""
+    try:
+        told = json.loads(manifest)
+        workload = told["calibration"].pop("workload", None)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return manifest, None
+    return files.dump(told).encode(), workload
 
 
 def restore(pairs: list[tuple[Path, Path]], repository: Path) -> None:
     """Put files that a version lacks into their places."""
     with files.translated(RepositoryError, f"completing {repository}"):
         for staged, place in pairs:
-            place.unlink(missing_ok=True)
-            files.place(staged, place)
+            part = place.with_name(f".{place.name}.part")
+            part.unlink(missing_ok=True)
+            files.place(staged, part)
+            part.replace(place)
 
 
 def note(published: Published, record: dict[str, Any]) -> None:
@@ -121,6 +143,8 @@ def _texts(model: Path, version: int) -> dict[str, bytes]:
         and file.suffix not in _ARTIFACTS
         and "__pycache__" not in file.parts
     }
+    if MANIFEST in found:
+        found[MANIFEST] = _compared(found[MANIFEST])[0]
     return {**found, **{name: _bytes(model / name).replace(own, b"/own") for name in _CONTRACT}}
 
 

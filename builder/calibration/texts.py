@@ -76,7 +76,7 @@ def _require_language(option: str, data: Data) -> None:
     found = likeness.disorder(data.pieces())
     if found > likeness.NO_LANGUAGE:
         raise UsageError(
-            f"{option} {data.path}: its texts are of no language: every other word of them diverges by "
+            f"{option} {data.path}: its texts are of no language: half of their words diverges by "
             f"{found:.2f} bits from the rest, of random tokens by 0.85 and more",
             expected=f"at most {likeness.NO_LANGUAGE}, as of chats, prose and programs: they repeat words",
             remedy="give texts like those that will be asked, not random ones",

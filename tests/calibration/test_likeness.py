@@ -145,6 +145,11 @@ def test_every_language_repeats_its_words(kind: str) -> None:
     assert 0.1 < likeness.disorder(found) < 0.65 < likeness.NO_LANGUAGE
 
 
+@pytest.mark.parametrize("text", ["def area(radius): return radius", "a b", "Name: ?, size: ?, colour: red"])
+def test_texts_of_one_form_do_too(text: str) -> None:
+    assert likeness.disorder([likeness.pieces(text)] * 500) < 0.05
+
+
 def test_random_words_do_not_however_many() -> None:
     found = [likeness.pieces(text) for text in corpus("random")]
     assert likeness.disorder(found) > 0.85

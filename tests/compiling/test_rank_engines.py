@@ -35,6 +35,7 @@ from builder.deployment import deployment
 from builder.errors import ConversionError, ServeError, UsageError
 from builder.inflight_batcher import engine_folder
 from builder.layout import read
+from builder.printing import outcomes
 from builder.ranks.convert import Ranks, convert
 from builder.ranks.division import Division
 from builder.rule import Host
@@ -437,15 +438,27 @@ def test_what_a_quantisation_lacks_is_said_before_anything_is_read(workshop: Wor
     reason="what calibrates is nvidia-modelopt==0.47.0: pip install -e .[tensorrtllm]",
 )
 def test_float8_is_calibrated_proven_and_built(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    build(workshop, quantize="fp8")
+    asked = workshop.folder / "asked.jsonl"
+    asked.write_text("\n".join(json.dumps({"prompt": "def area(radius): return radius"}) for _ in range(200)))
+    built = build(workshop, quantize="fp8", workload=str(asked))
     home = workshop.output / "tiny_engine" / "1" / "checkpoint"
     quantised = json.loads((home / "config.json").read_text())["quantization"]
     assert (quantised["quant_algo"], quantised["kv_cache_quant_algo"]) == ("FP8", "FP8")
     data = json.loads((home / "calibration.json").read_text())
     manifest = json.loads((workshop.output / "tiny" / "1" / "manifest.json").read_text())
+    compared = manifest["calibration"].pop("workload")
     assert manifest["calibration"] == data and len(data["sha256"]) == 64
+    assert (compared["file"], compared["texts"]) == ("asked.jsonl", 200) and compared["unlike"] > 0.5
+    assert compared["warning"] in outcomes.warnings(built)
+    # what will be asked makes no other version, and stays known
+    asked.write_text(json.dumps({"prompt": "One two three"}))
+    assert not build(workshop, quantize="fp8", workload=str(asked)).published.fresh
+    manifest = json.loads((workshop.output / "tiny" / "1" / "manifest.json").read_text())
+    assert manifest["calibration"]["workload"]["texts"] == 1
     with_tool(monkeypatch, workshop.folder)
-    assert build(workshop, quantize="fp8").engine is not None
+    again = build(workshop, quantize="fp8")
+    assert again.engine is not None and not again.published.fresh
+    assert json.loads((workshop.output / "tiny" / "1" / "manifest.json").read_text()) == manifest
 
 
 def test_a_build_cannot_verify_an_engine_and_says_so_before_it_works(workshop: Workshop) -> None:
