@@ -77,7 +77,7 @@ def _require_language(option: str, data: Data) -> None:
     if found > likeness.NO_LANGUAGE:
         raise UsageError(
             f"{option} {data.path}: its texts are of no language: half of their words diverges by "
-            f"{found:.2f} bits from the rest, of random tokens by 0.85 and more",
+            f"{found:.2f} bits from the rest, of random tokens by 0.87",
             expected=f"at most {likeness.NO_LANGUAGE}, as of chats, prose and programs: they repeat words",
             remedy="give texts like those that will be asked, not random ones",
         )
