@@ -91,16 +91,13 @@ class DecoderGraph:
 
     def call(self, rows: int, tokens: int) -> Call:
         """Return a binding of all but the caches, for so many new tokens in each of so many rows."""
-        value = self._library.OrtValue.ortvalue_from_numpy
         call = Call(
             self._session.io_binding(),
             np.zeros((rows, tokens), dtype=np.int64),
             np.zeros((rows, tokens), dtype=np.int64) if "position_ids" in self._takes else None,
             np.empty((rows, tokens, self._vocabulary), dtype=_TYPES[self._gives["logits"]]),
         )
-        call.binding.bind_ortvalue_input("input_ids", value(call.tokens))
-        if call.places is not None:
-            call.binding.bind_ortvalue_input("position_ids", value(call.places))
+        value = self._library.OrtValue.ortvalue_from_numpy
         call.binding.bind_ortvalue_output("logits", value(call.logits))
         return call
 
@@ -111,8 +108,11 @@ class DecoderGraph:
         """
         after = before + call.tokens.shape[1]
         mask = (np.arange(after.max()) < after[:, np.newaxis]).astype(np.int64)
+        # a device is given copies, of what is there when it is bound
+        call.binding.bind_cpu_input("input_ids", call.tokens)
         if call.places is not None:
             call.places[:] = before[:, np.newaxis] + np.arange(call.tokens.shape[1])
+            call.binding.bind_cpu_input("position_ids", call.places)
         call.binding.bind_cpu_input("attention_mask", mask)
         try:
             self._session.run_with_iobinding(call.binding, self._running)
