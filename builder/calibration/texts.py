@@ -125,22 +125,27 @@ def _text(prompt: Prompt) -> str:
 def doubt(data: Data, found: Sequence[Sequence[int]] | None = None) -> str:
     """Return what there is too little of, with the numbers, "" where there is enough.
 
+    What stands there again counts once: it shows no input that was not seen before.
+
     Args:
         data: the texts.
         found: their token ids, None where no tokenizer is at hand and letters are counted.
     """
     if found is None:
-        texts, about = len(data.prompts), "about "
-        letters = (min(len(_text(one)), LONGEST * _LETTERS_OF_A_TOKEN) for one in data.prompts)
-        tokens = max(1, sum(letters) // _LETTERS_OF_A_TOKEN)
+        unlike: set[Any] = {_text(one)[: LONGEST * _LETTERS_OF_A_TOKEN].strip() for one in data.prompts}
+        about, tokens = "about ", max(1, sum(map(len, unlike)) // _LETTERS_OF_A_TOKEN)
     else:
-        texts, tokens, about = len(found), sum(map(len, found)), ""
+        unlike = set(map(tuple, found))
+        about, tokens = "", sum(map(len, unlike))
+    texts, again = len(unlike), len(data.prompts if found is None else found) - len(unlike)
     if texts >= LEAST_TEXTS and tokens >= LEAST_TOKENS:
         return ""
+    repeated = f", and {again:,} that are the same again" if again else ""
     return (
-        f"scales are measured with {texts:,} text{'s' * (texts != 1)} of {about}{tokens:,} tokens in all, "
-        f"which is little: below {LEAST_TEXTS} texts or {LEAST_TOKENS:,} tokens inputs of other texts may be "
-        "larger than any seen, and are cut off; give --calibration some hundred like those that will be asked"
+        f"scales are measured with {texts:,} text{'s' * (texts != 1)} of {about}{tokens:,} tokens in all"
+        f"{repeated}, which is little: below {LEAST_TEXTS} texts or {LEAST_TOKENS:,} tokens inputs of "
+        "other texts may be larger than any seen, and are cut off; give --calibration some hundred like "
+        "those that will be asked"
     )
 
 

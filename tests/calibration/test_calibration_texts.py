@@ -73,10 +73,20 @@ def test_too_little_is_told_with_the_numbers(tmp_path: Path) -> None:
     ("count", "tokens", "enough"), [(32, 64, True), (31, 200, False), (32, 63, False), (300, 5, False)]
 )
 def test_both_numbers_count(count: int, tokens: int, enough: bool, tmp_path: Path) -> None:
-    data = texts.read(written(tmp_path, *[{"prompt": "abcd" * tokens}] * count))
-    assert (texts.doubt(data, [[1] * tokens] * count) == "") is enough
+    prompts = [{"prompt": f"{number:04}" + "abcd" * (tokens - 1)} for number in range(count)]
+    data, found = texts.read(written(tmp_path, *prompts)), [[n] * tokens for n in range(count)]
+    assert (texts.doubt(data, found) == "") is enough
     assert (texts.doubt(data) == "") is enough
-    assert ("warning" in texts.described(data, [[1] * tokens] * count)) is not enough
+    assert ("warning" in texts.described(data, found)) is not enough
+
+
+def test_what_stands_there_again_counts_once(tmp_path: Path) -> None:
+    data = texts.read(written(tmp_path, *[{"prompt": "abcd" * 64}] * 199, {"prompt": "abcd" * 64 + " "}))
+    told = "scales are measured with 1 text of about 64 tokens in all, and 199 that are the same again, which"
+    assert texts.doubt(data).startswith(told)
+    assert "1 text of 64 tokens in all, and 199 that are the same" in texts.doubt(data, [[1] * 64] * 200)
+    others = [{"prompt": f"{number:04}" + "abcd" * 70} for number in range(32)]
+    assert texts.doubt(texts.read(written(tmp_path, *[{"prompt": "abcd"}] * 9, *others))) == ""
 
 
 def test_the_shipped_texts_are_enough() -> None:

@@ -191,7 +191,8 @@ def test_a_plan_warns_with_the_numbers(tmp_path: Path) -> None:
     # the plan itself is the same whatever will be asked
     assert ran.stdout == planned("--quantize", "fp8").stdout
     # measured with what will be asked, there is nothing to warn of
-    both = written(tmp_path / "both.jsonl", GERMAN * 6)
+    turned = [" ".join(words[by:] + words[:by]) for by in range(6) for words in map(str.split, GERMAN)]
+    both = written(tmp_path / "both.jsonl", turned)
     assert planned("--quantize", "fp8", "--workload", asked, "--calibration", both).stderr == ""
 
 
