@@ -20,6 +20,9 @@ from builder.ranks.division import Division
 ROUNDINGS = ("W8A16", "W4A16")
 """By TensorRT-LLM's name (its quantization/mode.py): weights alone, a scale for each output of a rank."""
 
+PERCENTS = "--percents"
+"""What a program asks for that reads on the way how far it is."""
+
 _TOLD = re.compile(r"^(?:converted|going on at) (\d+) %$", re.MULTILINE)
 
 
@@ -34,6 +37,7 @@ def command(source: Path, out: Path, asked: Ranks, part: Path | None = None) -> 
         *(("--parallel-embedding",) if asked.parallel_embedding else ()),
         *(("--rounding", asked.rounding) if asked.rounding else ()),
         *(("--part", str(part)) if part else ()),
+        PERCENTS,
     ]
 
 
@@ -44,16 +48,18 @@ def share(log: str) -> float:
 
 
 class Percents:
-    """Prints a line for each percent."""
+    """Prints a line for each percent, or the last one alone where neither a person nor a program waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: bool = False) -> None:
+        self._every = asked or sys.stdout.isatty()
         self._last = -1
 
     def __call__(self, done: int, total: int) -> None:
         percent = 100 * done // max(1, total)
         if percent > self._last:
             self._last = percent
-            say(f"converted {percent} %")
+            if self._every or percent == 100:
+                say(f"converted {percent} %")
 
 
 def say(line: str) -> None:
@@ -87,11 +93,12 @@ def main() -> None:
         metavar="FOLDER",
         help="where it grows and stays, on the disk of OUT; default: .OUT.part",
     )
+    parser.add_argument(PERCENTS, action="store_true", help="print how far it is, to no terminal too")
     told = parser.parse_args()
     division = Division(told.tp, told.pp, told.ep, told.hosts)
     asked = Ranks(division, told.dtype, told.parallel_embedding, told.rounding)
     with complaint.printed(again="run the same command again: it goes on where it was"):
-        convert(told.checkpoint, told.out, asked, Percents(), told.part, say)
+        convert(told.checkpoint, told.out, asked, Percents(told.percents), told.part, say)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 
 from builder import complaint, files, source
 from builder.calibration import texts
-from builder.exporting.tensorrt_llm import Percents, say
+from builder.exporting.tensorrt_llm import PERCENTS, Percents, say
 from builder.ranks import quantization, stored
 from builder.ranks.convert import DTYPES, Prepared, Ranks
 from builder.ranks.division import Division
@@ -41,6 +41,7 @@ def command(source: Path, out: Path, asked: Quantised, calibration: Path | None 
         *(("--hosts", str(division.hosts)) if division.hosts > 1 else ()),
         *(("--dtype", asked.ranks.dtype) if asked.ranks.dtype else ()),
         *(("--parallel-embedding",) if asked.ranks.parallel_embedding else ()),
+        PERCENTS,
     ]
 
 
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument(
         "--parallel-embedding", action="store_true", help="share out the rows of the embedding"
     )
+    parser.add_argument(PERCENTS, action="store_true", help="print how far it is, to no terminal too")
     told = parser.parse_args()
     with complaint.printed(again="run the same command again"):
         _convert(told)
@@ -94,7 +96,7 @@ def main() -> None:
 
 def _convert(told: argparse.Namespace) -> None:
     ranks = Ranks(Division(told.tp, told.pp, told.ep, told.hosts), told.dtype, told.parallel_embedding)
-    percents = Percents()
+    percents = Percents(told.percents)
     if told.method is None:
         stored.convert_stored(told.checkpoint, told.out, ranks, percents)
         return

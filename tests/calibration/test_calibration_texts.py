@@ -180,7 +180,7 @@ def test_the_command_says_all_that_was_asked() -> None:
     assert told[1:5] == ["-m", "builder.exporting.tensorrt_llm_quantised", "from", "to"]
     assert " ".join(told[5:]) == (
         "--method fp8 --kv-cache fp8 --calibration texts.jsonl --tp 4 --pp 2 --ep 2 --dtype bf16 "
-        "--parallel-embedding"
+        "--parallel-embedding --percents"
     )
     assert command(Path("from"), Path("to"), Quantised(Ranks(Division()), "awq"))[5:7] == ["--method", "awq"]
 

@@ -534,6 +534,14 @@ def test_the_command_says_where_it_goes_on(tmp_path: Path, monkeypatch: pytest.M
     require_as_in_one_go(tmp_path)
 
 
+def test_where_nobody_waits_the_last_line_alone_is_printed(tmp_path: Path) -> None:
+    source(tmp_path)
+    *words, asked = tensorrt_llm.command(tmp_path / "source", tmp_path / "out", ASKED)
+    assert asked == "--percents"
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "converted 100 %\n")
+
+
 def test_another_way_to_the_same_folder_removes_what_was_left(tmp_path: Path) -> None:
     source(tmp_path)
     interrupted(tmp_path)

@@ -69,6 +69,7 @@ def test_what_engines_have_a_layout_for_is_planned(
             "--ep",
             "1",
             "--parallel-embedding",
+            "--percents",
         ),
     ]
     assert tensorrtllm.converter(found.quantize) == "tensorrt_llm_quantised"
