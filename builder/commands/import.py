@@ -82,6 +82,8 @@ def command(
     card = placement.gpu(gpu) if gpu else None
     answers = Answers(values, engine, tokenizer, triton, card, driver or "")
     found = rewriting.examined(importer.read(directory, answers))
+    if output is None and target is None:
+        found = rewriting.checked(found)
     written = rewriting.write(found, output) if output is not None else None
     moved: Migration | None = migration.migrate(found, target, name, checkpoint) if target else None
     if as_json:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import stat
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from builder import contract, files
 from builder.check import check
 from builder.errors import RepositoryError, UsageError
-from builder.inflight_batcher import engine, loading, tables, templates
+from builder.inflight_batcher import engine, laying, loading, tables, templates
 from builder.inflight_batcher.engine import BACKEND, Settings
 from builder.inflight_batcher.imported import ENGINE, TOKENIZING, Imported
-from builder.repository import PLACEHOLDER, staging
+from builder.repository import staging
 from builder.rule import Host
 
-_VERSION = "1"
 _ACCEPTED = {
     "postprocessing": "TRN725: answers of several lengths are not batched, as NVIDIA has it",
     "tensorrt_llm_bls": "TRN710: its clients stream by gRPC, or by generate_stream",
@@ -66,17 +63,38 @@ def write(imported: Imported, output: Path) -> Written:
     dropped: dict[str, str] = {}
     with staging(output) as stage:
         with files.translated(RepositoryError, f"copying {imported.path}"):
-            for name, config in imported.models.items():
-                home = stage / name
-                home.mkdir()
-                _copy_code(imported.path / name, home)
-                text = _text(imported, name, config, dropped)
-                (home / "config.pbtxt").write_text(text, encoding="utf-8")
-            _place(imported, stage)
-        warnings = _checked(stage, imported.container.container.tag)
+            _lay(imported, stage, laying.COPIED, dropped)
+        warnings = _warned(stage, imported.container.container.tag)
         with files.translated(RepositoryError, f"writing {output}"):
             stage.rename(output)
     return Written(output, dropped, warnings)
+
+
+def checked(imported: Imported) -> Imported:
+    """Return it with what Triton would refuse of it among the problems, once nothing else is left.
+
+    It is laid out of links in a folder that vanishes: no engine is copied to be looked at.
+    """
+    if imported.problems or imported.container is None:
+        return imported
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with files.translated(RepositoryError, f"reading {imported.path}"):
+                _lay(imported, Path(folder), laying.LINKED, {})
+            _warned(Path(folder), imported.container.container.tag)
+        except RepositoryError as error:
+            return replace(imported, problems=(error,))
+    return imported
+
+
+def _lay(imported: Imported, stage: Path, way: laying.Way, dropped: dict[str, str]) -> None:
+    for name, config in imported.models.items():
+        home = stage / name
+        home.mkdir()
+        laying.code(imported.path / name, home, way)
+        text = _text(imported, name, config, dropped)
+        (home / "config.pbtxt").write_text(text, encoding="utf-8")
+    laying.place(imported, stage, way)
 
 
 def _require_sound(imported: Imported) -> None:
@@ -90,42 +108,6 @@ def _require_sound(imported: Imported) -> None:
             expected="; ".join(dict.fromkeys(one.expected for one in imported.problems if one.expected)),
             remedy="; ".join(dict.fromkeys(one.remedy for one in imported.problems if one.remedy)),
         )
-
-
-def _copy_code(source: Path, home: Path) -> None:
-    """Copy all of a model but its config and an engine; what symlinks lead to is copied too."""
-    engines = ("config.json", "rank*.engine") if home.name == ENGINE else ()
-    for entry in sorted(source.iterdir()):
-        if entry.name != "config.pbtxt":
-            _copy(entry, home / entry.name, ("__pycache__", *engines) if entry.is_dir() else ())
-    (home / _VERSION).mkdir(exist_ok=True)
-    for folder in home.iterdir():
-        if folder.is_dir() and not any(folder.iterdir()):
-            (folder / PLACEHOLDER).touch()
-
-
-def _copy(source: Path, destination: Path, ignored: tuple[str, ...]) -> None:
-    """Copy a file or folder but names that match; copytree would make folders read-only."""
-    if source.is_dir():
-        destination.mkdir()
-        for entry in sorted(source.iterdir()):
-            if not any(fnmatchcase(entry.name, pattern) for pattern in ignored):
-                _copy(entry, destination / entry.name, ignored)
-    else:
-        shutil.copyfile(source, destination)
-        destination.chmod(stat.S_IMODE(source.stat().st_mode) | stat.S_IWUSR)
-
-
-def _place(imported: Imported, stage: Path) -> None:
-    """Put engine and tokenizer where the configs name them."""
-    assert imported.engine is not None
-    for file in sorted(imported.engine.path.iterdir()):
-        if file.is_file():
-            files.place(file, stage / ENGINE / _VERSION / file.name)
-    if imported.tokenizer is not None:
-        folder = stage / TOKENIZING / _VERSION / "tokenizer"
-        shutil.rmtree(folder, ignore_errors=True)
-        files.place(imported.tokenizer, folder)
 
 
 def _text(imported: Imported, name: str, config: Any, dropped: dict[str, str]) -> str:
@@ -159,9 +141,9 @@ def _parameters(
     given = {name: value for name, value in told.items() if not templates.is_unset(value)}
     needs_tokenizer = "tokenizer_dir" in (given if model == ENGINE else told)
     if imported.tokenizer is not None and needs_tokenizer:
-        given["tokenizer_dir"] = f"{contract.MODELS}/{TOKENIZING}/{_VERSION}/tokenizer"
+        given["tokenizer_dir"] = f"{contract.MODELS}/{TOKENIZING}/{laying.VERSION}/tokenizer"
     if "gpt_model_path" in told or model == ENGINE:
-        given["gpt_model_path"] = f"{contract.MODELS}/{ENGINE}/{_VERSION}"
+        given["gpt_model_path"] = f"{contract.MODELS}/{ENGINE}/{laying.VERSION}"
     if model != ENGINE:
         # NVIDIA's Python models look for some by name, and take an empty one for none
         return {name: given.get(name, "") for name in told}
@@ -203,7 +185,7 @@ def _boolean(text: str) -> bool:
     raise ValueError(text)
 
 
-def _checked(stage: Path, triton: str) -> tuple[str, ...]:
+def _warned(stage: Path, triton: str) -> tuple[str, ...]:
     """Return what `check` warns of; raise RepositoryError for what Triton would refuse.
 
     NVIDIA's launcher starts Triton so that no backend adds to a config.
@@ -216,8 +198,9 @@ def _checked(stage: Path, triton: str) -> tuple[str, ...]:
     ]
     if errors:
         raise RepositoryError(
-            f"the repository would have {len(errors)} findings in Triton {triton}:\n" + "\n".join(errors),
-            expected="none: nothing was written",
+            f"the repository would have {len(errors)} finding{'s' * (len(errors) != 1)} in Triton {triton}:\n"
+            + "\n".join(errors),
+            expected="none: it is not written with any",
             remedy="mend them in the repository that is imported",
         )
     return tuple(f"{one.code} {one.path}: {one.message}" for one in found)

@@ -365,9 +365,33 @@ def test_a_result_that_triton_would_refuse_is_not_written(
     stock: Path, answers: Answers, tmp_path: Path
 ) -> None:
     (stock / "preprocessing" / "1" / "model.py").unlink()
-    with pytest.raises(BuilderError, match=r"would have 1 findings in Triton 26\.07"):
+    with pytest.raises(BuilderError, match=r"would have 1 finding in Triton 26\.07"):
         rewriting.write(importer.read(stock, answers), tmp_path / "models")
     assert [one.name for one in tmp_path.iterdir() if "models" in one.name] == []
+
+
+@pytest.mark.parametrize(
+    ("lost", "code"), [("preprocessing/1/model.py", "TRN621"), ("postprocessing", "TRN521")]
+)
+def test_what_triton_would_refuse_is_told_where_nothing_is_written_too(
+    lost: str, code: str, stock: Path, answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    line = ("import", stock, "--engine", answers.engine or "", "--tokenizer", answers.tokenizer or "")
+    line += ("--fill", "decoupled_mode=true")
+    whole = run(*line)
+    assert (whole.exit_code, "problem: " in whole.stdout) == (0, False)
+    path = stock / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    looked, refused = run(*line), run(*line, "--output", tmp_path / "models")
+    assert (looked.exit_code, refused.exit_code) == (1, 1)
+    said = next(one for one in looked.stdout.split("problem: ") if code in one)
+    assert said.startswith("the repository would have ")
+    # word for word what keeps it from being written
+    assert said.splitlines()[1] in refused.stderr.splitlines()[1]
+    assert (answers.engine or Path()).joinpath("rank0.engine").is_file()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.text(max_size=12), min_size=1))
