@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuilderError, SourceError
-from builder.inflight_batcher import differences, engine_folder, placeholders, templates
+from builder.inflight_batcher import differences, engine_folder, naming, placeholders, templates
 from builder.inflight_batcher.engine_folder import EngineFolder
 from builder.inflight_batcher.imported import ENGINE, MODELS, TOKENIZING, Answers, Imported
 from builder.inflight_batcher.templates import Template
@@ -54,7 +54,8 @@ def read(folder: Path, answers: Answers) -> Imported:
     models = {name: model for name, model in models.items() if model is not None}
     container = _container(engine, answers, problems)
     version = engine.version if engine else (container.container.tensorrtllm if container else "")
-    version = version or differences.version_of(models)
+    version = differences.version_of(models, version)
+    problems += naming.problems(folder, models, engine.version) if engine else ()
     return Imported(
         path=folder,
         names=tuple(found),
@@ -67,6 +68,7 @@ def read(folder: Path, answers: Answers) -> Imported:
         container=container,
         card=answers.card,
         differences=tuple(differences.of(models, version)),
+        changes=naming.adapted(models, engine.version).changes if engine else (),
         problems=tuple(problems),
     )
 

@@ -14,11 +14,18 @@ from builder.inflight_batcher.tables import Types
 OLD_NAMES = "0.19"
 """The last minor version whose tensors have the older names."""
 
+NEWEST = "1.2"
 
-def version_of(models: Mapping[str, Any]) -> str:
-    """Return the oldest version that calls the tensors so, "" where there are none to tell by."""
+
+def version_of(models: Mapping[str, Any], served: str = "") -> str:
+    """Return the version that calls the tensors so, "" where there are none to tell by.
+
+    It is the one they are `served` by where that calls them alike, else the last of the older names or 1.2.
+    """
     names = {tensor.name for config in models.values() for tensor in config.input}
-    return OLD_NAMES if names & {"min_length", "random_seed"} else "1.2" if names else ""
+    older, newer = tables.changed(OLD_NAMES)
+    told = OLD_NAMES if names & older else NEWEST if names & newer else served or (NEWEST if names else "")
+    return served if served and tables.changed(told) == tables.changed(served) else told
 
 
 def of(models: Mapping[str, Any], version: str) -> Iterable[str]:

@@ -41,8 +41,8 @@ class Imported:
     cannot be read so; `names` are all that are there. `values` are the placeholders that were filled, with
     where each value is from, `unset` those that stay the backend's choice. `version` is the TensorRT-LLM that
     its tensors are of, `card` the GPU that was asked for. `differences` are told where its tensors are not
-    NVIDIA's, `problems` are what keeps it from being written, each with what mends it; where there is no
-    `engine`, why comes first.
+    NVIDIA's, `changes` where they are written otherwise, since the engine is of another version; `problems`
+    are what keeps it from being written, each with what mends it, first of all why there is no `engine`.
     """
 
     path: Path
@@ -56,6 +56,7 @@ class Imported:
     container: Resolution | None = None
     card: Gpu | None = None
     differences: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     problems: tuple[BuilderError, ...] = ()
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 from builder import contract, files
 from builder.check import check
 from builder.errors import RepositoryError, UsageError
-from builder.inflight_batcher import engine, laying, loading, tables, templates
+from builder.inflight_batcher import engine, laying, loading, naming, tables, templates
 from builder.inflight_batcher.engine import BACKEND, Settings
 from builder.inflight_batcher.imported import ENGINE, TOKENIZING, Imported
 from builder.repository import staging
@@ -88,7 +88,8 @@ def checked(imported: Imported) -> Imported:
 
 
 def _lay(imported: Imported, stage: Path, way: laying.Way, dropped: dict[str, str]) -> None:
-    for name, config in imported.models.items():
+    assert imported.engine is not None
+    for name, config in naming.adapted(imported.models, imported.engine.version).models.items():
         home = stage / name
         home.mkdir()
         laying.code(imported.path / name, home, way)
@@ -157,7 +158,7 @@ def _parameters(
     read = {name: read_value(name, given[name], known[name]["kind"]) for name in given if name in known}
     most = imported.models[model].max_batch_size
     assert imported.engine is not None
-    made = engine.texts(Settings(most, imported.version, read, ranks=imported.engine.ranks))
+    made = engine.texts(Settings(most, imported.engine.version, read, ranks=imported.engine.ranks))
     loading.require_built(read, imported.engine)
     return made
 

@@ -54,6 +54,20 @@ def name_of(tensor: str, version: str) -> str:
     return _of_version(version)[0].get(tensor, tensor)
 
 
+def renamed(tensor: str, version: str) -> str:
+    """Return what a version calls a tensor of any other, "" where it has none."""
+    names, lacking = _of_version(version)
+    newest = {old: new for table in _befores().values() for new, old in table["names"].items()}
+    name = newest.get(tensor, tensor)
+    return "" if name in lacking else names.get(name, name)
+
+
+def changed(version: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of tensors that no version after this one has, and those that came later."""
+    names, lacking = _of_version(version)
+    return frozenset(names.values()), lacking | names.keys()
+
+
 def parameters() -> Mapping[str, Mapping[str, str]]:
     """Return the parameters of backend tensorrtllm: name -> its kind, and its default where it has one."""
     table: Mapping[str, Mapping[str, str]] = _read()["parameters"]
@@ -70,15 +84,21 @@ def _of_version(version: str) -> tuple[Mapping[str, str], frozenset[str]]:
     """Return newest name -> the version's own, and what it lacks."""
     names: dict[str, str] = {}
     lacking: set[str] = set()
-    for heading, told in _read().items():
-        before = _BEFORE.fullmatch(heading)
-        if before is not None and _release(version) < (int(before[1]), int(before[2])):
+    for before, told in _befores().items():
+        if release(version) < before:
             names |= told["names"]
             lacking |= set(told["lacks"])
     return names, frozenset(lacking)
 
 
-def _release(version: str) -> tuple[int, int]:
+def _befores() -> dict[tuple[int, int], Any]:
+    """Return the first release without them -> the names of a table and what it lacks."""
+    found = ((_BEFORE.fullmatch(heading), told) for heading, told in _read().items())
+    return {(int(before[1]), int(before[2])): told for before, told in found if before is not None}
+
+
+def release(version: str) -> tuple[int, int]:
+    """Return the major and minor version."""
     major, minor = (int(part) for part in re.findall(r"\d+", version)[:2])
     return major, minor
 

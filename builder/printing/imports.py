@@ -25,6 +25,7 @@ def to_json(found: Imported, written: Written | None, moved: Migration | None) -
         "unset": list(found.unset),
         "parameters": found.parameters,
         "differences": list(found.differences),
+        "changes": list(found.changes),
         "problems": [
             {"found": one.found, "expected": one.expected, "remedy": one.remedy} for one in found.problems
         ],
@@ -49,7 +50,8 @@ def to_json(found: Imported, written: Written | None, moved: Migration | None) -
 def show(found: Imported, written: Written | None, moved: Migration | None) -> None:
     """Print it, what keeps it from being written last."""
     click.echo(f"{found.path}: {', '.join(found.names)}")
-    click.echo(f"  tensors    of TensorRT-LLM {found.version or 'of no known version'}")
+    others = ", of which the engine's calls some otherwise" if found.changes else ""
+    click.echo(f"  tensors    of TensorRT-LLM {found.version or 'of no known version'}{others}")
     if found.engine:
         engine = found.engine
         built = f"{engine.ranks} rank{'s' * (engine.ranks != 1)}, at most {engine.max_batch_size} at once"
@@ -64,6 +66,8 @@ def show(found: Imported, written: Written | None, moved: Migration | None) -> N
         click.echo(f"Left to the backend: {', '.join(found.unset)}\n")
     for line in found.differences:
         click.echo(f"differs: {line}")
+    for line in found.changes:
+        click.echo(f"rewrites: {line}")
     if moved:
         _show_migration(moved)
     if written:

@@ -23,7 +23,7 @@ from backends.engine import tensorrt_llm as llmapi_engine
 from backends.engine import vllm as vllm_engine
 from backends.nvidia import streaming
 from builder import engine_file
-from builder.check import check
+from builder.check import Choice, check
 from builder.cli import main
 from builder.errors import BuilderError, SourceError, UsageError
 from builder.importers import inflight_batcher_llm as importer
@@ -258,13 +258,78 @@ def test_an_engine_of_another_gpu(stock: Path, answers: Answers) -> None:
     assert importer.read(stock, fits).problems == ()
 
 
-def test_tensors_of_an_older_version_are_told_apart(stock: Path, answers: Answers, tmp_path: Path) -> None:
-    folder = stock_repository.engine(tmp_path / "old", version="0.19.0")
-    found = importer.read(stock, Answers(DECOUPLED, folder, answers.tokenizer))
+def older(tmp_path: Path, answers: Answers) -> Answers:
+    return dataclasses.replace(answers, engine=stock_repository.engine(tmp_path / "old", version="0.19.0"))
+
+
+def step_of(ensemble: ModelConfig, model: str) -> Any:
+    return next(one for one in ensemble.ensemble_scheduling.step if one.model_name == model)
+
+
+def test_tensors_are_written_as_the_engine_s_backend_calls_them(
+    stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    found = importer.read(stock, older(tmp_path, answers))
     assert found.container is not None
-    assert found.container.container.tag == "25.05"
-    assert "tensorrt_llm: input min_length of NVIDIA's is not there" in found.differences
-    assert "tensorrt_llm: input min_tokens is its own, not NVIDIA's" in found.differences
+    assert (found.container.container.tag, found.version, found.problems) == ("25.05", "1.2", ())
+    # by the templates' own version nothing is strange
+    assert [one for one in found.differences if "twice" not in one] == []
+    assert "tensorrt_llm: input min_tokens is written as min_length, its name in 0.19.0" in found.changes
+    assert "ensemble: output num_input_tokens is left out: 0.19.0 has none" in found.changes
+    rewriting.write(found, tmp_path / "models")
+    for model in ("tensorrt_llm", "tensorrt_llm_bls"):
+        made = config(tmp_path / "models", model)
+        for side, told in zip(("input", "output"), tables.tensors(model, "0.19"), strict=True):
+            assert {one.name for one in getattr(made, side)} == {one.name for one in told}
+    ensemble = config(tmp_path / "models", "ensemble")
+    step = step_of(ensemble, "tensorrt_llm")
+    # who asks the ensemble sends what was sent before, and it arrives
+    assert (step.input_map["min_length"], step.input_map["random_seed"]) == ("min_tokens", "seed")
+    named = {one.name for one in (*ensemble.input, *ensemble.output)}
+    assert {"min_tokens", "seed"} <= named
+    lost = {"return_num_input_tokens", "return_num_output_tokens", "num_input_tokens", "num_output_tokens"}
+    assert not lost & (named | set(step.input_map) | set(step.output_map))
+    assert check(tmp_path / "models", host=Host("25.05", completes=False), choice=Choice(("TRN5",))) == []
+
+
+def test_older_tensors_are_written_for_a_newer_engine(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    rewriting.write(importer.read(stock, older(tmp_path, answers)), tmp_path / "models")
+    again = importer.read(tmp_path / "models", dataclasses.replace(answers, values={}))
+    assert (again.version, again.problems) == ("0.19", ())
+    assert "tensorrt_llm: input random_seed is written as seed, its name in 1.2.1" in again.changes
+    rewriting.write(again, tmp_path / "newer")
+    step = step_of(config(tmp_path / "newer", "ensemble"), "tensorrt_llm")
+    assert (step.input_map["min_tokens"], step.input_map["seed"]) == ("min_tokens", "seed")
+
+
+def test_what_both_versions_call_alike_is_not_touched(stock: Path, answers: Answers) -> None:
+    found = importer.read(stock, answers)
+    assert (found.version, found.changes) == ("1.2.1", ())
+
+
+def test_an_input_that_no_backend_reads_is_a_problem(stock: Path, answers: Answers) -> None:
+    path = stock / "tensorrt_llm" / "config.pbtxt"
+    path.write_text(path.read_text() + 'input { name: "mood" data_type: TYPE_INT32 dims: [ 1 ] }\n')
+    (refused,) = importer.read(stock, answers).problems
+    assert "TensorRT-LLM 1.2.1 reads no input mood: what is sent in it would be lost" in refused.found
+    # a Python model of one's own under that name reads what it likes
+    python = dataclasses.replace(answers, values=DECOUPLED | {"triton_backend": "python"})
+    assert importer.read(stock, python).problems == ()
+
+
+def test_code_that_asks_for_names_of_another_release_is_a_problem(
+    stock: Path, answers: Answers, tmp_path: Path
+) -> None:
+    code = stock / "tensorrt_llm_bls" / "1" / "lib"
+    code.mkdir()
+    (code / "decoder.py").write_text("NAMES = {'min_tokens': 1, 'temperature': 2}\nmin_tokens = 3\n")
+    assert importer.read(stock, answers).problems == ()
+    (refused,) = importer.read(stock, older(tmp_path, answers)).problems
+    assert refused.found == (
+        "tensorrt_llm_bls/1/lib/decoder.py is of another TensorRT-LLM than the engine: it asks for "
+        "min_tokens, which 0.19.0 calls min_length"
+    )
+    assert "release 0.19.0, or leave its folder out" in refused.remedy
 
 
 @pytest.mark.parametrize(
