@@ -39,7 +39,20 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "alpha_pattern": (None, {}),
     "layer_replication": (None, []),
 }
-"""Field of the config -> the values that ask for nothing beyond A and B."""
+"""Field of the config -> the values that ask for nothing beyond A and B.
+
+`fan_in_fan_out` is none of them: A and B lie alike with it, and PEFT takes it for false, with a warning,
+where layers are torch.nn.Linear (tuners/lora/layer.py, dispatch_default), as those of every model here are.
+"""
+
+_FLOATS = ("BF16", "F16", "F32", "F64")
+_VIRTUAL = ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT")
+"""What adds tokens instead of changing layers (peft/utils/peft_types.py)."""
+
+# what mends it, by what is wrong
+_MERGE = "or merge it into the checkpoint (PEFT's `merge_and_unload`) and serve that"
+_DAMAGED = "the file is damaged or was edited: copy the folder again as PEFT's `save_pretrained` wrote it"
+_OTHER = "pass a LoRA that was trained on this very model"
 
 
 @dataclass(frozen=True)
@@ -118,29 +131,44 @@ def _read(name: str, folder: Path, shapes: Mapping[str, tuple[int, int]]) -> Ada
     tensors = read_header(folder / WEIGHTS).tensors
     modules = sorted({module for module, _ in _parts(folder / WEIGHTS, tensors, shapes, rank)})
     if not modules:
-        raise _unserved(folder / WEIGHTS, "it holds no tensors", "matrices lora_A and lora_B")
+        raise _unserved(folder / WEIGHTS, "it holds no tensors", "matrices lora_A and lora_B", _DAMAGED)
     for module in modules:
         for part in "AB":
             if f"base_model.model.{module}.lora_{part}.weight" not in tensors:
-                raise _unserved(folder / WEIGHTS, f"{module} has no lora_{part}", "both lora_A and lora_B")
+                lost = f"{module} has no lora_{part}"
+                raise _unserved(folder / WEIGHTS, lost, "both lora_A and lora_B", _DAMAGED)
     return Adapter(name, rank, tuple(sorted({module.rpartition(".")[2] for module in modules})), folder)
 
 
 def _rank(path: Path) -> int:
     config = read_json(path)
     if config.get("peft_type") != "LORA":
-        raise _unserved(path, f"peft_type is {config.get('peft_type')!r}", "LORA")
+        raise _unserved(path, f"peft_type is {config.get('peft_type')!r}", "LORA", _instead(config))
     for key, plain in _PLAIN.items():
         if config.get(key) not in plain:
-            raise _unserved(path, f"{key} is {config[key]!r}", "an adapter without it")
+            remedy = f"train it without {key}, {_MERGE}"
+            raise _unserved(path, f"{key} is {config[key]!r}", "an adapter without it", remedy)
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= MOST_RANK:
-        raise _unserved(path, f"r is {rank!r}", f"a rank of 1 to {MOST_RANK}")
+        remedy = f"train it with a lower rank, {_MERGE}" if type(rank) is int and rank > 1 else _DAMAGED
+        raise _unserved(path, f"r is {rank!r}", f"a rank of 1 to {MOST_RANK}", remedy)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise _unserved(path, f"lora_alpha is {alpha!r}", "a finite number")
+        raise _unserved(path, f"lora_alpha is {alpha!r}", "a finite number", _DAMAGED)
+    if alpha == 0:
+        found = f"lora_alpha is {alpha!r}: it is scaled by 0, and changes nothing"
+        remedy = "write the lora_alpha there that it was trained with, or train it again with another"
+        raise _unserved(path, found, "a number other than 0", remedy)
     if not isinstance(config.get("target_modules"), list | str):
-        raise _unserved(path, f"target_modules is {config.get('target_modules')!r}", "names of layers")
+        found = f"target_modules is {config.get('target_modules')!r}"
+        raise _unserved(path, found, "names of layers", _DAMAGED)
     return rank
+
+
+def _instead(config: Mapping[str, Any]) -> str:
+    kind = config.get("peft_type")
+    if not isinstance(kind, str):
+        return _DAMAGED
+    return "train a LoRA" if kind in _VIRTUAL else f"train a LoRA, {_MERGE}"
 
 
 def _parts(
@@ -150,21 +178,26 @@ def _parts(
     for name, tensor in tensors.items():
         read = _TENSOR.fullmatch(name)
         if read is None:
-            raise _unserved(path, f"it holds {name}", "lora_A and lora_B of linear layers alone")
+            remedy = f"train it on linear layers alone, {_MERGE}"
+            raise _unserved(path, f"it holds {name}", "lora_A and lora_B of linear layers alone", remedy)
         module, part = read["module"], read["part"]
         if module not in shapes:
             near = sorted({known.rpartition(".")[2] for known in shapes})
-            raise _unserved(path, f"it changes {module}", f"a layer of this model: {', '.join(near)}")
+            known = module.rpartition(".")[2] in near
+            remedy = _OTHER if known else f"{_OTHER}, on such layers alone, {_MERGE}"
+            raise _unserved(path, f"it changes {module}", f"a layer of this model: {', '.join(near)}", remedy)
+        if tensor.dtype not in _FLOATS:
+            remedy = f"{_DAMAGED}; where its numbers were rounded, save it in bfloat16"
+            raise _unserved(path, f"{name} is {tensor.dtype}", f"one of {', '.join(_FLOATS)}", remedy)
         out, into = shapes[module]
         wanted = (rank, into) if part == "A" else (out, rank)
         if tensor.shape != wanted:
-            raise _unserved(
-                path, f"{name} is {list(tensor.shape)}", f"{list(wanted)}, by rank {rank} and this model"
-            )
+            found = f"{name} is {list(tensor.shape)}"
+            ours = tensor.shape[1:] == (into,) if part == "A" else tensor.shape[:-1] == (out,)
+            remedy = f"take {CONFIG} and {WEIGHTS} of one training" if ours else _OTHER
+            raise _unserved(path, found, f"{list(wanted)}, by rank {rank} and this model", remedy)
         yield module, part
 
 
-def _unserved(path: Path, found: str, expected: str) -> SourceError:
-    return SourceError(
-        f"{path}: {found}", expected=expected, remedy="pass a LoRA that was trained on this very model"
-    )
+def _unserved(path: Path, found: str, expected: str, remedy: str) -> SourceError:
+    return SourceError(f"{path}: {found}", expected=expected, remedy=remedy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,51 @@ WRONG = [
     ({"r": True}, "r is True", "1 to 512"),
     ({"lora_alpha": None}, "lora_alpha is None", "a finite number"),
     ({"lora_alpha": True}, "lora_alpha is True", "a finite number"),
+    ({"lora_alpha": 0}, "lora_alpha is 0: it is scaled by 0, and changes nothing", "other than 0"),
+    ({"lora_alpha": 0.0}, "lora_alpha is 0.0: it is scaled by 0", "other than 0"),
     ({"lora_alpha": math.nan}, "lora_alpha is nan", "a finite number"),
     ({"lora_alpha": math.inf}, "lora_alpha is inf", "a finite number"),
     ({"target_modules": None}, "target_modules is None", "names of layers"),
     # the matrices have rank 4
     ({"r": 8}, r"lora_A.weight is \[4, 576\]", r"\[8, 576\]"),
 ]
+
+
+MENDED = [
+    ({"peft_type": "IA3"}, r"train a LoRA, or merge it into the checkpoint \(PEFT's `merge_and_unload`\)"),
+    ({"peft_type": "PROMPT_TUNING"}, "train a LoRA$"),
+    ({"peft_type": None}, "the file is damaged"),
+    *(
+        ({field: value}, f"train it without {field}, or merge it into the checkpoint")
+        for field, value in (
+            ("use_dora", True),
+            ("bias", "all"),
+            ("modules_to_save", ["lm_head"]),
+            ("rank_pattern", {"q_proj": 2}),
+            ("alpha_pattern", {"q_proj": 2}),
+        )
+    ),
+    ({"r": 513}, "train it with a lower rank, or merge"),
+    ({"r": 0}, "the file is damaged"),
+    ({"lora_alpha": "x"}, "the file is damaged"),
+    ({"lora_alpha": 0}, "lora_alpha there that it was trained with"),
+    ({"target_modules": 3}, "the file is damaged"),
+    ({"r": 8}, "take adapter_config.json and adapter_model.safetensors of one training"),
+]
+
+
+@pytest.mark.parametrize(("config", "remedy"), MENDED)
+def test_each_has_its_own_remedy(tmp_path: Path, config: dict[str, Any], remedy: str) -> None:
+    folder = tiny_adapter.write(tmp_path / "wrong", DIMENSIONS, **config)
+    with pytest.raises(SourceError) as refused:
+        planned("smollm2", line(wrong=folder))
+    assert re.search(remedy, refused.value.remedy)
+
+
+def test_what_peft_takes_for_false_is_served(tmp_path: Path) -> None:
+    """PEFT sets fan_in_fan_out to false where layers are torch.nn.Linear, and A and B lie alike."""
+    folder = tiny_adapter.write(tmp_path / "one", DIMENSIONS, fan_in_fan_out=True)
+    assert planned("smollm2", line(one=folder)).to_json()["adapters"][0]["rank"] == 4
 
 
 @pytest.mark.parametrize(("config", "seen", "wanted"), WRONG)
@@ -114,21 +154,37 @@ MATRIX = np.zeros((4, 576), dtype=np.float16)
 
 
 @pytest.mark.parametrize(
-    ("name", "seen"),
+    ("name", "seen", "remedy"),
     [
-        ("base_model.model.lm_head.lora_A.weight", "it changes lm_head"),
+        ("lm_head.lora_A.weight", "it changes lm_head", "on such layers alone, or merge it into"),
         (
-            "base_model.model.model.layers.30.mlp.up_proj.lora_A.weight",
+            "model.layers.30.mlp.up_proj.lora_A.weight",
             "it changes model.layers.30.mlp.up_proj",
+            "that was trained on this very model$",
         ),
-        ("base_model.model.model.embed_tokens.lora_embedding_A", "it holds base_model.model.model.embed"),
-        ("base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", "up_proj has no lora_B"),
+        (
+            "model.embed_tokens.lora_embedding_A",
+            "it holds base_model.model.model.embed",
+            "train it on linear layers alone, or merge it into",
+        ),
+        ("model.layers.0.mlp.up_proj.lora_A.weight", "up_proj has no lora_B", "the file is damaged"),
     ],
 )
-def test_tensors_that_fit_no_layer_are_refused(tmp_path: Path, name: str, seen: str) -> None:
-    folder = tiny_adapter.write(tmp_path / "wrong", DIMENSIONS, more={name: MATRIX})
-    with pytest.raises(SourceError, match=seen):
+def test_tensors_that_fit_no_layer_are_refused(tmp_path: Path, name: str, seen: str, remedy: str) -> None:
+    folder = tiny_adapter.write(tmp_path / "wrong", DIMENSIONS, more={f"base_model.model.{name}": MATRIX})
+    with pytest.raises(SourceError, match=seen) as refused:
         planned("smollm2", line(wrong=folder))
+    assert re.search(remedy, refused.value.remedy)
+
+
+def test_numbers_that_are_no_floats_are_refused_by_the_header(tmp_path: Path) -> None:
+    name = "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"
+    whole = {name: np.zeros((576, 4), dtype=np.int32)}
+    folder = tiny_adapter.write(tmp_path / "wrong", DIMENSIONS, more=whole)
+    with pytest.raises(SourceError, match=r"lora_B\.weight is I32") as refused:
+        planned("smollm2", line(wrong=folder))
+    assert refused.value.expected == "one of BF16, F16, F32, F64"
+    assert "damaged" in refused.value.remedy
 
 
 def test_an_adapter_of_another_model_says_both_shapes(tmp_path: Path) -> None:
