@@ -17,6 +17,7 @@ from builder.planning.memory import Memory
 from builder.target import Placed
 
 _PREFIX = "engine."
+_INSTEAD = "instead of "
 _FEW = 8
 
 
@@ -37,9 +38,24 @@ def of(
         stored=question.subject.stored,
         half=_half(question),
     )
-    planned = question.contract.engine_arguments(question.way.engine_arguments(placed))
-    asked = dict(_setting(text, question) for text in question.options.settings)
-    return {**planned, **asked}
+    told = question.contract.engine_arguments(question.way.engine_arguments(placed))
+    for text in question.options.settings:
+        name, value = _setting(text, question)
+        told = {**told, name: _beside(told.get(name), value, _fields(question.way.SETTABLE, name))}
+    return told
+
+
+def _fields(known: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return what is said of single fields of an object: those of `NAME.FIELD`, by the field."""
+    return {one.removeprefix(f"{name}."): kind for one, kind in known.items() if one.startswith(f"{name}.")}
+
+
+def _beside(planned: Any, value: Any, fields: Mapping[str, str]) -> Any:
+    """Return an object that was set beside what was planned of it, any other value as it is."""
+    if not isinstance(planned, dict) or not isinstance(value, dict):
+        return value
+    instead = [fields.get(field, "").removeprefix(_INSTEAD) for field in value]
+    return {**{field: one for field, one in planned.items() if field not in instead}, **value}
 
 
 def _half(question: Question) -> str:
@@ -54,21 +70,20 @@ def _setting(text: str, question: Question) -> tuple[str, Any]:
         raise UsageError(f"--set {text!r}", expected="engine.NAME=VALUE")
     name = name.removeprefix(_PREFIX)
     known = question.way.SETTABLE
-    if name not in known:
+    if name not in known or known[name].startswith(_INSTEAD):
         raise UsageError(
             f"--set {text!r}: target {question.target} lets nothing named {name!r} be set",
-            expected=_nearest(name, known),
+            expected=_nearest(name, {one: kind for one, kind in known.items() if "." not in one}),
         )
-    return name, _value(text, value, known[name])
+    read = _value(text, value, known[name])
+    for field in read if isinstance(read, dict) else ():
+        _require_free(f"--set {text!r}: {field}", _fields(known, name).get(field, ""))
+    return name, read
 
 
 def _value(text: str, value: str, kind: str) -> Any:
     """Return what a kind of `data/*_arguments.toml` reads in a value; raise UsageError where it is none."""
-    if kind.startswith("no: "):
-        raise UsageError(f"--set {text!r} is refused", expected=kind.removeprefix("no: "))
-    if kind.startswith("--"):
-        decide = "decide" if " and " in kind else "decides"
-        raise UsageError(f"--set {text!r}", expected=f"{kind}, which {decide} it", remedy=f"use {kind}")
+    _require_free(f"--set {text!r}", kind)
     if "|" in kind:
         if value not in kind.split("|"):
             raise UsageError(f"--set {text!r}", expected=f"one of {', '.join(kind.split('|'))}")
@@ -85,6 +100,15 @@ def _value(text: str, value: str, kind: str) -> Any:
         limits = " and ".join(re.sub(r"(?<=[<>=])(?=\d)", " ", bound) for bound in bounds)
         raise UsageError(f"--set {text!r}", expected=f"{_EXPECTED[name]} {limits}".rstrip()) from error
     return read
+
+
+def _require_free(found: str, kind: str) -> None:
+    """Raise UsageError for what an option of its own decides, or nobody may."""
+    if kind.startswith("no: "):
+        raise UsageError(f"{found} is refused", expected=kind.removeprefix("no: "))
+    if kind.startswith("--"):
+        decide = "decide" if " and " in kind else "decides"
+        raise UsageError(found, expected=f"{kind}, which {decide} it", remedy=f"use {kind}")
 
 
 def _object(text: str, value: str, kind: str) -> dict[str, Any] | None:

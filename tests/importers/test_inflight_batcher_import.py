@@ -22,7 +22,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from backends.engine import tensorrt_llm as llmapi_engine
 from backends.engine import vllm as vllm_engine
 from backends.nvidia import streaming
-from builder import engine_file
+from builder import engine_file, house
 from builder.check import Choice, check
 from builder.cli import main
 from builder.errors import BuilderError, SourceError, UsageError
@@ -569,13 +569,23 @@ class TestMigration:
             *("--max-context", "8192", "--concurrency", "64", "--kv-cache", "fp8"),
             '--set=engine.scheduler_config={"capacity_scheduler_policy": "MAX_UTILIZATION"}',
             "--set=engine.enable_chunked_prefill=false",
-            '--set=engine.kv_cache_config={"enable_block_reuse": true, "max_tokens": 5000}',
+            '--set=engine.kv_cache_config={"enable_block_reuse": true}',
         )
         rows = {row.what: row for row in moved.rows}
         assert rows["max_beam_width"].becomes == ""
         assert rows["input stop_words"].becomes == "as it is"
         assert rows["input embedding_bias_words"].becomes == "logit_bias"
         assert "prompt_logprobs" in rows["input return_context_logits"].why
+
+    @pytest.mark.parametrize("target", migration.TARGETS)
+    def test_what_the_command_sets_may_be_set(self, target: str) -> None:
+        known = house.plugin("targets", target, option="--target").SETTABLE
+        places = [place for place in migration.places(target).values() if place.startswith("engine.")]
+        assert places
+        for place in places:
+            name, _, field = place.removeprefix("engine.").partition(".")
+            kinds = (known[name], known.get(f"{name}.{field}", ""))
+            assert not any(kind.startswith(("--", "no: ")) for kind in kinds), place
 
     @pytest.mark.parametrize(
         ("target", "words"),

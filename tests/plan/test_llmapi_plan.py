@@ -45,9 +45,34 @@ def test_what_is_planned_can_be_set_or_has_an_option() -> None:
 
 
 def test_settings_take_the_place_of_what_was_planned() -> None:
-    sets = """--set engine.stream_interval=4 --set 'engine.kv_cache_config={"dtype":"fp8"}'"""
+    sets = """--set engine.stream_interval=4 --set 'engine.moe_config={"backend":"CUTLASS"}'"""
     told = planned("llama-8b", f"{GPU} {sets}").engine_arguments
-    assert (told["stream_interval"], told["kv_cache_config"]) == (4, {"dtype": "fp8"})
+    assert (told["stream_interval"], told["moe_config"]) == (4, {"backend": "CUTLASS"})
+
+
+def test_fields_that_are_set_stand_beside_those_that_were_planned() -> None:
+    sets = (
+        """--set 'engine.kv_cache_config={"enable_block_reuse": false}' """
+        """--set 'engine.kv_cache_config={"host_cache_size": 4096}' """
+        """--set 'engine.cuda_graph_config={"enable_padding": false}'"""
+    )
+    line = f"{GPU} --concurrency 64 --max-context 4096 --kv-cache fp8 {sets}"
+    told = planned("llama-8b", line).engine_arguments
+    assert told["kv_cache_config"] == {
+        "max_tokens": 64 * 4096,
+        "free_gpu_memory_fraction": 0.92,
+        "enable_block_reuse": False,
+        "dtype": "fp8",
+        "host_cache_size": 4096,
+    }
+    assert told["cuda_graph_config"] == {"max_batch_size": 64, "enable_padding": False}
+
+
+def test_batches_of_graphs_stand_instead_of_the_largest() -> None:
+    """CudaGraphConfig refuses both (llmapi/llm_args.py)."""
+    sets = """--set 'engine.cuda_graph_config={"batch_sizes": [1, 2]}'"""
+    told = planned("llama-8b", f"{GPU} {sets}").engine_arguments
+    assert told["cuda_graph_config"] == {"batch_sizes": [1, 2], "enable_padding": True}
 
 
 def test_graphs_of_a_batch_can_be_left_out() -> None:
@@ -76,6 +101,15 @@ def test_graphs_of_a_batch_can_be_left_out() -> None:
         ("engine.kv_cache_config={", ["a JSON object"]),
         ("""'engine.kv_cache_config={"nonsense": 3}'""", ["no field 'nonsense'", "enable_block_reuse"]),
         ("""'engine.kv_cache_config={"max_token": 3}'""", ["no field 'max_token'", "among max_tokens"]),
+        ("""'engine.kv_cache_config={"dtype": "fp8"}'""", [": dtype", "use --kv-cache"]),
+        ("""'engine.kv_cache_config={"max_tokens": 9}'""", [": max_tokens", "--concurrency"]),
+        (
+            """'engine.kv_cache_config={"free_gpu_memory_fraction": 0.5}'""",
+            [": free_gpu_memory_fraction", "--concurrency and --max-context"],
+        ),
+        ("""'engine.kv_cache_config={"max_gpu_total_bytes": 9}'""", [": max_gpu_total", "--concurrency"]),
+        ("engine.kv_cache_config.dtype=fp8", ["use --kv-cache"]),
+        ("engine.cuda_graph_config.batch_sizes=[1]", ["nothing named", "engine.cuda_graph_config"]),
         ("engine.cuda_graph_config=[4]", ['such as {"batch_sizes": ...}, or null']),
         ("engine.speculative_config=NGram", ["a JSON object, such as {...}, or null"]),
     ],
