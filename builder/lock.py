@@ -16,7 +16,7 @@ from typing import Any
 
 from builder import artifact_key, files, house
 from builder.convert import Artifact
-from builder.errors import LockError
+from builder.errors import BuilderError, LockError
 from builder.plan import Options, Plan, Subject, plan
 from builder.source import Checkpoint, origin_of
 
@@ -117,7 +117,7 @@ def _broken(path: Path | None, problem: str) -> LockError:
 def pinned(subject: Subject, options: Options, pins: Pins) -> Plan:
     """Return the plan, for the container that is pinned where nobody asked for another.
 
-    Raises LockError for one that was asked for and is not the pinned one.
+    Raises LockError for one that was asked for and is not the pinned one, or a pinned one that cannot do it.
     """
     planned = plan(subject, options)
     way = pins.way(planned.target)
@@ -125,7 +125,16 @@ def pinned(subject: Subject, options: Options, pins: Pins) -> Plan:
         return planned
     if options.triton is not None:
         _refuse(pins, [f"--triton {options.triton}, pinned is {way.triton}"])
-    return plan(subject, replace(options, triton=way.triton))
+    try:
+        return plan(subject, replace(options, triton=way.triton))
+    except BuilderError as error:
+        # nobody typed that --triton
+        raise LockError(
+            f"{pins.path} pins {pins.name} to Triton {way.triton}: "
+            + error.found.removeprefix(f"--triton {way.triton}: "),
+            expected=error.expected,
+            remedy="take the lock from version control again, or move on with --update-lock",
+        ) from error
 
 
 def require_tools(planned: Plan, found: Checkpoint, pins: Pins) -> None:

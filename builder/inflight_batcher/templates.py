@@ -16,6 +16,10 @@ from builder.errors import SourceError
 _PART = re.compile(
     r"""(?P<quoted>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<comment>\#[^\n]*)|\$\{(?P<bare>\w+)\}"""
 )
+_COMPLAINT = re.compile(r"(?P<row>\d+):(?P<column>\d+) : '(?P<line>.*)': (?P<why>.*)", re.DOTALL)
+_AROUND = 60
+"""Characters shown on each side of a mistake: a template's steps are one line of thousands."""
+
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
 
@@ -74,7 +78,19 @@ def parse(text: str, where: str) -> Any:
         return text_format.Parse(text, model_config_pb2.ModelConfig())
     except (text_format.ParseError, ValueError, RecursionError) as error:
         raise SourceError(
-            f"{where} is no ModelConfig: {error}",
+            f"{where} is no ModelConfig: {_said(str(error))}",
             expected="protobuf's text format, as Triton reads it",
             remedy="mend that line, or pass another value with --fill",
         ) from error
+
+
+def _said(error: str) -> str:
+    """Return what protobuf says, of a long line no more than what stands around the place."""
+    found = _COMPLAINT.fullmatch(error)
+    if found is None:
+        return error if len(error) <= 3 * _AROUND else f"{error[: 3 * _AROUND]}..."
+    line, column, why = found["line"], int(found["column"]) - 1, found["why"]
+    first, last = max(0, column - _AROUND), column + _AROUND
+    near = f"{'...' * (first > 0)}{line[first:last]}{'...' * (last < len(line))}"
+    told = why if len(why) <= 2 * _AROUND else f"{why[: 2 * _AROUND]}..."
+    return f"{found['row']}:{found['column']} : '{near}': {told}"

@@ -176,6 +176,12 @@ def _require_card(needs: Needs, machine: Machine, what: str) -> None:
 
 
 def _none_can(needs: Needs, machine: Machine, what: str, verdicts: Mapping[str, str]) -> UsageError:
+    if not needs.releases and (known := _known(needs)):
+        return UsageError(
+            f"no container can run {what}: {known}",
+            expected=needs.title,
+            remedy=_way_out(needs, machine, []),
+        )
     # one that holds the library: what is in its way is the machine
     closest = (needs.releases or list(verdicts))[-1]
     drivers = [row.driver for row in map(versions.cuda, _cudas(needs)) if row is not None]
@@ -186,6 +192,19 @@ def _none_can(needs: Needs, machine: Machine, what: str, verdicts: Mapping[str, 
         expected=needs.title + (f", and a driver from {least} on" if machine.driver and least else ""),
         remedy=_way_out(needs, machine, []) or newer,
     )
+
+
+def _known(needs: Needs) -> str:
+    """Return the first and the last version of a library that any container is known to hold, "" for none."""
+    held = {
+        tag: getattr(box.images[needs.sort], needs.library)
+        for tag, box in versions.containers().items()
+        if needs.library and needs.sort in box.images
+    }
+    told = [f"{version} ({tag}-{needs.sort})" for tag, version in held.items() if version]
+    if not told:
+        return ""
+    return f"of {TITLES[needs.library]} those known here begin at {told[0]} and end at {told[-1]}"
 
 
 def _cudas(needs: Needs) -> list[str]:

@@ -46,8 +46,11 @@ def warnings(built: Built) -> list[str]:
 def show(built: Built) -> None:
     """Print what was proven, then where it is and what to do with it."""
     evidence, published = built.evidence, built.published
+    # a contract may have a name of its own for what is asked
+    asked = "" if published.name == built.plan.name else f", served as {published.name}"
+    name = f"{built.plan.name}{asked}"
     tables.show(
-        f"Proven of {published.name} ({built.plan.target} {built.plan.quantize}) before it was published",
+        f"Proven of {name} ({built.plan.target} {built.plan.quantize}) before it was published",
         ("what", "figure"),
         evidence.rows(),
     )

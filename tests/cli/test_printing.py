@@ -1,5 +1,6 @@
 """Sizes, tables and the progress bar."""
 
+import dataclasses
 import os
 import shlex
 import subprocess
@@ -108,3 +109,14 @@ def test_a_command_to_copy_is_one_for_a_shell(
     outcomes.show(Workshop(tmp_path, monkeypatch).build(output))
     told = capsys.readouterr().out.splitlines()[-1]
     assert shlex.split(told.removeprefix("serve it: ")) == ["builder", "serve", str(output)]
+
+
+def test_a_contract_s_own_name_is_told_beside_the_model_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = Workshop(tmp_path, monkeypatch).build(tmp_path / "models")
+    outcomes.show(built)
+    assert capsys.readouterr().out.startswith("Proven of tiny (onnx ")
+    published = dataclasses.replace(built.published, name="ensemble")
+    outcomes.show(dataclasses.replace(built, published=published))
+    assert capsys.readouterr().out.startswith("Proven of tiny, served as ensemble (onnx ")

@@ -120,6 +120,18 @@ def test_the_pinned_container_is_planned_for(workshop: tiny.Workshop, path: Path
     assert moved.plan.container.tag == told(path)["tiny"]["targets"]["onnx"]["triton"] == "26.03"
 
 
+@pytest.mark.parametrize(
+    ("triton", "why"), [("26.08", "NVIDIA has not built "), ("31.02", "--triton '31.02' is not in the table")]
+)
+def test_a_pinned_container_that_cannot_do_it_is_said_of_the_lock(triton: str, why: str, path: Path) -> None:
+    subject, _ = subjects.read("smollm2", None, None)
+    pins = Pins(path, subject.name, ways={"llmapi": Way(triton)})
+    with pytest.raises(LockError) as refused:
+        lock.pinned(subject, Options(gpu="h200", target="llmapi"), pins)
+    assert refused.value.found.startswith(f"{path} pins smollm2 to Triton {triton}: {why}")
+    assert refused.value.remedy == ("take the lock from version control again, or move on with --update-lock")
+
+
 def test_each_target_is_pinned_for_itself(path: Path) -> None:
     subject, found = subjects.read("smollm2", None, None)
     assert found is not None

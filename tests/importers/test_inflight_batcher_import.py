@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -237,7 +238,11 @@ def test_an_engine_of_another_version_than_the_container(stock: Path, answers: A
 def test_an_engine_of_no_container(stock: Path, answers: Answers, tmp_path: Path) -> None:
     folder = stock_repository.engine(tmp_path / "new", version="1.3.0rc25")
     (refused,) = importer.read(stock, Answers(DECOUPLED, folder, answers.tokenizer)).problems
-    assert "no container can run the engine of 1.3.0rc25" in refused.found
+    assert refused.found == (
+        "no container can run the engine of 1.3.0rc25: of TensorRT-LLM those known here begin at 0.11.0 "
+        "(24.07-trtllm-python-py3) and end at 1.2.1 (26.07-trtllm-python-py3)"
+    )
+    assert (refused.expected, refused.remedy) == ("TensorRT-LLM >= 1.3, < 1.4", "use `--to llmapi`")
 
 
 def test_an_engine_of_another_tensorrt(stock: Path, answers: Answers, tmp_path: Path) -> None:
@@ -457,6 +462,26 @@ def test_what_triton_would_refuse_is_told_where_nothing_is_written_too(
     assert said.splitlines()[1] in refused.stderr.splitlines()[1]
     assert (answers.engine or Path()).joinpath("rank0.engine").is_file()
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "input { dims: 1 } " * 500 + 'name: "OUTPU',
+            r"""1:9007 : '\.\.\..{60}"OUTPU': .*missing ending quote: '"OUTPU'""",
+        ),
+        ('name: "' + "x" * 5000, r"""1:7 : 'name: "x{59}\.\.\.': .*missing ending quote: '"x+\.\.\."""),
+        ("input { dims: [ " + "1 " * 3000, r"1:19 : 'input .*\.\.\.': Expected"),
+        ("x" * 5000 + ": 1", r'1:1 : Message type "inference.ModelConfig" has no field named "x+\.\.\.'),
+        ('name: "x', r"""1:7 : 'name: "x': String missing ending quote: '"x'"""),
+    ],
+)
+def test_a_mistake_in_a_long_line_is_shown_with_what_is_around_it(text: str, said: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        templates.parse(text, "it")
+    assert re.match(f"it is no ModelConfig: {said}", refused.value.found), refused.value.found
+    assert len(refused.value.found) < 320
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.text(max_size=12), min_size=1))
