@@ -61,7 +61,7 @@ class Placed:
     `precision` is what is computed in, a value of --quantize; `concurrency` counts requests that run at once;
     `cache_type` is what the KV cache is kept in, "" for the precision; `speculation` what is guessed ahead;
     `stored` what the checkpoint says of weights that are quantised already, None for plain ones. `half` is
-    what numbers beside quantised weights have, bf16 or fp16.
+    what numbers beside quantised weights have, bf16 or fp16; `config` is Hugging Face's.
     """
 
     device: str
@@ -75,6 +75,7 @@ class Placed:
     adapters: tuple[Adapter, ...] = ()
     stored: Stored | None = None
     half: str = "bf16"
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ class Target(Protocol):
     --ep and that file too. It raises UsageError for a quantization that none converts to. One that does not
     run every model of a family has `require_config(config: Mapping)`, of Hugging Face's config, which raises
     a BuilderError that names the targets that do; one whose converter does not take every tensor has
-    `require_tensors(checkpoint: Checkpoint)`, which raises by their headers what the converter would.
+    `require_tensors(checkpoint: Checkpoint)`, which raises by their headers what the converter would. One
+    whose engine cannot be told everything of every model has
+    `require_arguments(placed: Placed, told: Mapping)`, which raises UsageError for what was set.
     """
 
     TITLE: str

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from builder.architecture import Dimensions
-from builder.inflight_batcher import adapters, numbers
+from builder.errors import UsageError
+from builder.inflight_batcher import adapters, numbers, windows
 from builder.planning.memory import USABLE
 from builder.target import Placed
 
 MOST_TOKENS_A_STEP = 8192
 """Of prompts and answers together: longer prompts are read in several steps."""
+
+FLOAT8 = ("fp8",)
+"""Ways of `ranks/quantizations/` whose matrices FLOAT8_KERNELS multiply: these need scales of inputs and of
+weights in the checkpoint (TensorRT-LLM 1.2, plugin/plugin.py)."""
+
+FLOAT8_KERNELS = ("gemm_plugin", "gemm_swiglu_plugin", "low_latency_gemm_plugin")
+
+FLOAT8_ATTENTION = ("fp8", "w4a8_awq")
+"""Those beside which trtllm-build keeps attention in FP8 (1.2, builder.py); of others it turns that off."""
 
 
 def of(placed: Placed) -> dict[str, Any]:
@@ -41,7 +52,7 @@ def of(placed: Placed) -> dict[str, Any]:
         "enable_kv_cache_reuse": True,
         "enable_chunked_context": True,
         "batch_scheduler_policy": "guaranteed_no_evict",
-        **_window(sizes, placed.memory.context),
+        **_window(placed),
         **adapters.engine_arguments(placed),
     }
 
@@ -61,7 +72,35 @@ def _kernels(placed: Placed) -> dict[str, Any]:
     }
 
 
-def _window(sizes: Dimensions, context: int) -> dict[str, Any]:
-    """Return the window of all layers, as Mistral's; `engine_files` sees whether that is all."""
-    window = sizes.sliding_window
-    return {} if window is None or window >= context else {"max_attention_window_size": [window]}
+def _window(placed: Placed) -> dict[str, Any]:
+    """Return how far layers see, where that is less than a text is long."""
+    found = windows.planned(placed.config, placed.memory.context)
+    return {windows.NAME: found} if found else {}
+
+
+def require(placed: Placed, told: Mapping[str, Any]) -> None:
+    """Raise UsageError for what was set and is not for this model: windows, and kernels that read FP8."""
+    windows.require(placed.config, told)
+    if numbers.method(placed) not in FLOAT8:
+        for name in FLOAT8_KERNELS:
+            if told.get(name) == "fp8":
+                raise UsageError(
+                    f"engine.{name}=fp8: weights are {placed.precision}, and it multiplies those of FP8",
+                    expected="--quantize fp8, whose scales are measured",
+                    remedy=f"leave --set engine.{name} out",
+                )
+    _require_attention(placed, told)
+
+
+def _require_attention(placed: Placed, told: Mapping[str, Any]) -> None:
+    """Raise UsageError for attention in FP8 that trtllm-build would leave out, and not fail (builder.py)."""
+    if told["use_fp8_context_fmha"] != "enable":
+        return
+    kept = (numbers.method(placed) == "fp8" and placed.stored is None) or placed.cache_type == "fp8"
+    if numbers.method(placed) not in FLOAT8_ATTENTION or not kept:
+        raise UsageError(
+            f"engine.use_fp8_context_fmha=enable: the model is {placed.precision}"
+            + ("" if kept else ", and its cache not FP8"),
+            expected="--quantize fp8, or w4a8_awq with --kv-cache fp8: it reads keys and values in FP8",
+            remedy="leave --set engine.use_fp8_context_fmha out",
+        )

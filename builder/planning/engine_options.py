@@ -37,11 +37,15 @@ def of(
         adapters=adapters,
         stored=question.subject.stored,
         half=_half(question),
+        config=question.subject.config,
     )
     told = question.contract.engine_arguments(question.way.engine_arguments(placed))
     for text in question.options.settings:
         name, value = _setting(text, question)
         told = {**told, name: _beside(told.get(name), value, _fields(question.way.SETTABLE, name))}
+    require = getattr(question.way, "require_arguments", None)
+    if require is not None:
+        require(placed, told)
     return told
 
 

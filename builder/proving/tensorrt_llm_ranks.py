@@ -10,7 +10,7 @@ answers for itself in `builder verify`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,19 @@ def configuration(told: Mapping[str, Any], arguments: Mapping[str, Any]) -> tupl
     windows = arguments.get("max_attention_window_size")
     if kind in ("mistral", "mixtral"):
         fields["sliding_window"] = windows[0] if windows else None
+    elif windows:
+        fields |= _windows(windows, told["num_hidden_layers"])
     if "moe" in told:
         fields["num_local_experts"] = told["moe"]["num_experts"]
         fields["num_experts_per_tok"] = told["moe"]["top_k"]
     return kind, fields
+
+
+def _windows(windows: Sequence[int], layers: int) -> dict[str, Any]:
+    """Return Qwen's fields for windows of some layers: the others see everything."""
+    every = list(windows) * layers if len(windows) == 1 else windows
+    kinds = ["sliding_attention" if one == min(every) else "full_attention" for one in every]
+    return {"use_sliding_window": True, "sliding_window": min(every), "layer_types": kinds}
 
 
 class Model:

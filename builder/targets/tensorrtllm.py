@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from builder.adapter import Adapter
 from builder.architecture import Dimensions
 from builder.ensemble import HOME, Member
-from builder.errors import UsageError
-from builder.inflight_batcher import adapters, build_command, engine, numbers, tables, tokenizer_info
+from builder.inflight_batcher import adapters, build_command, engine, numbers, tables, tokenizer_info, windows
 from builder.inflight_batcher import engine_arguments as arguments
 from builder.inflight_batcher.engine import Settings
 from builder.planning.asked import Decision
@@ -81,6 +80,7 @@ def require_tensors(checkpoint: Checkpoint) -> None:
 
 
 engine_arguments = arguments.of
+require_arguments = arguments.require
 adapter_bytes = adapters.bytes_on_gpu
 
 
@@ -125,7 +125,7 @@ def front_arguments(told: Mapping[str, Any], container: Container) -> dict[str, 
 def engine_files(
     told: Mapping[str, Any], config: Mapping[str, Any], tokenizer: Path, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what guided decoding reads; raise UsageError where layers see less than the backend is told.
+    """Return what guided decoding reads; raise UsageError where layers see other tokens than it is told.
 
     Args:
         told: the engine's arguments.
@@ -133,15 +133,7 @@ def engine_files(
         tokenizer: the folder of the model's own.
         settings: of the deployment, with its `end_ids`.
     """
-    from builder.ranks import family
-
-    windows, planned = list(family.windows(config)), list(told.get("max_attention_window_size", ()))
-    if min(windows, default=told["max_seq_len"]) < told["max_seq_len"] and not planned == windows:
-        raise UsageError(
-            f"layers of the checkpoint see {sorted(set(windows))} tokens back, the engine is told {planned}",
-            expected="one number for all layers, or one for each",
-            remedy=f"pass '--set=engine.max_attention_window_size={windows}'",
-        )
+    windows.require(config, told)
     if not told["guided"]:
         return {}
     return {engine.TOKENIZER_INFO: tokenizer_info.read(tokenizer, settings["end_ids"])}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny_decoders
 import trtllm_build
-from planning import options, planned, subject
+from planning import options, planned, planned_from, subject
 
 from builder import artifact_key
 from builder.calibration import texts
@@ -194,11 +194,62 @@ def test_a_step_takes_no_more_tokens_than_there_can_be(line: str, tokens: int) -
 def test_a_window_is_told_to_the_backend() -> None:
     model = subject("mistral-7b")
     sizes = dataclasses.replace(model.dimensions, sliding_window=4096)  # type: ignore[type-var]
-    windowed = dataclasses.replace(model, dimensions=sizes)
+    config = {**model.config, "sliding_window": 4096}
+    windowed = dataclasses.replace(model, dimensions=sizes, config=config)
     found = plan(windowed, options(GPU))
     assert parameters(found)["max_attention_window_size"] == "4096"
     shorter = plan(windowed, options(f"{GPU} --max-context 4096"))
     assert "max_attention_window_size" not in parameters(shorter)
+
+
+WINDOWS = {
+    "llama": {},
+    "mistral": {"sliding_window": 16},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+}
+
+
+def tiny(folder: Path, family: str) -> Path:
+    told = tiny_decoders.config(family, **WINDOWS[family])
+    return tiny_decoders.write(folder / family, told, tiny_decoders.weights(told))
+
+
+@pytest.mark.parametrize(
+    ("family", "line", "told"),
+    [
+        ("llama", "", None),
+        ("mistral", "", "16"),
+        ("qwen2", "", "64,16"),
+        ("qwen2", "--max-context 16", None),
+        ("qwen2", "--set engine.max_attention_window_size=[64,16]", "64,16"),
+        ("mistral", "--set engine.max_attention_window_size=[16]", "16"),
+        ("llama", "--set engine.max_attention_window_size=[64]", "64"),
+        ("llama", "--max-context 32 --set engine.max_attention_window_size=[32]", "32"),
+    ],
+)
+def test_the_windows_of_each_layer_are_told(tmp_path: Path, family: str, line: str, told: str | None) -> None:
+    found = parameters(planned_from(tiny(tmp_path, family), f"{GPU} {line}"))
+    assert found.get("max_attention_window_size") == told
+
+
+@pytest.mark.parametrize(
+    ("family", "windows", "words"),
+    [
+        ("llama", "[16]", ["is [16]", "every layer sees all 64 tokens", "leave", "--max-context"]),
+        ("mistral", "[64]", ["is [64]", "layers see [16] tokens back", "leave"]),
+        ("mistral", "[8]", ["is [8]", "expected: [16]"]),
+        ("qwen2", "[16]", ["is [16]", "layers see [64, 16] tokens back"]),
+        ("qwen2", "[16,64]", ["is [16, 64]", "[64, 16]"]),
+        ("llama", "[64,64,64]", ["3 numbers for 2 layers"]),
+    ],
+)
+def test_windows_that_the_model_has_not_are_refused(
+    tmp_path: Path, family: str, windows: str, words: list[str]
+) -> None:
+    folder = tiny(tmp_path, family)
+    with pytest.raises(UsageError) as refused:
+        planned_from(folder, f"{GPU} --set engine.max_attention_window_size={windows}")
+    assert all(word in str(refused.value) for word in words), refused.value
 
 
 LOOKAHEAD = (
@@ -228,6 +279,15 @@ def test_lookahead_by_hand() -> None:
         ("--set engine.decoding_mode=medusa", ["one of top_k"]),
         ("--set engine.kv_cache_free_gpu_mem_fraction=0.5", ["use --concurrency and --max-context"]),
         ("--set engine.max_tokens_in_paged_kv_cache=10", ["use --concurrency and --max-context"]),
+        ("--set engine.use_fp8_context_fmha=enable", ["the model is bf16, and its cache not FP8", "leave"]),
+        (
+            "--quantize awq --kv-cache fp8 --set engine.use_fp8_context_fmha=enable",
+            ["the model is awq", "w4a8_awq with --kv-cache fp8"],
+        ),
+        ("--quantize w4a8_awq --set engine.use_fp8_context_fmha=enable", ["w4a8_awq, and its cache not FP8"]),
+        ("--set engine.gemm_plugin=fp8", ["weights are bf16", "--quantize fp8", "leave"]),
+        ("--set engine.gemm_swiglu_plugin=fp8", ["engine.gemm_swiglu_plugin=fp8: weights are bf16"]),
+        ("--quantize awq --set engine.low_latency_gemm_plugin=fp8", ["weights are awq"]),
         ("--set engine.tokens_per_block=3", ["tokens_per_block is 3", "a power of 2"]),
         ("--set engine.gpu_device_ids=abc", ["gpu_device_ids is 'abc'", "one number of GPUs"]),
         ("--tp 2 --set engine.gpu_device_ids=5", ["gpu_device_ids is '5'", "2 different numbers"]),

@@ -28,7 +28,12 @@ CASES: list[tuple[str, Division, dict[str, Any], dict[str, Any]]] = [
     ("mixtral", Division(4, 1, 2), {"num_local_experts": 4, "num_experts_per_tok": 2}, {}),
     ("qwen2", Division(2), {"rms_norm_eps": 1e-3, "rope_scaling": {"type": "yarn", "factor": 4.0}}, {}),
     ("qwen3", Division(8), {}, {}),
-]
+    (
+        "qwen2", Division(1),
+        {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1},
+        {"max_attention_window_size": [64, 3]},
+    ),
+]  # fmt: skip
 
 
 def written(folder: Path, family: str, division: Division, changed: dict[str, Any]) -> tuple[Path, Path]:
