@@ -144,7 +144,7 @@ def test_the_converter_s_command(tmp_path: Path, line: str, precision: str, word
     assert command[1] == "-m" and command[3:5] == [str(tmp_path / "source"), str(tmp_path / "out/checkpoint")]
     told = [command[2].removeprefix("builder.exporting."), *command[5:]]
     told.remove("--parallel-embedding")
-    assert told == words.split()
+    assert told == [*words.split(), "--percents"]
 
 
 def test_texts_decide_the_artifact_by_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
