@@ -66,7 +66,8 @@ def show(found: Imported, written: Written | None, moved: Migration | None) -> N
         click.echo(f"Left to the backend: {', '.join(found.unset)}\n")
     for line in found.differences:
         click.echo(f"differs: {line}")
-    for line in found.changes:
+    # what is built anew is not written as it is
+    for line in found.changes if moved is None or written else ():
         click.echo(f"rewrites: {line}")
     if moved:
         _show_migration(moved)

@@ -297,6 +297,21 @@ def test_tensors_are_written_as_the_engine_s_backend_calls_them(
     assert check(tmp_path / "models", host=Host("25.05", completes=False), choice=Choice(("TRN5",))) == []
 
 
+def test_whose_the_tensors_are_is_printed(stock: Path, answers: Answers, tmp_path: Path) -> None:
+    old = older(tmp_path, answers)
+    line = ("import", stock, "--engine", old.engine or "", "--tokenizer", old.tokenizer or "")
+    looked = run(*line, "--fill", "decoupled_mode=true")
+    assert looked.exit_code == 0
+    assert "tensors    of TensorRT-LLM 1.2, of which the engine's calls some otherwise\n" in looked.stdout
+    assert "rewrites: tensorrt_llm: input seed is written as random_seed" in looked.stdout
+    moved = run(*line, "--to", "tensorrtllm")
+    assert "rewrites: " not in moved.stdout
+    rows = [row.split() for row in moved.stdout.splitlines() if row.split()[:2] == ["input", "seed"]]
+    assert [row[2:] for row in rows] == [
+        [model, "as", "it", "is"] for model in ("ensemble", "tensorrt_llm_bls", "tensorrt_llm")
+    ]
+
+
 def test_older_tensors_are_written_for_a_newer_engine(stock: Path, answers: Answers, tmp_path: Path) -> None:
     rewriting.write(importer.read(stock, older(tmp_path, answers)), tmp_path / "models")
     again = importer.read(tmp_path / "models", dataclasses.replace(answers, values={}))
