@@ -735,7 +735,7 @@ class TestMigration:
         assert json.loads(planned.stdout)["contract"] == "nvidia"
 
     @pytest.mark.parametrize("target", migration.TARGETS)
-    @pytest.mark.parametrize("fill", [{}, {"max_attention_window_size": "4096"} | SET])
+    @pytest.mark.parametrize("fill", [{}, {"max_attention_window_size": "8192"} | SET])
     def test_its_command_is_one_that_plans(
         self, target: str, fill: dict[str, str], stock: Path, answers: Answers
     ) -> None:
