@@ -42,7 +42,8 @@ class Plan:
     `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name;
     `resolution` is how the container was found, None where any would do; `calibration` the user's own texts
     that scales are measured with, "" for the shipped ones, or where none are, and `workload` what will be
-    asked, which they are compared with, "" for nothing; `hosts` are the names of several, () where untold.
+    asked, which they are compared with, "" for nothing; `hosts` are the names of several, () where untold;
+    `settings` is what --set put in the place of what was planned.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Plan:
     calibration: str = ""
     workload: str = ""
     hosts: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     @property
     def front(self) -> ModelPlan:
@@ -100,6 +102,8 @@ class Plan:
             plain["resolution"] = self.resolution.to_json()
         # the manifest has the digests of their texts, and names no machine
         del plain["calibration"], plain["workload"], plain["hosts"]
+        # they are in the engine's arguments
+        del plain["settings"]
         for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
             if not plain[name]:
                 del plain[name]
@@ -239,6 +243,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         calibration=_absolute(options.calibration),
         workload=_absolute(options.workload),
         hosts=names,
+        settings=options.settings,
     )
 
 

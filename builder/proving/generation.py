@@ -22,6 +22,9 @@ from builder.target import Target
 
 Progress = Callable[[str, float], None]
 
+UNROUNDED = 16
+"""Bits of a weight as checkpoints have it."""
+
 
 @dataclass(frozen=True)
 class Divergence:
@@ -77,6 +80,7 @@ def prove(plan: Plan, artifact: Artifact, progress: Progress) -> Divergence:
         if not (home / "proof.json").is_file():
             _measure(plan, artifact, home, progress)
         rows = json.loads((home / "proof.json").read_text(encoding="utf-8"))
+    _require_finite(rows, plan)
     evidence = _summarise(rows, home / "golden.json", _reference(plan, artifact))
     found = precision.quantization_of(plan.quantize, plan.stored, plan.cache_type, plan.dimensions)
     judge(evidence, found.budget, plan)
@@ -97,10 +101,35 @@ def judge(evidence: Divergence, budget: Budget, plan: Plan) -> None:
         raise ProofError(
             f"{plan.name} as {plan.target} {plan.quantize} does not answer like its source: "
             f"{'; '.join(missed)}; worst prompts: {', '.join(evidence.worst)}",
-            remedy="choose another checkpoint or --kv-cache; nothing was published"
-            if plan.stored or plan.cache_type
-            else "choose a --quantize with more bits; nothing was published",
+            remedy=f"{_remedy(plan)}; nothing was published",
         )
+
+
+def _require_finite(rows: list[dict[str, Any]], plan: Plan) -> None:
+    """Raise ProofError where the source has no answer that anything could be compared with."""
+    broken = [row["id"] for row in rows if not row.get("finite", True)]
+    if broken:
+        raise ProofError(
+            f"{plan.name}: the source itself, in float32, answers {len(broken)} of {len(rows)} golden "
+            f"prompts with numbers that are infinite or none, such as {broken[0]}",
+            expected="weights whose sums stay within float32",
+            remedy="pass a checkpoint that is not damaged; nothing was published",
+        )
+
+
+def _remedy(plan: Plan) -> str:
+    """Return what of that which was asked for changes what the proof sees."""
+    ways = [f"leave out --set {' --set '.join(plan.settings)}"] if plan.settings else []
+    # an engine that is built after the proof was not asked: its cache was no part of it
+    if plan.cache_type and plan.compilation is None:
+        ways.append("choose another --kv-cache")
+    if plan.stored:
+        ways.append("choose another checkpoint")
+    elif precision.quantization_of(plan.quantize, None, "", plan.dimensions).weight_bits < UNROUNDED:
+        ways.append("choose a --quantize with more bits")
+    elif not ways:
+        ways.append("choose another --target: no weights were quantised, so it computes something else")
+    return ", or ".join(ways)
 
 
 def _identity(plan: Plan) -> str:

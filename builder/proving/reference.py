@@ -37,11 +37,12 @@ def compare(source: Rows, artifact: Rows, chosen: list[int], epsilon: float) -> 
     """Compare logits [tokens, vocabulary] of both after each golden token.
 
     `shortfall` is how far the golden token stands below the source's own choice, in logits: 0 where
-    they agree, a tie up to `epsilon`.
+    they agree, a tie up to `epsilon`. `finite` says whether the source has an answer at all.
     """
     shortfall = source.max(axis=-1) - source[np.arange(len(chosen)), chosen]
     return {
         "tokens": len(chosen),
+        "finite": bool(np.isfinite(source).all()),
         "agreed": int((shortfall == 0).sum()),
         "ties": int(((shortfall > 0) & (shortfall <= epsilon)).sum()),
         "divergence": [float(value) for value in divergence(source, artifact)],

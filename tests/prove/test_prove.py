@@ -6,13 +6,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import hidden
 
 from builder import subjects
 from builder.errors import ProofError
 from builder.plan import Options, plan
-from builder.proving import generation
+from builder.proving import generation, reference
 from builder.proving.generation import Divergence, judge
 from builder.quantization import Budget
 
@@ -64,6 +65,48 @@ def test_judgement(planned, changes, said):
     for words in said:
         assert words in caught.value.found
     assert "nothing was published" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (Options(target="vllm"), "choose another --target: no weights were quantised"),
+        (Options(target="vllm", cache_type="fp8"), "choose another --kv-cache"),
+        (Options(target="vllm", settings=("engine.seed=3",)), "leave out --set engine.seed=3"),
+        (
+            Options(target="tensorrtllm", quantize="w4a8_awq", cache_type="fp8"),
+            "choose a --quantize with more bits",
+        ),
+        (
+            Options(target="tensorrtllm", quantize="fp8", settings=("engine.guided=false",)),
+            "leave out --set engine.guided=false, or choose a --quantize with more bits",
+        ),
+    ],
+)
+def test_what_mends_it_is_what_the_proof_saw(asked, words):
+    model = subjects.read("llama-8b", None, None)[0]
+    found = plan(model, dataclasses.replace(asked, gpu="h100"))
+    with pytest.raises(ProofError) as caught:
+        judge(evidence(divergence=9.0), Budget(divergence=0.2, agreement=0.9), found)
+    remedy = caught.value.remedy
+    assert remedy.startswith(words)
+    assert ("more bits" in remedy) == (asked.quantize is not None)
+    assert ("--kv-cache" in remedy) == (asked.cache_type == "fp8" and asked.target == "vllm")
+
+
+@pytest.mark.parametrize("worst", [math.nan, math.inf])
+def test_a_source_that_overflows_is_told_from_its_artifact(planned, worst):
+    source, artifact = np.array([[1.0, worst]]), np.array([[1.0, 2.0]])
+    whole = {"id": "whole", **reference.compare(artifact, artifact, [1], epsilon=0.0)}
+    with np.errstate(invalid="ignore"):
+        broken = {"id": "poem", **reference.compare(source, artifact, [1], epsilon=0.0)}
+        unlike = {"id": "sql", **reference.compare(artifact, source, [1], epsilon=0.0)}
+    generation._require_finite([whole, unlike], planned)
+    with pytest.raises(ProofError) as caught:
+        generation._require_finite([whole, broken], planned)
+    assert "the source itself, in float32, answers 1 of 2 golden prompts" in caught.value.found
+    assert caught.value.found.endswith("such as poem")
+    assert "more bits" not in caught.value.remedy
 
 
 def test_a_build_is_proven_once(workshop):
