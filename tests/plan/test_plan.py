@@ -238,7 +238,7 @@ def test_settings_at_their_bounds_and_of_known_words_are_told():
 @pytest.mark.parametrize("target", ["vllm", "llmapi", "tensorrtllm"])
 def test_every_kind_of_setting_is_one_that_can_be_read(target):
     kinds = set(house.plugin("targets", target, option="--target").SETTABLE.values())
-    numbers = re.compile(r"(ints?|float)((>=?\d+)?(<=?\d+)?)|object\??(: \w+( \w+)*)?")
+    numbers = re.compile(r"(ints?|float)((>=?\d+)?(<=?\d+)?)|object\??(: \w+( \w+)*)?|instead of \w+")
     words = re.compile(r"\w+(\|\w+)+")
     plain = {"bool", "string", "json"}
     assert [
