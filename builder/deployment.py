@@ -19,6 +19,7 @@ from builder.exporting import fused_attention
 from builder.planning.versions import Container
 from builder.probes import Probe, probes
 from builder.rule import Host
+from builder.rules.tensorrt_llm_promises import OTHER
 
 PORTS: Mapping[str, int] = {"http": 8000, "grpc": 8001, "metrics": 8002}
 """Triton's own ports, inside a container."""
@@ -34,8 +35,8 @@ SHARED_MEMORY_PER_PROCESS = 256 << 20
 and never shrinks; it is a limit, not a reservation."""
 
 
-_ENGINES = Choice(("TRN641", "TRN642", "TRN643", "TRN644"))
-"""What keeps TensorRT-LLM from loading an engine."""
+_ENGINES = Choice(("TRN641", "TRN642", "TRN643", "TRN644", OTHER))
+"""What keeps TensorRT-LLM from loading an engine, or from serving what is promised."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,9 @@ def _require_engines(repository: layout.Layout, triton: str, to_build: Set[Path]
     problems = [
         f"{one.address}: {one.message}; {one.remedy}"
         for one in findings
-        if repository.models[one.model].path not in to_build
+        if one.severity != "warning"
+        # another engine would be served as long as nothing has built the right one
+        and (one.code == OTHER or repository.models[one.model].path not in to_build)
     ]
     if problems:
         raise RepositoryError(

@@ -24,7 +24,7 @@ from builder.prove import Evidence, prove
 from builder.publishing import Published
 from builder.report import Report
 from builder.rule import Host
-from builder.rules import engines, tensorrt_llm
+from builder.rules import engines, tensorrt_llm_folders
 from builder.source import Checkpoint
 from builder.subjects import name_of, read, refined
 
@@ -151,7 +151,7 @@ def _require_a_server(planned: Plan) -> None:
 
 def _require_no_findings(stage: Path, planned: Plan) -> None:
     # an engine that cannot be built here is built by the script beside the graph
-    missing = (engines.MISSING, tensorrt_llm.MISSING)
+    missing = (engines.MISSING, tensorrt_llm_folders.MISSING)
     choice = Choice(ignore=missing if planned.compilation else ())
     found = check(stage, host=Host(planned.container.tag, completes=False), choice=choice)
     bad = [finding for finding in found if finding.severity != "warning"]

@@ -14,11 +14,12 @@ from builder import adapter, compiling, contract, engine_file, files, house, mod
 from builder.convert import Artifact
 from builder.deploying import several_hosts
 from builder.errors import RepositoryError
+from builder.inflight_batcher import engine_promise
 from builder.manifest import manifest
 from builder.plan import Plan
 from builder.planning.models import ModelPlan, is_graph
 from builder.prove import Evidence
-from builder.source import Checkpoint
+from builder.source import Checkpoint, read_json
 from builder.target import Compilation
 
 PLACEHOLDER = ".keep"
@@ -138,7 +139,10 @@ def _write_version(plan: Plan, model: ModelPlan, artifact: Artifact, folder: Pat
 def _write_engine(compilation: Compilation, artifact: Artifact, folder: Path, engine: Path | None) -> None:
     """Write the engine, what it is built by, and what decided that."""
     digest = compiling.source_digest(compilation, artifact.digests)
-    files.write_json(folder / engine_file.RECORD, compiling.record(compilation, digest))
+    described = artifact.model / compilation.source / "config.json"
+    # a graph has none
+    config = {"config": engine_promise.told_of(read_json(described))} if described.is_file() else {}
+    files.write_json(folder / engine_file.RECORD, {**compiling.record(compilation, digest), **config})
     script = folder / engine_file.SCRIPT
     script.write_text(compiling.script(compilation), encoding="utf-8")
     script.chmod(0o755)

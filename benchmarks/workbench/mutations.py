@@ -23,7 +23,7 @@ BEYOND = frozenset(
     {
         *("TRN233", "TRN308", "TRN309", "TRN404", "TRN611", "TRN651", "TRN652"),
         *(f"TRN{number}" for number in range(661, 677)),
-        *("TRN641", "TRN642", "TRN643", "TRN644", "TRN645", "TRN646", "TRN706"),
+        *("TRN641", "TRN642", "TRN643", "TRN644", "TRN645", "TRN646", "TRN648", "TRN706"),
     }
 )
 """The rules of which a server without GPUs and other backends can prove nothing."""

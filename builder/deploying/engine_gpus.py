@@ -64,10 +64,10 @@ def _require_one_host(model: Model, repository: Layout) -> None:
 
 
 def _ranks(model: Model, repository: Layout) -> int:
-    """Return the ranks of an engine: by its own config.json, or by our record where it is not built yet."""
-    size = _mapping(model, repository).get("world_size")
-    if size is None and model.served:
-        size = engine_file.record(model.path / str(max(model.served))).get("ranks")
+    """Return the ranks of an engine: by our record, or by its own config.json where there is none."""
+    size = engine_file.record(model.path / str(max(model.served, default=0))).get("ranks")
+    if size is None:
+        size = _mapping(model, repository).get("world_size")
     return size if type(size) is int and size > 0 else ALONE
 
 

@@ -88,6 +88,13 @@ def read(folder: Path) -> EngineFolder:
     )
 
 
+def without(folder: Path, what: str) -> str:
+    """Say how a folder is not there, or lacks something, after its name."""
+    if folder.is_dir():
+        return f"holds no {what}"
+    return "is a file, and no folder" if folder.exists() else "does not exist"
+
+
 def require_fits(engine: EngineFolder, box: Container, card: Gpu | None) -> None:
     """Raise SourceError for an engine of another TensorRT than a container's, or of another GPU."""
     if engine.tensorrt and box.tensorrt and engine.tensorrt != box.tensorrt:
@@ -109,7 +116,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not folder.is_dir() or not path.is_file():
         raise SourceError(
-            f"{folder} {'holds no config.json' if folder.is_dir() else 'does not exist here'}",
+            f"{folder} {without(folder, 'config.json')}",
             expected="the folder that `trtllm-build` wrote: config.json and rank*.engine",
             remedy="name it with --engine FOLDER",
         )

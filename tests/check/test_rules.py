@@ -26,7 +26,7 @@ NEEDS_MORE = {
     **dict.fromkeys((f"TRN{number}" for number in range(661, 677)), "needs the onnxruntime backend"),
     **dict.fromkeys(("TRN652", "TRN653", "TRN654", "TRN655"), "needs the vllm backend"),
     **dict.fromkeys((f"TRN{number}" for number in range(681, 689)), "needs the tensorrt backend"),
-    **dict.fromkeys(("TRN641", "TRN642", "TRN643", "TRN644"), "needs the tensorrtllm backend"),
+    **dict.fromkeys(("TRN641", "TRN642", "TRN643", "TRN644", "TRN648"), "needs the tensorrtllm backend"),
     "TRN646": "the code that reads the tokenizer is the user's",
     "TRN647": "the code that reads model.yaml is NVIDIA's",
 }

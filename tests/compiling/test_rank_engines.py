@@ -32,7 +32,7 @@ from builder.deploy import compose
 from builder.deploying.engine_gpus import ranks
 from builder.deployment import Options as DeployOptions
 from builder.deployment import deployment
-from builder.errors import ConversionError, ServeError, UsageError
+from builder.errors import ConversionError, RepositoryError, ServeError, UsageError
 from builder.inflight_batcher import engine_folder
 from builder.layout import read
 from builder.printing import outcomes
@@ -296,6 +296,7 @@ def spoilt(folder: Path) -> list[tuple[Any, str, str]]:
     return [
         ((folder / "rank1.engine").unlink, "TRN643", "built for 2 ranks: rank1.engine is missing"),
         (lambda: (folder / "config.json").unlink(), "TRN641", "engine holds no config.json"),
+        (lambda: (shutil.rmtree(folder), folder.touch()), "TRN641", "engine is a file, and no folder"),
         (lambda: (folder / "config.json").write_text(broken), "TRN642", "lacks pretrained_config"),
         (lambda: (folder / "rank2.engine").write_bytes(other), "TRN643", "rank2.engine is of another engine"),
         (
@@ -306,11 +307,47 @@ def spoilt(folder: Path) -> list[tuple[Any, str, str]]:
     ]
 
 
-@pytest.mark.parametrize("case", range(5))
+@pytest.mark.parametrize("case", range(6))
 def test_a_folder_that_is_no_whole_engine_is_refused(whole: Path, case: int) -> None:
     spoil, code, words = spoilt(whole / "tiny_engine" / "1" / "engine")[case]
     spoil()
     assert [(one, words in message) for one, message in found(whole)] == [(code, True)]
+
+
+def change(folder: Path, part: str, told: dict[str, Any]) -> None:
+    """Make an engine's config.json that of another engine."""
+    config = json.loads((folder / "config.json").read_text())
+    held = config["build_config"] if part == "build_config" else config["pretrained_config"]
+    held.update({part: {**held[part], **told}} if part in held else told)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_the_record_keeps_what_the_ranks_said_also_where_they_are_gone(whole: Path) -> None:
+    told = json.loads((whole / "tiny_engine" / "1" / "engine.json").read_text())["config"]
+    assert (told["dtype"], told["vocab_size"], told["architecture"]) == ("bfloat16", 16, "LlamaForCausalLM")
+    assert told["mapping"] == {"tp_size": 2, "pp_size": 1}
+    assert told["quantization"] == {"quant_algo": None, "kv_cache_quant_algo": None}
+
+
+OTHERS = [
+    ("quantization", {"quant_algo": "FP8"}, "quant_algo is FP8, not none"),
+    ("pretrained_config", {"dtype": "float16"}, "dtype is float16, not bfloat16"),
+    ("build_config", {"max_seq_len": 32}, "max_seq_len is 32, not 64"),
+]
+
+
+@pytest.mark.parametrize(("part", "told", "words"), OTHERS)
+def test_an_engine_of_another_build_is_neither_checked_nor_deployed_nor_served(
+    whole: Path, part: str, told: dict[str, Any], words: str
+) -> None:
+    change(whole / "tiny_engine" / "1" / "engine", part, told)
+    said = f"the engine is not the one that tiny_engine was built for: {words}"
+    assert found(whole) == [("TRN648", said)]
+    with pytest.raises(RepositoryError, match=words):
+        deployment(whole, DeployOptions())
+    image = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
+    with pytest.raises(ServeError, match=words):
+        serve.boot(whole, using="docker", options=ServerOptions(image=image, gpus="all"))
 
 
 def test_nvidia_s_contract(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +360,15 @@ def test_nvidia_s_contract(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) 
     config = text_format.Parse((workshop.output / "tensorrt_llm" / "config.pbtxt").read_text(), ModelConfig())
     assert config.parameters["gpt_model_path"].string_value == "/models/tensorrt_llm/1/engine"
     assert found(workshop.output) == []
+    # the manifest tells of the ranks also where the record is that of the other engine
+    record = folder / "engine.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "ranks": 1}))
+    (folder / "engine" / "rank1.engine").unlink()
+    change(folder / "engine", "mapping", {"world_size": 1, "tp_size": 1})
+    ((code, message),) = found(workshop.output)
+    assert (code, message.partition(": ")[2]) == ("TRN648", "it has 1 rank, not 2")
+    with pytest.raises(RepositoryError, match="it has 1 rank, not 2"):
+        deployment(workshop.output, DeployOptions())
 
 
 def adapted(workshop: Workshop) -> tuple[str, ...]:

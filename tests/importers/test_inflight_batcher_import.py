@@ -192,7 +192,7 @@ def _gone(folder: Path) -> None:
         (_empty, ["2 ranks", "1 empty: rank1.engine"]),
         (_more, ["2 ranks", "1 of another engine: rank2.engine"]),
         (_no_engine, ["lacks version, pretrained_config, build_config"]),
-        (_gone, ["does not exist here"]),
+        (_gone, ["does not exist"]),
     ],
 )
 def test_an_engine_that_is_not_whole(
