@@ -58,7 +58,9 @@ def test_a_rule_says_what_is_right(code: str) -> None:
 @pytest.mark.parametrize("code", WITH_EXAMPLES)
 def test_the_bad_example_has_the_fault(code: str, written: Path) -> None:
     examples.write(RULES[code].bad, written)
-    found = [finding for finding in check(written, host=HOST) if finding.code == code]
+    # of an engine that a release cannot load, TRN645 says nothing
+    host = Host("26.07") if code == "TRN645" else HOST
+    found = [finding for finding in check(written, host=host) if finding.code == code]
     assert found
     assert all(finding.message and finding.remedy for finding in found)
 
