@@ -61,7 +61,8 @@ class Placed:
     `precision` is what is computed in, a value of --quantize; `concurrency` counts requests that run at once;
     `cache_type` is what the KV cache is kept in, "" for the precision; `speculation` what is guessed ahead;
     `stored` what the checkpoint says of weights that are quantised already, None for plain ones. `half` is
-    what numbers beside quantised weights have, bf16 or fp16; `config` is Hugging Face's.
+    what numbers beside quantised weights have, bf16 or fp16; `config` is Hugging Face's, `name`
+    what the model is called.
     """
 
     device: str
@@ -76,6 +77,7 @@ class Placed:
     stored: Stored | None = None
     half: str = "bf16"
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    name: str = ""
 
 
 @dataclass(frozen=True)

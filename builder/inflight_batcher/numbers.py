@@ -5,6 +5,7 @@ from __future__ import annotations
 from builder import engine_layouts, house
 from builder.architecture import Dimensions, MixtureDimensions
 from builder.errors import PlanError, UsageError
+from builder.planning import placement
 from builder.planning.placement import Split
 from builder.ranks import division, quantization
 from builder.ranks.division import Division
@@ -59,18 +60,31 @@ def _require_room(placed: Placed, laid: str) -> None:
     other = "--target vllm" if placed.stored else "--quantize fp8"
     if isinstance(sizes, MixtureDimensions) and not way.EXPERTS:
         raise PlanError(
-            f"{sizes.experts} experts: TensorRT-LLM has no kernel of {way.ALGORITHM} for them",
+            f"{placed.name} has {sizes.experts} experts in a layer: TensorRT-LLM has no kernel of "
+            f"{way.ALGORITHM} for them",
             expected="a way that it has one for, such as FP8",
             remedy=f"use {other}",
         )
     for what, inputs in _inputs(sizes, placed.split).items():
         if way.GROUP_SIZE and inputs % way.GROUP_SIZE:
             raise PlanError(
-                f"{way.ALGORITHM}: {what} have {inputs:,} inputs on each GPU, which groups of "
-                f"{way.GROUP_SIZE} do not divide",
+                f"{placed.name}: {what} have {inputs:,} inputs on each GPU, which groups of "
+                f"{way.GROUP_SIZE} of {way.ALGORITHM} do not divide",
                 expected=f"a multiple of {way.GROUP_SIZE}",
-                remedy=f"use {'a smaller --tp, or ' if placed.split.tensor > 1 else ''}{other}",
+                remedy=f"use {_smaller(placed, way.GROUP_SIZE)}{other}",
             )
+
+
+def _smaller(placed: Placed, group: int) -> str:
+    """Return the largest --tp below the one that was asked for of which groups lie whole on each GPU."""
+    asked, sizes = placed.split, placed.dimensions
+    for tensor in range(asked.tensor - 1, 0, -1):
+        experts = placement.nearest_groups(sizes, tensor, asked.experts)
+        split = Split(tensor, asked.pipeline, experts)
+        whole = not any(inputs % group for inputs in _inputs(sizes, split).values())
+        if whole and placement.obstacle(sizes, split) is None:
+            return f"--tp {tensor}{f' --ep {experts}' if experts != asked.experts else ''}, or "
+    return ""
 
 
 def _inputs(sizes: Dimensions, split: Split) -> dict[str, int]:

@@ -38,6 +38,7 @@ def of(
         stored=question.subject.stored,
         half=_half(question),
         config=question.subject.config,
+        name=question.subject.name,
     )
     told = question.contract.engine_arguments(question.way.engine_arguments(placed))
     for text in question.options.settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -168,7 +168,12 @@ def alternatives(
         return f"--gpu {on.name} --tp {tensor}{' --pp 1' if asked.pipeline > 1 else ''}{other}{more}"
 
     sizes = sorted(range(1, most + 1), key=lambda tensor: (abs(tensor - asked.tensor), -tensor))
-    found = [choice(card, size) for size in sizes if works(Split(size), card)][:2]
+    found = [
+        f"--gpu {card.name} --tp {split.tensor} --pp {split.pipeline}"
+        for split in _other_stages(dimensions, asked, most)
+        if works(split, card)
+    ][:2]
+    found += [choice(card, size) for size in sizes if works(Split(size), card)][:2]
     larger = sorted((row for row in gpus().values() if row.memory > card.memory), key=lambda row: row.memory)
     whole = Split(asked.tensor)
     if asked.tensor > most or obstacle(dimensions, whole):
@@ -181,6 +186,16 @@ def alternatives(
     if 0 < fewer < concurrency:
         found.append(choice(card, whole.tensor, f" --concurrency {fewer}"))
     return found
+
+
+def _other_stages(dimensions: Dimensions, asked: Split, most: int) -> list[Split]:
+    """Return splits over stages that divide the layers, nearest first; none where those asked for do."""
+    layers = dimensions.layers
+    if not layers % asked.pipeline:
+        return []
+    stages = sorted(range(2, layers + 1), key=lambda count: (abs(count - asked.pipeline), -count))
+    found = [replace(asked, pipeline=count) for count in stages if not layers % count]
+    return [one for one in found if not one.gpus % one.hosts and one.gpus_per_host <= most]
 
 
 def _longest_context(

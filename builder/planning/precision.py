@@ -236,9 +236,14 @@ def _support(
         if device in _devices(house.plugin("quantizations", other, option="--quantize").QUANTIZATION, target)
     ]
     reason = f": {support.refused[device]}" if support and device in support.refused else ""
-    remedy = f"choose one of {', '.join(offered)}" if offered else "choose another target (`builder list`)"
     if not offered and device == "cpu":
-        remedy = "name a GPU with --gpu, or choose another target (`builder list`)"
+        # whatever --quantize says: nothing of this target is for a CPU
+        raise UsageError(
+            f"target {target} runs nothing on a CPU{reason}; no GPU was named",
+            expected="--gpu GPU",
+            remedy="name a GPU with --gpu, or choose another target (`builder list`)",
+        )
+    remedy = f"choose one of {', '.join(offered)}" if offered else "choose another target (`builder list`)"
     raise UsageError(
         f"target {target} does not serve --quantize {name} on a {device.upper()}{reason}", remedy=remedy
     )

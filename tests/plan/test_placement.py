@@ -64,10 +64,29 @@ def test_too_many_requests_at_once_are_refused_with_fewer():
     assert planned("llama-8b", "--gpu h200 --concurrency 7").memory.sequences == 7
 
 
-def test_a_pipeline_that_divides_nothing():
-    error = refusal("llama-8b", "--gpu h100 --pp 5")
-    assert "--pp 5 does not divide the 32 layers" in error.found
-    assert all("--pp 1" in choice for choice in ways_out(error))
+@pytest.mark.parametrize(
+    ("line", "nearest"),
+    [
+        ("--pp 5", ["--gpu h100 --tp 1 --pp 4", "--gpu h100 --tp 1 --pp 8"]),
+        ("--pp 3", ["--gpu h100 --tp 1 --pp 4", "--gpu h100 --tp 1 --pp 2"]),
+        ("--tp 2 --pp 3", ["--gpu h100 --tp 2 --pp 4", "--gpu h100 --tp 2 --pp 2"]),
+        ("--tp 4 --pp 3", ["--gpu h100 --tp 4 --pp 2"]),
+        (
+            "--target tensorrtllm --tp 4 --pp 3 --hosts 4",
+            ["--gpu h100 --tp 4 --pp 4", "--gpu h100 --tp 4 --pp 2"],
+        ),
+        # 2 and 4 stages are not so many GPUs on each of 3 hosts
+        ("--target tensorrtllm --tp 1 --pp 3 --hosts 3", []),
+    ],
+)
+def test_a_pipeline_that_divides_nothing(line, nearest):
+    error = refusal("llama-8b", f"--gpu h100 {line}")
+    assert re.search(r"--pp \d does not divide the 32 layers", error.found)
+    kept = [choice for choice in ways_out(error) if "--pp 1" not in choice]
+    assert kept == nearest
+    assert ways_out(error)[: len(kept)] == kept
+    for choice in kept:
+        assert planned("llama-8b", f"{line} {choice}").split.pipeline > 1
 
 
 def test_a_target_of_one_gpu():

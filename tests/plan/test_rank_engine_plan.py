@@ -348,7 +348,7 @@ def test_every_setting_is_one_that_the_command_or_the_backend_takes() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--target tensorrtllm", ["on a CPU", "name a GPU with --gpu"]),
+        ("--target tensorrtllm", ["tensorrtllm runs nothing on a CPU; no GPU was named", "--gpu GPU"]),
         ("--target tensorrtllm --gpu t4 --tp 4 --quantize fp16", ["compute capability 7.5", "from 8.0 on"]),
         (
             "--target tensorrtllm --gpu t4 --tp 4 --quantize fp16 --contract nvidia",
@@ -394,6 +394,6 @@ def test_groups_that_gpus_cut_are_refused() -> None:
     sizes = dataclasses.replace(model.dimensions, intermediate_size=13_824)  # type: ignore[type-var]
     changed = dataclasses.replace(model, dimensions=sizes)
     assert plan(changed, options(f"{GPU} --tp 4 --quantize w4a8_awq")).quantize == "w4a8_awq"
-    with pytest.raises(PlanError, match="feed-forward outputs have 1,728 inputs") as refused:
+    with pytest.raises(PlanError, match="llama-8b: feed-forward outputs have 1,728 inputs") as refused:
         plan(changed, options(f"{GPU} --tp 8 --quantize w4a8_awq"))
-    assert refused.value.remedy == "use a smaller --tp, or --quantize fp8"
+    assert refused.value.remedy == "use --tp 4, or --quantize fp8"
