@@ -60,16 +60,21 @@ def of(placed: Placed) -> dict[str, Any]:
 def _kernels(placed: Placed) -> dict[str, Any]:
     """Return who multiplies matrices, and whether attention over a prompt is computed in FP8.
 
-    cuBLASLt is faster in 16 bits, TensorRT's own kernels are in FP8 (NVIDIA's guide to build flags), where
-    attention is too.
+    cuBLASLt is faster in 16 bits, TensorRT's own kernels are in FP8 (NVIDIA's guide to build flags).
     """
-    eight_bits = numbers.method(placed) == "fp8"
-    # such an attention reads and writes a cache of FP8, which checkpoints of others may not have
-    cache = placed.stored is None or placed.cache_type == "fp8"
+    laid = numbers.method(placed)
     return {
-        "gemm_plugin": "disable" if eight_bits else "auto",
-        "use_fp8_context_fmha": "enable" if eight_bits and cache else "disable",
+        "gemm_plugin": "disable" if laid == "fp8" else "auto",
+        "use_fp8_context_fmha": "enable" if laid in FLOAT8_ATTENTION and _float8_cache(placed) else "disable",
     }
+
+
+def _float8_cache(placed: Placed) -> bool:
+    """Say whether keys and values are kept in FP8, which attention in FP8 reads and writes.
+
+    `--quantize fp8` does so in any case, checkpoints of others only where they were calibrated for it.
+    """
+    return placed.cache_type == "fp8" or (numbers.method(placed) == "fp8" and placed.stored is None)
 
 
 def _window(placed: Placed) -> dict[str, Any]:

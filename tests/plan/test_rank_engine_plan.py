@@ -375,6 +375,16 @@ def test_what_cannot_be_divided_is_refused_with_the_numbers() -> None:
         planned("llama-8b", f"{GPU} --pp 5")
 
 
+@pytest.mark.parametrize(
+    ("line", "attention"),
+    [("fp8", "enable"), ("w4a8_awq", "disable"), ("w4a8_awq --kv-cache fp8", "enable"), ("awq", "disable")],
+)
+def test_attention_is_in_float8_where_the_cache_is(line: str, attention: str) -> None:
+    """As trtllm-build would have it in any case (1.2, builder.py)."""
+    found = planned("llama-8b", f"{GPU} --max-context 4096 --quantize {line}")
+    assert asked(found)["use_fp8_context_fmha"] == attention
+
+
 def test_the_cache_fits_beside_the_weights() -> None:
     found = planned("llama-8b", GPU)
     card = placement.gpu("h100")
