@@ -12,7 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from builder import reading
+from builder import contract, reading
 from builder.planning.placement import MOST_GPUS
 
 SCRIPT, RECORD = "build-engine.sh", "engine.json"
@@ -30,6 +30,11 @@ TAGS = (b"ftrt", b"ptrt")
 """Plans of TensorRT 10 and of older ones."""
 
 _HEADER, _VERSION = 28, 24
+
+
+def launched(path: Path) -> str:
+    """Return where LAUNCH of a version folder lies inside the image, which is where it runs."""
+    return str(Path(contract.MODELS, *path.parts[-3:]))
 
 
 def start(path: Path) -> bytes:

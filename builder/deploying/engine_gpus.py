@@ -59,8 +59,15 @@ def _require_one_host(model: Model, repository: Layout) -> None:
         raise UsageError(
             f"the ranks of {model.name} are on {count} hosts, and one container has those of one",
             expected="an engine that was built for one host",
-            remedy=f"run {script} on the first of them" if script.is_file() else "start it by mpirun",
+            remedy=_start(script) if script.is_file() else "start it by mpirun",
         )
+
+
+def _start(script: Path) -> str:
+    inside = engine_file.launched(script)
+    return (
+        f"run {inside} on the first of them, inside the image, the repository at /models; here it is {script}"
+    )
 
 
 def _ranks(model: Model, repository: Layout) -> int:

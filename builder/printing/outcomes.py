@@ -92,8 +92,13 @@ def _show_engine(built: Built) -> None:
             f"run {script} where Docker and a GPU of compute capability {compilation.compute} are"
         )
     if compilation.hosts > 1:
-        launch = shlex.quote(str(_graph(built) / engine_file.LAUNCH))
-        click.echo(f"serve it in {compilation.image}, on the first of {compilation.hosts} hosts: {launch}")
+        launch = _graph(built) / engine_file.LAUNCH
+        inside = shlex.join(["sh", engine_file.launched(launch)])
+        click.echo(
+            f"serve it in {compilation.image}, the repository at {contract.MODELS}: run there, on the first of "
+            f"{compilation.hosts} hosts, `{inside}`\n"
+            f"that script is here {launch}"
+        )
         return
     deploy = _command("deploy", "compose", built.published.repository)
     click.echo(f"serve it in {compilation.image}: {deploy}")

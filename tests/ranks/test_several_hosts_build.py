@@ -40,7 +40,11 @@ def test_what_starts_the_servers_lies_beside_the_engine(
 ) -> None:
     outcomes.show(build(workshop))
     home = folder(workshop)
-    assert f", on the first of 2 hosts: {home}/launch.sh\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "26.07-trtllm-python-py3, the repository at /models: run there, on the first of 2 hosts, "
+        f"`sh /models/tiny_engine/1/launch.sh`\nthat script is here {home}/launch.sh\n"
+    ) in said
     mapping = read_json(home / "checkpoint" / "config.json")["mapping"]
     assert (mapping["world_size"], mapping["gpus_per_node"]) == (4, 2)
     assert "--workers 2" in (home / "build-engine.sh").read_text()
@@ -62,7 +66,10 @@ def test_what_starts_the_servers_lies_beside_the_engine(
     # one container has the servers of one host
     with pytest.raises(UsageError, match="the ranks of tiny_engine are on 2 hosts") as refused:
         deployment(workshop.output, Options())
-    assert refused.value.remedy == f"run {home / 'launch.sh'} on the first of them"
+    assert refused.value.remedy == (
+        "run /models/tiny_engine/1/launch.sh on the first of them, inside the image, the repository at "
+        f"/models; here it is {home / 'launch.sh'}"
+    )
     with pytest.raises(UsageError, match="are on 2 hosts"):
         docker.command(workshop.output, ServerOptions(image="i"), name="n", published=(1, 2, 3))
 
