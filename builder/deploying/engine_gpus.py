@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from builder import engine_file, reading
+from builder import contract, engine_file, reading
 from builder.deploying.launching import ALONE, Ranks
 from builder.errors import UsageError
 from builder.layout import Layout, Model
@@ -64,10 +64,8 @@ def _require_one_host(model: Model, repository: Layout) -> None:
 
 
 def _start(script: Path) -> str:
-    inside = engine_file.launched(script)
-    return (
-        f"run {inside} on the first of them, inside the image, the repository at /models; here it is {script}"
-    )
+    inside = f"inside the image, the repository at {contract.MODELS}"
+    return f"run {engine_file.launched(script)} on the first of them, {inside}; here it is {script}"
 
 
 def _ranks(model: Model, repository: Layout) -> int:

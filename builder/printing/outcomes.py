@@ -95,8 +95,8 @@ def _show_engine(built: Built) -> None:
         launch = _graph(built) / engine_file.LAUNCH
         inside = shlex.join(["sh", engine_file.launched(launch)])
         click.echo(
-            f"serve it in {compilation.image}, the repository at {contract.MODELS}: run there, on the first of "
-            f"{compilation.hosts} hosts, `{inside}`\n"
+            f"serve it in {compilation.image}, the repository at {contract.MODELS}: "
+            f"run there, on the first of {compilation.hosts} hosts, `{inside}`\n"
             f"that script is here {launch}"
         )
         return
