@@ -107,6 +107,8 @@ class Plan:
         for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
             if not plain[name]:
                 del plain[name]
+        # it is in the weights
+        del plain["memory"]["table"]
         if not self.adapters:
             del plain["memory"]["adapters"]
         if self.contract == contract.USUAL:

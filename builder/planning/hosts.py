@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from builder.errors import PlanError, UsageError
+from builder.planning.memory import Memory
 from builder.planning.placement import MOST_GPUS, Split
 
 FILE = "hosts"
@@ -75,6 +76,20 @@ def fewest(ranks: int) -> int:
 
 def _fits(ranks: int, count: int) -> bool:
     return ranks % count == 0 and ranks // count <= MOST_GPUS
+
+
+def weights(memory: Memory, split: Split) -> tuple[int, ...]:
+    """Return the bytes of weights that each host has, of stages that are not equally full.
+
+    A rank is in the stage of its number divided by the tensor-parallel GPUs (tensorrt_llm/mapping.py).
+    """
+    last = split.pipeline - 1
+    ranks = [
+        memory.weights - (memory.table if 0 < number // split.tensor < last else 0)
+        for number in range(split.gpus)
+    ]
+    each = split.gpus_per_host
+    return tuple(sum(ranks[first : first + each]) for first in range(0, split.gpus, each))
 
 
 def file(names: Sequence[str], each: int) -> str:

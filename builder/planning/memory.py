@@ -23,7 +23,8 @@ class Memory:
 
     `total` is None on a CPU, where the plan states needs and sets no limit. `tokens` is the KV
     cache's capacity, `sequences` how many of `context` tokens each fit into it. `activations` is what one
-    batch of a model without a cache takes while it is computed, `adapters` what LoRA adapters do.
+    batch of a model without a cache takes while it is computed, `adapters` what LoRA adapters do. `table` is
+    what of `weights` only the first and the last of several pipeline stages have.
     """
 
     total: int | None
@@ -36,6 +37,7 @@ class Memory:
     sequences: int
     activations: int = 0
     adapters: int = 0
+    table: int = 0
 
     @property
     def used(self) -> int:
@@ -64,9 +66,14 @@ def stage_bytes(dimensions: Dimensions, quantization: Quantization, stages: int)
     every = weight_bytes(dimensions, quantization)
     if stages == 1:
         return every
-    table = ceil(dimensions.vocabulary_size * dimensions.hidden_size * quantization.embedding_bits / 8)
+    table = table_bytes(dimensions, quantization)
     tables = 1 if dimensions.tied_embeddings else 2
     return ceil(max(0, every - tables * table) / stages) + table
+
+
+def table_bytes(dimensions: Dimensions, quantization: Quantization) -> int:
+    """Return the bytes of the embedding."""
+    return ceil(dimensions.vocabulary_size * dimensions.hidden_size * quantization.embedding_bits / 8)
 
 
 def cache_bytes_per_token(dimensions: Dimensions, cache_bytes: int, tensor_parallel: int = 1) -> int:

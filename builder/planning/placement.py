@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.architecture import Dimensions, MixtureDimensions
 from builder.errors import UsageError
-from builder.planning.memory import GIB, Memory, cache_bytes_per_token, on_gpu, stage_bytes
+from builder.planning.memory import GIB, Memory, cache_bytes_per_token, on_gpu, stage_bytes, table_bytes
 from builder.quantization import Quantization
 
 Model = tuple[Dimensions, Quantization]
@@ -138,7 +138,9 @@ def fill(
         ceil(cache_bytes_per_token(sizes, kept.cache_bytes, split.tensor) / split.pipeline)
         for sizes, kept in held
     )
-    return on_gpu(card.memory, weights, per_token, context, concurrency, adapters(split))
+    table = sum(table_bytes(*model) // split.tensor for model in held)
+    found = on_gpu(card.memory, weights, per_token, context, concurrency, adapters(split))
+    return replace(found, table=table)
 
 
 def alternatives(

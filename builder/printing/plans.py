@@ -115,7 +115,9 @@ def _hosts(plan: Plan) -> str:
     """Say what each host has, and whether every layer crosses the network between them."""
     split, found = plan.split, plan.memory
     each = split.gpus_per_host
-    sizes = f"{tables.size(found.weights * each)} of weights, {tables.size(found.cache * each)} of KV cache"
+    weights = hosts.weights(found, split)
+    most = "" if len(set(weights)) == 1 else "up to "
+    sizes = f"{most}{tables.size(max(weights))} of weights, {tables.size(found.cache * each)} of KV cache"
     crossing = (
         "" if each % split.tensor == 0 else "; the GPUs of --tp are on several: every layer waits for them"
     )

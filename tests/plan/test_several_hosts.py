@@ -51,6 +51,16 @@ def test_each_gpu_holds_what_it_would_on_one_host() -> None:
 def test_what_a_host_has_is_printed() -> None:
     text = printed("--tp", "8", "--pp", "2", "--hosts", "2")
     assert "  hosts      2 of 8 GPUs each: 65.71 GiB of weights, 504.47 GiB of KV cache on each\n" in text
+    # an end stage and a middle one: 4 x 8.457 and 4 x 7.968
+    text = printed("--tp", "4", "--pp", "4", "--hosts", "2")
+    assert "2 of 8 GPUs each: 65.71 GiB of weights, " in text
+    # the embedding and the head are on the first and the last of four hosts, 1.957 GiB each
+    ends = printed("--tp", "4", "--pp", "4", "--hosts", "4")
+    assert "4 of 4 GPUs each: up to 33.83 GiB of weights, " in ends
+    found = planned(f"{GPUS} --tp 4 --pp 4 --hosts 4")
+    held = hosts.weights(found.memory, found.split)
+    assert held[0] == held[3] and held[1] == held[2] == held[0] - 128_256 * 8_192 * 2
+    assert sum(held) == pytest.approx(70_553_706_496 * 2, rel=1e-6)
     crossing = printed("--tp", "8", "--hosts", "4")
     assert "4 of 2 GPUs each: " in crossing
     assert "the GPUs of --tp are on several: every layer waits for them" in crossing
