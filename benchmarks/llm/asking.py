@@ -69,11 +69,17 @@ def _unseen(share: float) -> None:
 
 
 def joined(parts: Sequence[Told], shape: str) -> Told:
-    """Return what several heard as one; a batch lasts from its first request to the end of its slowest."""
+    """Return what several heard as one.
+
+    A batch lasts from its first request to its last token, as a call of LLM.generate does: to close the
+    connections afterwards brings none.
+    """
     whole = told.joined(parts)
     if shape != BATCH:
         return whole
-    return replace(whole, started=min(one.started for one in parts), ended=max(one.ended for one in parts))
+    last = [asked.last for asked in whole.requests if asked.last is not None]
+    ended = max(last, default=max(one.ended for one in parts))
+    return replace(whole, started=min(one.started for one in parts), ended=ended)
 
 
 def sample_of(heard: Told, trial: Trial) -> dict[str, Any]:
