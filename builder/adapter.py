@@ -38,12 +38,18 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "rank_pattern": (None, {}),
     "alpha_pattern": (None, {}),
     "layer_replication": (None, []),
+    # an activated LoRA changes only what follows these tokens
+    "alora_invocation_tokens": (None, []),
 }
 """Field of the config -> the values that ask for nothing beyond A and B.
 
 `fan_in_fan_out` is none of them: A and B lie alike with it, and PEFT takes it for false, with a warning,
 where layers are torch.nn.Linear (tuners/lora/layer.py, dispatch_default), as those of every model here are.
 """
+
+_OF_ANOTHER_BASE = ("pissa", "olora", "corda")
+"""Ways to begin a training (PEFT's LoraConfig, init_lora_weights) that take A and B out of the model's own
+weights: what is saved belongs to what is left of them, unless it is converted, which makes the field true."""
 
 _FLOATS = ("BF16", "F16", "F32", "F64")
 _VIRTUAL = ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT")
@@ -140,14 +146,24 @@ def _read(name: str, folder: Path, shapes: Mapping[str, tuple[int, int]]) -> Ada
     return Adapter(name, rank, tuple(sorted({module.rpartition(".")[2] for module in modules})), folder)
 
 
-def _rank(path: Path) -> int:
-    config = read_json(path)
+def _require_plain(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise SourceError where it asks for more than that A and B are added to the model as it is."""
     if config.get("peft_type") != "LORA":
         raise _unserved(path, f"peft_type is {config.get('peft_type')!r}", "LORA", _instead(config))
     for key, plain in _PLAIN.items():
         if config.get(key) not in plain:
             remedy = f"train it without {key}, {_MERGE}"
             raise _unserved(path, f"{key} is {config[key]!r}", "an adapter without it", remedy)
+    begun = config.get("init_lora_weights")
+    if isinstance(begun, str) and begun.lower().startswith(_OF_ANOTHER_BASE):
+        found = f"init_lora_weights is {begun!r}: A and B belong to a model without what they began with"
+        remedy = f"save it with path_initial_model_for_weight_conversion, which converts it, {_MERGE}"
+        raise _unserved(path, found, "A and B that are added to the model as it is", remedy)
+
+
+def _rank(path: Path) -> int:
+    config = read_json(path)
+    _require_plain(path, config)
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= MOST_RANK:
         remedy = f"train it with a lower rank, {_MERGE}" if type(rank) is int and rank > 1 else _DAMAGED

@@ -99,6 +99,13 @@ WRONG = [
     ({"lora_alpha": math.nan}, "lora_alpha is nan", "a finite number"),
     ({"lora_alpha": math.inf}, "lora_alpha is inf", "a finite number"),
     ({"target_modules": None}, "target_modules is None", "names of layers"),
+    ({"alora_invocation_tokens": [1, 2]}, r"alora_invocation_tokens is \[1, 2\]", "without it"),
+    (
+        {"init_lora_weights": "pissa_niter_16"},
+        "init_lora_weights is 'pissa_niter_16'",
+        "converts it, or merge",
+    ),
+    ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora'", "to the model as it is"),
     # the matrices have rank 4
     ({"r": 8}, r"lora_A.weight is \[4, 576\]", r"\[8, 576\]"),
 ]
@@ -137,7 +144,9 @@ def test_each_has_its_own_remedy(tmp_path: Path, config: dict[str, Any], remedy:
 
 def test_what_peft_takes_for_false_is_served(tmp_path: Path) -> None:
     """PEFT sets fan_in_fan_out to false where layers are torch.nn.Linear, and A and B lie alike."""
-    folder = tiny_adapter.write(tmp_path / "one", DIMENSIONS, fan_in_fan_out=True)
+    folder = tiny_adapter.write(
+        tmp_path / "one", DIMENSIONS, fan_in_fan_out=True, init_lora_weights="gaussian"
+    )
     assert planned("smollm2", line(one=folder)).to_json()["adapters"][0]["rank"] == 4
 
 
