@@ -182,7 +182,7 @@ def _require_engines(repository: layout.Layout, triton: str, to_build: Set[Path]
     if problems:
         raise RepositoryError(
             "\n".join(problems),
-            expected=f"engines that {triton} loads",
+            expected=f"the engines that the models were built for, of a version that {triton} loads",
             remedy="`builder check --triton` tells more; another release is asked for with --triton",
         )
 
