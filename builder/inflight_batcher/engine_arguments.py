@@ -33,24 +33,26 @@ def of(placed: Placed) -> dict[str, Any]:
     """
     numbers.require(placed)
     sizes: Dimensions = placed.dimensions
-    every = placed.concurrency * placed.memory.context
+    context = placed.memory.context
+    every = placed.concurrency * context
+    in_parts = _reads_in_parts(placed)
     return {
         "vocabulary": sizes.vocabulary_size,
         "guided": True,
         "max_batch_size": placed.concurrency,
-        "max_input_len": placed.memory.context,
-        "max_seq_len": placed.memory.context,
+        "max_input_len": context,
+        "max_seq_len": context,
         "max_num_tokens": min(max(MOST_TOKENS_A_STEP, placed.concurrency), every),
         "max_beam_width": 1,
         "kv_cache_type": "paged",
         **_kernels(placed),
-        "use_paged_context_fmha": "enable",
+        "use_paged_context_fmha": "enable" if in_parts else "disable",
         # it is built on one of them
         "workers": placed.split.gpus_per_host,
         "max_tokens_in_paged_kv_cache": placed.memory.tokens,
         "kv_cache_free_gpu_mem_fraction": float(USABLE),
-        "enable_kv_cache_reuse": True,
-        "enable_chunked_context": True,
+        "enable_kv_cache_reuse": in_parts,
+        "enable_chunked_context": in_parts,
         "batch_scheduler_policy": "guaranteed_no_evict",
         **_window(placed),
         **adapters.engine_arguments(placed),
@@ -62,11 +64,23 @@ def _kernels(placed: Placed) -> dict[str, Any]:
 
     cuBLASLt is faster in 16 bits, TensorRT's own kernels are in FP8 (NVIDIA's guide to build flags).
     """
-    laid = numbers.method(placed)
     return {
-        "gemm_plugin": "disable" if laid == "fp8" else "auto",
-        "use_fp8_context_fmha": "enable" if laid in FLOAT8_ATTENTION and _float8_cache(placed) else "disable",
+        "gemm_plugin": "disable" if numbers.method(placed) == "fp8" else "auto",
+        "use_fp8_context_fmha": "enable" if _attends_in_float8(placed) else "disable",
     }
+
+
+def _attends_in_float8(placed: Placed) -> bool:
+    return numbers.method(placed) in FLOAT8_ATTENTION and _float8_cache(placed)
+
+
+def _reads_in_parts(placed: Placed) -> bool:
+    """Say whether a prompt may begin in the cache, by its prefix or by what was read of it before.
+
+    Pages of FP8 are read so by attention in FP8 alone: beside another trtllm-build turns it off (1.2,
+    builder.py), and the backend then reads each prompt in one step.
+    """
+    return _attends_in_float8(placed) or not _float8_cache(placed)
 
 
 def _float8_cache(placed: Placed) -> bool:
@@ -95,6 +109,28 @@ def require(placed: Placed, told: Mapping[str, Any]) -> None:
                     remedy=f"leave --set engine.{name} out",
                 )
     _require_attention(placed, told)
+    _require_pages(placed, told)
+
+
+def _require_pages(placed: Placed, told: Mapping[str, Any]) -> None:
+    """Raise UsageError for reading in parts that trtllm-build turns off, and for prompts beyond a step."""
+    if told["use_paged_context_fmha"] == "enable":
+        if _float8_cache(placed) and told["use_fp8_context_fmha"] != "enable":
+            raise UsageError(
+                "engine.use_paged_context_fmha=enable beside an FP8 cache and attention that is not in FP8",
+                expected="engine.use_fp8_context_fmha=enable: trtllm-build turns the other off without it",
+                remedy="leave both to the plan",
+            )
+        return
+    longest, step = told["max_input_len"], told["max_num_tokens"]
+    if longest > step:
+        raise UsageError(
+            f"prompts have up to {longest} tokens and a step {step}: without paged context FMHA, which "
+            "reads an FP8 cache in attention in FP8 alone, a prompt is read in one step",
+            expected=f"--max-context {step} at most, or steps of {longest}",
+            remedy=f"use --max-context {step}, --set engine.max_num_tokens={longest}, or --quantize fp8 or "
+            "w4a8_awq, or leave --kv-cache fp8 out",
+        )
 
 
 def _require_attention(placed: Placed, told: Mapping[str, Any]) -> None:

@@ -122,7 +122,7 @@ def test_other_quantisations_by_hand(name: str, bits: float) -> None:
         ("--quantize w4a16", "F16", "tensorrt_llm --tp 2 --pp 1 --ep 1 --rounding W4A16"),
         ("--quantize awq", "F32", "tensorrt_llm_quantised --method awq --tp 2 --pp 1 --ep 1 --dtype bf16"),
         (
-            "--quantize smoothquant --kv-cache fp8",
+            "--quantize smoothquant --kv-cache fp8 --max-context 8192",
             "F16",
             "tensorrt_llm_quantised --method smoothquant --kv-cache fp8 --tp 2 --pp 1 --ep 1",
         ),
@@ -297,7 +297,15 @@ def test_lookahead_by_hand() -> None:
         ("--set engine.medusa_choices=[[0]]", ["is refused", "no heads that draft"]),
         ("--set engine.speculative_decoding_mode=lookahead_decoding", ["engine.decoding_mode=lookahead"]),
         ("--set engine.max_draft_len=4", ["both, or neither"]),
-        ("--set engine.use_paged_context_fmha=disable", ["enable_kv_cache_reuse and enable_chunked_context"]),
+        (
+            "--max-context 8192 --set engine.use_paged_context_fmha=disable",
+            ["enable_kv_cache_reuse and enable_chunked_context"],
+        ),
+        ("--quantize fp8 --set engine.use_fp8_context_fmha=disable", ["beside an FP8 cache", "leave both"]),
+        (
+            "--quantize awq --kv-cache fp8",
+            ["up to 131072 tokens and a step 8192", "--max-context 8192", "engine.max_num_tokens=131072"],
+        ),
         ("--set engine.max_input_len=200000", ["max_input_len is 200000", "131072"]),
         ("--set engine.max_batch_size=4", ["use --concurrency"]),
         ("--set engine.max_attention_window_size=true", ["in brackets, such as [4096] or"]),
@@ -355,7 +363,10 @@ def test_every_setting_is_one_that_the_command_or_the_backend_takes() -> None:
             ["capability 7.5", "8.0 on"],
         ),
         ("--target tensorrtllm --gpu a100-80 --quantize fp8", ["computes fp8 from 8.9 on"]),
-        ("--target tensorrtllm --gpu a100-80 --quantize awq --kv-cache fp8", ["computes fp8 from 8.9 on"]),
+        (
+            "--target tensorrtllm --gpu a100-80 --quantize awq --kv-cache fp8 --max-context 8192",
+            ["computes fp8 from 8.9 on"],
+        ),
         ("--target tensorrtllm --gpu a100-80 --quantize w4a8_awq", ["computes w4a8_awq from 8.9 on"]),
         (f"{GPU} --triton 26.08", ["--triton 26.08", "use `--triton 26.07`, or `--target llmapi`"]),
         (f"{GPU} --triton 26.08 --contract nvidia", ["`--triton 26.07`, or `--target llmapi`"]),
@@ -383,6 +394,18 @@ def test_attention_is_in_float8_where_the_cache_is(line: str, attention: str) ->
     """As trtllm-build would have it in any case (1.2, builder.py)."""
     found = planned("llama-8b", f"{GPU} --max-context 4096 --quantize {line}")
     assert asked(found)["use_fp8_context_fmha"] == attention
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [("fp8", True), ("w4a8_awq --kv-cache fp8", True), ("awq --kv-cache fp8", False), ("awq", True)],
+)
+def test_prompts_are_read_in_parts_where_trtllm_build_keeps_that(line: str, parts: bool) -> None:
+    """Pages of FP8 are read by attention in FP8 alone (1.2, builder.py)."""
+    told = planned("llama-8b", f"{GPU} --max-context 8192 --quantize {line}").engine_arguments
+    assert told["use_paged_context_fmha"] == ("enable" if parts else "disable")
+    assert told["enable_kv_cache_reuse"] is told["enable_chunked_context"] is parts
+    assert told["max_num_tokens"] == 8192
 
 
 def test_the_cache_fits_beside_the_weights() -> None:
