@@ -114,7 +114,7 @@ class TritonPythonModel:
         return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
 
     def _outputs(self, request: Any, number: int) -> Outputs:
-        return Outputs(self._makers[number % sending.THREADS], request.requested_output_names())
+        return Outputs(self._makers[sending.share(number)], request.requested_output_names())
 
     def _admitted(self, request: Any, answer: Answer) -> None:
         """Take note of what is about to be answered."""

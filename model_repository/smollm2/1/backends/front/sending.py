@@ -14,6 +14,11 @@ threads wait for each other."""
 Call = Callable[[], None]
 
 
+def share(answer: int) -> int:
+    """Return which share an answer's calls are in: those of one share are made one after the other."""
+    return answer % THREADS
+
+
 class Sending:
     """Makes calls, those of one answer in their order; used by one event loop.
 
@@ -36,7 +41,7 @@ class Sending:
 
     def put(self, answer: int, call: Call) -> None:
         """Leave a call, which raises nothing, of the answer of that number."""
-        self._shares[answer % THREADS].append(call)
+        self._shares[share(answer)].append(call)
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._make_all)
@@ -50,17 +55,17 @@ class Sending:
 
     def _make_all(self) -> None:
         self._is_due = False
-        mine, *others = [share for share in self._shares if share]
+        mine, *others = [calls for calls in self._shares if calls]
         self._shares = [[] for _ in range(THREADS)]
-        for share in others:
-            self._waiting.put(share)
+        for calls in others:
+            self._waiting.put(calls)
         _make(mine)
         for _ in others:
             self._done.get()
 
     def _work(self) -> None:
-        while (share := self._waiting.get()) is not None:
-            _make(share)
+        while (calls := self._waiting.get()) is not None:
+            _make(calls)
             self._done.put(None)
 
 
