@@ -92,9 +92,28 @@ def _prompt(fields: dict[str, Any]) -> GoldenPrompt:
     )
 
 
-def first_difference(left: Sequence[int], right: Sequence[int]) -> int | None:
+def first_difference(left: Sequence[object], right: Sequence[object]) -> int | None:
     """Return the first index at which two sequences differ, None when they are equal."""
     for index, (one, other) in enumerate(zip(left, right, strict=False)):
         if one != other:
             return index
     return None if len(left) == len(right) else min(len(left), len(right))
+
+
+def parting_gap(told: Sequence[str], gaps: Sequence[float], text: str) -> float | None:
+    """Return the gap at the token where a text leaves the golden one, None where one begins with the other.
+
+    The token that differs may begin with all of the golden one's text, and be seen to differ only right
+    behind it: of the token that begins there and the one before it the smaller gap counts.
+
+    Args:
+        told: the golden text after each of its tokens.
+        gaps: top-1 minus top-2 logit of each.
+    """
+    golden = told[-1] if told else ""
+    place = first_difference(golden, text)
+    if place is None or place in (len(golden), len(text)):
+        return None
+    index = next(index for index, begun in enumerate(told) if len(begun) > place)
+    begins = index > 0 and len(told[index - 1]) == place
+    return min(gaps[index - begins : index + 1])

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from builder.golden import Golden, GoldenPrompt, first_difference
+from builder.golden import Golden, GoldenPrompt, first_difference, parting_gap
 from builder.served import Repository
 from builder.triton_client import Answer, Client, TritonError
 
@@ -173,6 +173,22 @@ class Subject:
             f"{expected[index : index + 1]} (gap {gap:.3g}, epsilon {self.golden.epsilon:g})",
         )
         return False
+
+    def agree(self, prompt: GoldenPrompt, seen: str, expected: str, told: str = "") -> bool:
+        """Return True when two texts of one greedy answer are equal, False when a tie made them two answers.
+
+        Raises Mismatch when they differ for no such reason; `told` says how, without it both are quoted.
+        """
+        if seen == expected:
+            return True
+        tied = self._left_at_tie(prompt, seen) or self._left_at_tie(prompt, expected)
+        expect(tied, told or f"prompt {prompt.id!r}: {seen!r}, expected {expected!r}")
+        return False
+
+    def _left_at_tie(self, prompt: GoldenPrompt, text: str) -> bool:
+        ids = self.visible(prompt.output_ids)
+        gap = parting_gap([self.decode(ids[: end + 1]) for end in range(len(ids))], prompt.gaps, text)
+        return gap is not None and gap <= self.golden.epsilon
 
     def still_works(self) -> None:
         """Expect a short golden answer, as proof that what came before broke nothing."""

@@ -43,8 +43,8 @@ def answer(model: Any, ids: list[int], most: int, ends: set[int]) -> tuple[list[
 
 def gap(logits: Logits) -> float:
     """Return how far the best logit stands above the second."""
-    second, first = np.partition(logits, -2)[-2:]
-    return float(first - second)
+    first, second = best_two(logits)
+    return float(logits[first] - logits[second])
 
 
 def step(logits: Logits) -> float:
@@ -71,6 +71,33 @@ def epsilon(rows: Sequence[Logits]) -> float:
     return max([prompts.EPSILON, *(2 * step(row) for row in rows)])
 
 
+def best_two(logits: Logits) -> tuple[int, int]:
+    """Return the ids of the best logit and of the second."""
+    second, first = np.argpartition(logits, -2)[-2:]
+    return int(first), int(second)
+
+
+def unsteadiness(model: Any, asked: Sequence[list[int]], rows: Sequence[Logits]) -> float:
+    """Return by how much the gap between the best two logits changes, at most, when all are asked at once.
+
+    An engine adds up in another order for another batch, and rounds otherwise. A `model` whose library has
+    batches offers `together(prompts) -> [{id: logit}, ...]`, the likeliest of each; for others it is 0.
+
+    Args:
+        asked: the ids that each row of `rows` was the answer to, asked alone.
+    """
+    if not hasattr(model, "together"):
+        return 0.0
+    changes = [0.0]
+    for row, found in zip(rows, model.together(asked), strict=True):
+        first, second = best_two(row)
+        # what is not told is no likelier than the last that is
+        least = min(found.values())
+        among = found.get(first, least) - found.get(second, least)
+        changes.append(abs(among - float(row[first] - row[second])))
+    return max(changes)
+
+
 def main(request: Path) -> None:
     """Read {model, tokenizer, witness, arguments, name, ends, out}; write golden.json and logits/<id>.npy."""
     asked = json.loads(request.read_text(encoding="utf-8"))
@@ -88,7 +115,9 @@ def main(request: Path) -> None:
         if ids is None:
             continue
         chosen, logits, reason = answer(model, ids, most, set(asked["ends"]))
-        near = max(near, epsilon(logits))
+        asked_again = [ids + chosen[:place] for place in range(len(chosen))]
+        # twice the largest of those few seen: there are other batches, and longer answers
+        near = max(near, epsilon(logits), 2 * unsteadiness(model, asked_again, logits))
         np.save(out / "logits" / f"{prompt.id}.npy", np.stack(logits) if logits else np.zeros((0, 1)))
         rows.append(
             {

@@ -152,7 +152,9 @@ def cancel_spares_neighbours(subject: Subject) -> str:
         while not ended:
             _, reply, ended = stays.receive()
             ids += reply.ids if reply is not None else []
-    expect(ids == whole.ids(), f"{ids}, alone {whole.ids()}")
+    told = f"{ids}, alone {whole.ids()}"
+    if subject.agree(prompt, subject.decode(ids), subject.decode(whole.ids()), told):
+        expect(ids == whole.ids(), told)
     return f"{len(ids)} tokens after the neighbour left"
 
 

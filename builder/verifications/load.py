@@ -27,8 +27,9 @@ def alone_equals_among_sixteen(subject: Subject) -> str:
     ]
     for prompt, answer in list(zip(among, answers, strict=True))[:4]:
         alone = subject.whole(prompt, tokens)
-        if prompt.id not in parted and subject.follows(prompt, alone.ids(), tokens):
-            expect(answer.text() == alone.text(), f"{answer.text()!r} among 16, {alone.text()!r} alone")
+        subject.follows(prompt, alone.ids(), tokens)
+        told = f"{answer.text()!r} among 16, {alone.text()!r} alone"
+        subject.agree(prompt, answer.text(), alone.text(), told)
     return f"16 answers, {len(parted)} accepted as ties (gap <= {subject.golden.epsilon:g})"
 
 
@@ -83,8 +84,10 @@ def _own_answers(subject: Subject, **options: Any) -> None:
     for index, answer in enumerate(answers):
         prompt = prompts[index % 2]
         subject.follows(prompt, answer.ids(), tokens)
-        expected = subject.whole(prompt, tokens).text()
-        expect(answer.text() == expected, f"prompt {prompt.id!r}: {answer.text()!r}, alone {expected!r}")
+        alone = subject.whole(prompt, tokens).text()
+        subject.agree(
+            prompt, answer.text(), alone, f"prompt {prompt.id!r}: {answer.text()!r}, alone {alone!r}"
+        )
 
 
 def _different(subject: Subject, tokens: int) -> list[Any]:

@@ -220,7 +220,9 @@ def error_spares_neighbours(subject: Subject) -> str:
             subject.refused(answer, "temperature -1", "temperature")
         else:
             seen = subject.good(answer).ids()
-            expect(seen == whole.ids(), f"{seen} beside errors, {whole.ids()} alone")
+            told = f"{seen} beside errors, {whole.ids()} alone"
+            if subject.agree(prompt, subject.decode(seen), subject.decode(whole.ids()), told):
+                expect(seen == whole.ids(), told)
     return "6 answers beside 6 errors"
 
 

@@ -44,12 +44,11 @@ def _cuts(subject: Subject, *, across: bool) -> list[_Cut]:
 
 def _expect_cut(subject: Subject, cut: _Cut, words: list[str], **more: bool) -> None:
     answer = subject.ask(subject.inputs(cut.prompt, max_tokens=TOKENS, stop_words=words, **more))
-    expect(
-        answer.text() == cut.remains,
-        f"prompt {cut.prompt.id!r} stopped by {words}: {answer.text()!r}, expected {cut.remains!r}",
-    )
-    reason = answer.finish_reason()
-    expect(reason == "stop", f"stopped by {words}, finish_reason {reason!r}")
+    told = f"prompt {cut.prompt.id!r} stopped by {words}: {answer.text()!r}, expected {cut.remains!r}"
+    # an answer that a tie made another one need not hold the word
+    if subject.agree(cut.prompt, answer.text(), cut.remains, told):
+        reason = answer.finish_reason()
+        expect(reason == "stop", f"stopped by {words}, finish_reason {reason!r}")
 
 
 def stop_word_cuts_text(subject: Subject) -> str:
@@ -94,7 +93,9 @@ def absent_stop_word_changes_nothing(subject: Subject) -> str:
     for stream in (False, True):
         inputs = subject.inputs(prompt, max_tokens=TOKENS, stop_words=words, stream=stream)
         answer = subject.ask(inputs)
-        expect(answer.text() == whole.text(), f"{answer.text()!r}, without stop words {whole.text()!r}")
+        told = f"{answer.text()!r}, without stop words {whole.text()!r}"
+        if not subject.agree(prompt, answer.text(), whole.text(), told):
+            continue
         expect(answer.finish_reason() == whole.finish_reason(), f"finish_reason {answer.finish_reason()!r}")
     return f"{words} absent"
 
@@ -120,7 +121,10 @@ def end_id_stops(subject: Subject) -> str:
     prompt, index = _first_of_its_kind(subject)
     answer = subject.ask(subject.inputs(prompt, max_tokens=TOKENS, end_id=prompt.output_ids[index]))
     ids = [token for token in answer.ids() if token != prompt.output_ids[index]]
-    expect(ids == list(prompt.output_ids[:index]), f"{ids}, expected {prompt.output_ids[:index]}")
+    golden = list(prompt.output_ids[:index])
+    if not subject.agree(prompt, subject.decode(ids), subject.decode(golden), f"{ids}, expected {golden}"):
+        raise Skipped("the answer parted at a tie before the token that should end it")
+    expect(ids == golden, f"{ids}, expected {golden}")
     expect(answer.text() == subject.decode(ids), f"text {answer.text()!r}, expected {subject.decode(ids)!r}")
     expect(answer.finish_reason() == "stop", f"finish_reason {answer.finish_reason()!r}, expected 'stop'")
     return f"token {prompt.output_ids[index]} at place {index}"

@@ -131,6 +131,31 @@ def test_epsilon_of_an_engine_in_float32_is_that_of_the_prompts():
     assert golden.epsilon([*rows, np.array([20.125, 3.0], dtype=np.float32)]) == 0.25
 
 
+class Batching:
+    """Answers of two prompts asked at once: {id: logit} each."""
+
+    def __init__(self, *found):
+        self.found = list(found)
+
+    def together(self, prompts):
+        assert prompts == [[1], [1, 2]]
+        return self.found
+
+
+def test_an_engine_is_as_unsteady_as_a_gap_that_another_batch_changed_most():
+    rows = [np.array([0.0, 2.0, 1.5], dtype=np.float32), np.array([4.0, 1.0, 3.0], dtype=np.float32)]
+    # gaps of 0.5 and 1.0 alone; 0.25 and 1.125 among others
+    model = Batching({1: 2.0, 2: 1.75, 0: 0.0}, {0: 4.125, 2: 3.0})
+    assert golden.unsteadiness(model, [[1], [1, 2]], rows) == 0.25
+    # the second has overtaken the best; of one that is not told it is known that it is no likelier
+    assert golden.unsteadiness(Batching({2: 2.5, 1: 2.25}, {0: 4.0, 2: 3.0}), [[1], [1, 2]], rows) == 0.75
+    assert golden.unsteadiness(Batching({1: 2.0, 0: 1.0}, {0: 4.0, 2: 3.0}), [[1], [1, 2]], rows) == 0.5
+
+
+def test_an_engine_without_batches_is_steady():
+    assert golden.unsteadiness(Counting(10), [[1]], [np.zeros(10, dtype=np.float32)]) == 0.0
+
+
 def test_the_golden_prompts():
     found, tokens = prompts.load()
     assert tokens == 64

@@ -20,7 +20,7 @@ from processes import alive, children, until
 from builder import verifying
 from builder.cli import main
 from builder.errors import UsageError, VerifyError
-from builder.golden import Golden, GoldenPrompt, first_difference, kind, read_golden
+from builder.golden import Golden, GoldenPrompt, first_difference, kind, parting_gap, read_golden
 from builder.report import Comparison, Report
 from builder.serve import boot
 from builder.server import Server
@@ -202,6 +202,28 @@ def test_first_difference() -> None:
     assert first_difference([1, 2], [1, 2]) is None
     assert first_difference([1, 2], [1, 3]) == 1
     assert first_difference([1, 2], [1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Paris is big", None),
+        # cut, or longer: no token of it differs
+        ("Paris", None),
+        ("Paris is big, too", None),
+        ("London is", 0.9),
+        ("Paris was", 0.2),
+        # " island" begins with all of " is": seen only in the text of " big", whose gap is wider
+        ("Paris island", 0.2),
+        ("Paris is old", 0.5),
+    ],
+)
+def test_a_text_leaves_the_golden_one_at_the_gap_of_a_token(text: str, expected: float | None) -> None:
+    assert parting_gap(["Paris", "Paris is", "Paris is big"], [0.9, 0.2, 0.5], text) == expected
+
+
+def test_no_text_leaves_an_answer_without_tokens() -> None:
+    assert parting_gap([], [], "anything") is None
 
 
 def test_every_check_is_described_and_named_once() -> None:
