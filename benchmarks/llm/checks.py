@@ -103,7 +103,8 @@ def verify(stage: Stage, model: Model, target: str, keep: Keep) -> None:
     """Build for a target where that is not done, and verify it."""
     built = models.build(stage, model, target)
     with deployment.serve(built.repository, more=["--timeout", "300"]) as served:
-        keep({"verify": verified(served, model.name), "target": target})
+        # a part's own "target" says by what the run as a whole was made
+        keep({"verify": verified(served, model.name), "built_for": target})
 
 
 def verified(served: Deployment, name: str) -> dict[str, Any]:

@@ -20,6 +20,12 @@ from builder.proving import prompts
 
 Logits = npt.NDArray[np.float32]
 
+AGAIN = 4
+"""Places of an answer that are asked for again."""
+
+LIKELIEST = 20
+"""Of how many tokens a witness tells then."""
+
 
 def answer(model: Any, ids: list[int], most: int, ends: set[int]) -> tuple[list[int], list[Logits], str]:
     """Return the greedy ids, the logits each was chosen from, and `stop` or `length`.
@@ -71,30 +77,41 @@ def epsilon(rows: Sequence[Logits]) -> float:
     return max([prompts.EPSILON, *(2 * step(row) for row in rows)])
 
 
+def likeliest(logits: Logits) -> dict[int, float]:
+    """Return the ids of the largest logits with these."""
+    count = min(LIKELIEST, len(logits))
+    best = np.argpartition(logits, -count)[-count:]
+    return {int(token): float(logits[token]) for token in best}
+
+
 def best_two(logits: Logits) -> tuple[int, int]:
     """Return the ids of the best logit and of the second."""
     second, first = np.argpartition(logits, -2)[-2:]
     return int(first), int(second)
 
 
-def unsteadiness(model: Any, asked: Sequence[list[int]], rows: Sequence[Logits]) -> float:
-    """Return by how much the gap between the best two logits changes, at most, when all are asked at once.
+def unsteadiness(model: Any, ids: list[int], chosen: list[int], rows: Sequence[Logits]) -> float:
+    """Return by how much the gap between the best two logits changes, at most, when they are asked for again.
 
-    An engine adds up in another order for another batch, and rounds otherwise. A `model` whose library has
-    batches offers `together(prompts) -> [{id: logit}, ...]`, the likeliest of each; for others it is 0.
+    An engine adds up in another order for a batch, or for a text that it reads in one piece, and rounds
+    otherwise; that of int4 weights rounds what it multiplies them with to int8 for some of these, on some
+    processors. A `model` that may do so offers `again(prompts) -> [{id: logit}, ...]`, the likeliest behind
+    each of the prompts, asked in such another way; for others it is 0.
 
     Args:
-        asked: the ids that each row of `rows` was the answer to, asked alone.
+        chosen: the answer to `ids`, each from one of `rows`, step by step.
     """
-    if not hasattr(model, "together"):
+    if not hasattr(model, "again"):
         return 0.0
+    places = range(len(chosen) - 1, 0, -max(1, len(chosen) // AGAIN))
     changes = [0.0]
-    for row, found in zip(rows, model.together(asked), strict=True):
+    asked = [ids + chosen[:place] for place in places]
+    for row, found in zip([rows[place] for place in places], model.again(asked), strict=True):
         first, second = best_two(row)
         # what is not told is no likelier than the last that is
         least = min(found.values())
-        among = found.get(first, least) - found.get(second, least)
-        changes.append(abs(among - float(row[first] - row[second])))
+        gap_again = found.get(first, least) - found.get(second, least)
+        changes.append(abs(gap_again - gap(row)))
     return max(changes)
 
 
@@ -115,9 +132,8 @@ def main(request: Path) -> None:
         if ids is None:
             continue
         chosen, logits, reason = answer(model, ids, most, set(asked["ends"]))
-        asked_again = [ids + chosen[:place] for place in range(len(chosen))]
         # twice the largest of those few seen: there are other batches, and longer answers
-        near = max(near, epsilon(logits), 2 * unsteadiness(model, asked_again, logits))
+        near = max(near, epsilon(logits), 2 * unsteadiness(model, ids, chosen, logits))
         np.save(out / "logits" / f"{prompt.id}.npy", np.stack(logits) if logits else np.zeros((0, 1)))
         rows.append(
             {

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from builder.proving.golden import likeliest
+
 
 def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
     """Load the artifact folder on the planned `provider`, cpu or cuda."""
@@ -43,6 +45,10 @@ class Model:
         """Return the logits [vocabulary] after one more token."""
         self._generator.append_tokens(np.array([[token]], dtype=np.int32))
         return self._logits()
+
+    def again(self, prompts: list[list[int]]) -> list[dict[int, float]]:
+        """Return the largest logits after each of the prompts, each read in one piece."""
+        return [likeliest(self.start(ids, 1)) for ids in prompts]
 
     def _logits(self) -> npt.NDArray[np.float32]:
         return np.array(self._generator.get_logits(), dtype=np.float32).reshape(-1)

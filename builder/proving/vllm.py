@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from builder.proving.golden import LIKELIEST
 from builder.proving.prompted import Prompted
 
 _SMALL = {"max_num_seqs": 16, "kv_cache_memory_bytes": 1 << 30, "max_model_len": 2048}
 """Golden prompts and answers are short, and come one by one or a few at once."""
-
-_LIKELIEST = 20
-"""vLLM tells of so many tokens unless told otherwise (0.22, `max_logprobs`)."""
 
 
 def load(folder: Path, arguments: Mapping[str, Any]) -> Model:
@@ -52,12 +50,12 @@ class Model(Prompted):
         logits[np.array(found.token_ids)] = found.logprobs
         return logits
 
-    def together(self, prompts: list[list[int]]) -> list[dict[int, float]]:
+    def again(self, prompts: list[list[int]]) -> list[dict[int, float]]:
         """Return the largest logits after each of the prompts, which vLLM reads in batches."""
         from vllm import SamplingParams
 
         asked = SamplingParams(
-            temperature=0.0, max_tokens=1, logprobs=_LIKELIEST, ignore_eos=True, detokenize=False
+            temperature=0.0, max_tokens=1, logprobs=LIKELIEST, ignore_eos=True, detokenize=False
         )
         given = [{"prompt_token_ids": ids} for ids in prompts]
         answers = self._llm.generate(given, asked, use_tqdm=False)

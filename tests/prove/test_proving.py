@@ -131,29 +131,50 @@ def test_epsilon_of_an_engine_in_float32_is_that_of_the_prompts():
     assert golden.epsilon([*rows, np.array([20.125, 3.0], dtype=np.float32)]) == 0.25
 
 
-class Batching:
-    """Answers of two prompts asked at once: {id: logit} each."""
+class Asked:
+    """Answers when it is asked again: {id: logit} for each prompt."""
 
     def __init__(self, *found):
         self.found = list(found)
 
-    def together(self, prompts):
-        assert prompts == [[1], [1, 2]]
+    def again(self, prompts):
+        assert prompts == [[7, 1, 0], [7, 1]]
         return self.found
 
 
-def test_an_engine_is_as_unsteady_as_a_gap_that_another_batch_changed_most():
-    rows = [np.array([0.0, 2.0, 1.5], dtype=np.float32), np.array([4.0, 1.0, 3.0], dtype=np.float32)]
-    # gaps of 0.5 and 1.0 alone; 0.25 and 1.125 among others
-    model = Batching({1: 2.0, 2: 1.75, 0: 0.0}, {0: 4.125, 2: 3.0})
-    assert golden.unsteadiness(model, [[1], [1, 2]], rows) == 0.25
+def test_an_engine_is_as_unsteady_as_the_gap_that_changed_most():
+    chosen = [1, 0, 2]
+    rows = [np.array(row, dtype=np.float32) for row in ([0, 9, 1], [4.0, 1.0, 3.0], [0.0, 1.5, 2.0])]
+    # gaps of 0.5 and 1.0 step by step, the last first; 0.25 and 1.125 when asked again
+    model = Asked({2: 2.0, 1: 1.75, 0: 0.0}, {0: 4.125, 2: 3.0})
+    assert golden.unsteadiness(model, [7], chosen, rows) == 0.25
     # the second has overtaken the best; of one that is not told it is known that it is no likelier
-    assert golden.unsteadiness(Batching({2: 2.5, 1: 2.25}, {0: 4.0, 2: 3.0}), [[1], [1, 2]], rows) == 0.75
-    assert golden.unsteadiness(Batching({1: 2.0, 0: 1.0}, {0: 4.0, 2: 3.0}), [[1], [1, 2]], rows) == 0.5
+    assert golden.unsteadiness(Asked({1: 2.5, 2: 2.25}, {0: 4.0, 2: 3.0}), [7], chosen, rows) == 0.75
+    assert golden.unsteadiness(Asked({2: 2.0, 0: 1.0}, {0: 4.0, 2: 3.0}), [7], chosen, rows) == 0.5
 
 
-def test_an_engine_without_batches_is_steady():
-    assert golden.unsteadiness(Counting(10), [[1]], [np.zeros(10, dtype=np.float32)]) == 0.0
+def test_a_few_places_of_a_long_answer_are_asked_again():
+    class Counted:
+        def again(self, prompts):
+            self.lengths = [len(prompt) for prompt in prompts]
+            return [golden.likeliest(np.arange(30, dtype=np.float32)) for _ in prompts]
+
+    model = Counted()
+    rows = [np.arange(30, dtype=np.float32)] * 24
+    assert golden.unsteadiness(model, [7], [29] * 24, rows) == 0.0
+    assert model.lengths == [24, 18, 12, 6]
+    # the first token follows the prompt, which is read in one piece in any case
+    assert golden.unsteadiness(model, [7], [29], rows[:1]) == 0.0
+    assert model.lengths == []
+
+
+def test_an_engine_that_always_computes_alike_is_steady():
+    assert golden.unsteadiness(Counting(10), [1], [2, 3], [np.zeros(10, dtype=np.float32)] * 2) == 0.0
+
+
+def test_the_likeliest_are_told_with_their_logits():
+    found = golden.likeliest(np.array([*range(40)], dtype=np.float32))
+    assert found == {token: float(token) for token in range(20, 40)}
 
 
 def test_the_golden_prompts():

@@ -56,4 +56,4 @@ def test_nothing_is_guessed_ahead_and_the_cache_is_as_it_will_be_served(told: di
 def test_prompts_are_asked_at_once_to_see_what_a_batch_changes(told: dict[str, Any]) -> None:
     model = vllm.load(Path("/artifact/model"), {"max_model_len": 512})
     assert told["max_num_seqs"] > 1
-    assert model.together([[1], [4, 2]]) == [{2: 2.0, 0: -9.0}, {3: 2.0, 0: -9.0}]
+    assert model.again([[1], [4, 2]]) == [{2: 2.0, 0: -9.0}, {3: 2.0, 0: -9.0}]
