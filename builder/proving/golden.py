@@ -7,6 +7,7 @@ tokens are chosen by argmax over the engine's raw logits.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,6 +152,7 @@ def main(request: Path) -> None:
             }
         )
         print(f"golden {len(rows)}/{len(asked_prompts)} {prompt.id}", flush=True)  # noqa: T201
+    near = math.ceil(round(100 * near, 6)) / 100
     golden = {"format": 1, "model": asked["name"], "epsilon": near, "prompts": rows}
     (out / "golden.json").write_text(
         json.dumps(golden, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
