@@ -22,6 +22,7 @@ COMMANDS = (
     "verify",
     "measure",
     "chat",
+    "gateway",
     "deploy",
     "list",
     "doctor",
@@ -87,6 +88,7 @@ def main() -> None:
     builder verify                    ask a server everything its repository promises
     builder measure                   how fast it answers, at which load
     builder chat                      talk to it in the terminal
+    builder gateway                   answer OpenAI's API in front of it
     builder deploy compose            write the files that serve it with Docker Compose
     """
 

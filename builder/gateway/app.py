@@ -1,0 +1,103 @@
+"""The ASGI application, put together: which endpoints, which guards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+import builder
+from builder.gateway.bounds import Bounded
+from builder.gateway.door import Door, Settings
+from builder.gateway.protocol import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    health,
+    models,
+    schemas,
+    sse,
+    tokenize,
+)
+from builder.gateway.protocol.errors import ApiError
+from builder.gateway.triton.catalogue import Catalogue
+from builder.gateway.triton.connection import Connection
+
+Endpoint = Callable[[Door, Request], Awaitable[Response]]
+
+# method, path, what answers, the schema of its body
+ENDPOINTS: tuple[tuple[str, str, Endpoint, dict[str, Any] | None], ...] = (
+    ("POST", chat.PATH, chat.answer, schemas.chat()),
+    ("POST", completions.PATH, completions.answer, schemas.completions()),
+    ("POST", embeddings.PATH, embeddings.answer, schemas.embeddings()),
+    ("GET", models.PATH, models.answer, None),
+    ("GET", models.PATH_OF_ONE, models.answer_of_one, None),
+    ("POST", tokenize.PATH, tokenize.answer, schemas.tokenize()),
+    ("POST", tokenize.PATH_BACK, tokenize.answer_back, schemas.detokenize()),
+    ("GET", health.PATH, health.answer, None),
+)
+
+
+def create(settings: Settings) -> FastAPI:
+    """Return the application of one worker."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        connection = Connection(settings.triton)
+        app.state.door = Door(settings, connection, Catalogue(connection))
+        await app.state.door.catalogue.look()
+        watching = asyncio.create_task(app.state.door.catalogue.watch())
+        yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await connection.close()
+
+    app = FastAPI(title="builder gateway", version=builder.__version__, lifespan=lifespan)
+    for method, path, endpoint, body in ENDPOINTS:
+        app.add_api_route(
+            path,
+            _route(endpoint),
+            methods=[method],
+            openapi_extra=schemas.operation(body),
+            response_class=Response,
+            description=endpoint.__doc__ or "",
+        )
+    app.add_exception_handler(ApiError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse_http)
+    app.add_exception_handler(Exception, _fail)
+    app.add_middleware(Bounded, most=settings.most_requests)
+    return app
+
+
+def _route(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return await endpoint(request.app.state.door, request)
+
+    return answer
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return sse.error_response(error)
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    code = "unknown_url" if error.status_code == 404 else None
+    response = sse.error_response(ApiError(error.status_code, message, code=code))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    # the log has it whole
+    return sse.error_response(ApiError(500, "the gateway failed: its log says why", kind=errors.SERVER))

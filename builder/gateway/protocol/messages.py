@@ -1,0 +1,71 @@
+"""The messages of a chat, checked, as the front takes them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from builder.gateway.protocol.bodies import Body
+from builder.gateway.protocol.errors import ApiError, invalid
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+_TAKEN_AS = {"developer": "system"}
+"""OpenAI's newer name; templates know the older one."""
+
+
+def take(body: Body, tools: list[Any] | None = None) -> str:
+    """Return the front's `messages` as JSON, {"messages", "tools"} where there are tools. Raises ApiError."""
+    messages = body.need("messages", list)
+    if not messages:
+        raise invalid("messages", "'messages' is empty, at least one message is expected", "invalid_value")
+    read = [_message(f"messages[{place}]", message) for place, message in enumerate(messages)]
+    text = json.dumps({"messages": read, "tools": tools} if tools else read, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = "'messages' holds half of a surrogate pair, which is no character"
+        raise invalid("messages", message) from None
+    return text
+
+
+def _message(place: str, message: Any) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        raise invalid(place, f"'{place}' is no object", "invalid_type")
+    role = message.get("role")
+    if role not in ROLES:
+        raise invalid(f"{place}.role", f"'{place}.role' must be one of {', '.join(ROLES)}", "invalid_value")
+    for name in ("audio", "function_call"):
+        if message.get(name) is not None:
+            raise _unsupported(f"{place}.{name}")
+    kept = {name: value for name, value in message.items() if value is not None}
+    content = _content(f"{place}.content", message.get("content"))
+    if content is None and role != "assistant":
+        raise invalid(f"{place}.content", f"'{place}.content' is missing", "missing_required_parameter")
+    # a template may ask for it without looking whether it is there
+    return {**kept, "role": _TAKEN_AS.get(role, role), "content": content or ""}
+
+
+def _content(place: str, content: Any) -> str | None:
+    """Return a content as text; parts are put one beneath the other, as templates expect one text."""
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise invalid(place, f"'{place}' must be a string or an array of parts", "invalid_type")
+    return "\n".join(_part(f"{place}[{index}]", part) for index, part in enumerate(content))
+
+
+def _part(place: str, part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in ("text", "refusal"):
+        text = part.get("text" if kind == "text" else "refusal")
+        if isinstance(text, str):
+            return text
+        raise invalid(place, f"'{place}' has no text", "invalid_type")
+    if isinstance(kind, str) and len(kind) < 40:
+        message = f"'{place}' is of type {kind!r}, which this model does not take: it takes text"
+        raise invalid(place, message, "unsupported_content")
+    raise invalid(place, f"'{place}' is no part with a type", "invalid_type")
+
+
+def _unsupported(place: str) -> ApiError:
+    return invalid(place, f"'{place}' is not supported: leave it out", "unsupported_parameter")

@@ -1,0 +1,46 @@
+"""GET /v1/models and /v1/models/{id} (platform.openai.com/docs/api-reference/models)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from builder.gateway.door import Door
+from builder.gateway.protocol import errors
+from builder.gateway.protocol.errors import ApiError
+from builder.gateway.triton import failures
+from builder.gateway.triton.failures import Failure, Kind
+from builder.gateway.triton.served import Served
+
+PATH = "/v1/models"
+PATH_OF_ONE = "/v1/models/{model}"
+
+
+async def answer(door: Door, request: Request) -> Response:
+    """Tell what is served now. Raises ApiError."""
+    if not door.catalogue.reachable:
+        await door.catalogue.look()
+    if not door.catalogue.reachable:
+        raise errors.of_failure(Failure(Kind.UNAVAILABLE, failures.LOST), {})
+    told = [_told(model) for model in door.catalogue.models()]
+    return Response(orjson.dumps({"object": "list", "data": told}), media_type="application/json")
+
+
+async def answer_of_one(door: Door, request: Request) -> Response:
+    """Tell of one model. Raises ApiError."""
+    name = request.path_params["model"]
+    model = await door.find(name)
+    if not model.kind:
+        message = f"'{name}' is a part of another model"
+        raise ApiError(404, message, param="model", code="model_not_found")
+    return Response(orjson.dumps(_told(model)), media_type="application/json")
+
+
+def _told(model: Served) -> dict[str, Any]:
+    told = {"id": model.name, "object": "model", "created": model.created, "owned_by": "triton"}
+    # vLLM's name for it, which clients look for
+    length = {"max_model_len": model.context_length} if model.context_length else {}
+    return {**told, "task": model.kind, **length}

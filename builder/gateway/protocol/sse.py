@@ -1,0 +1,106 @@
+"""Server-sent events (html.spec.whatwg.org, 9.2) written to the socket as they come, without a layer between.
+
+All that is ready is written at once, in its order, and nothing is held back for company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from builder.gateway.protocol import errors
+from builder.gateway.protocol.errors import ApiError
+from builder.gateway.protocol.generation import Generation
+from builder.gateway.triton.hearing import Piece
+
+KEEP_ALIVE = b": still there\n\n"
+DONE = b"data: [DONE]\n\n"
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    # nginx would gather what is to be read at once
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Writer(Protocol):
+    """Makes the events of one answered request."""
+
+    def event(self, answer: int, piece: Piece) -> bytes:
+        """Return the events, one or more, that a piece of an answer makes."""
+        ...
+
+    def last(self, usage: dict[str, int]) -> bytes:
+        """Return what goes before [DONE]."""
+        ...
+
+
+class EventStream(Response):
+    """Answers with the events of a generation; a client that leaves stops it at once."""
+
+    def __init__(self, generation: Generation, writer: Writer) -> None:
+        super().__init__()
+        self._generation = generation
+        self._writer = writer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the whole response; an error before its first byte is one of HTTP, a later one an event."""
+        watching = asyncio.create_task(watch(receive, self._generation.cancel))
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            watching.cancel()
+            self._generation.cancel()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            told = await self._generation.take()
+        except ApiError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        try:
+            while told is not None:
+                data = b"".join([self._writer.event(answer, piece) for answer, piece in told])
+                # a piece may make no event
+                await _write(send, data if data or told else KEEP_ALIVE)
+                told = await self._generation.take()
+            end = self._writer.last(self._generation.usage.told()) + DONE
+        except ApiError as error:
+            end = errors.event(error)
+        if not self._generation.is_cancelled:
+            await send({"type": "http.response.body", "body": end})
+
+
+async def _write(send: Send, data: bytes) -> None:
+    if data:
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def watch(receive: Receive, leave: Callable[[], None]) -> None:
+    """Call `leave` when the client has gone; the body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    leave()
+
+
+def error_response(error: ApiError) -> Response:
+    """Return an error as a response."""
+    return Response(error.body(), error.status, error.headers(), "application/json")
+
+
+async def unless_gone(receive: Receive, generation: Generation) -> list[list[Piece]]:
+    """Return the whole answers; a client that leaves stops them. Raises ApiError."""
+    watching = asyncio.create_task(watch(receive, generation.cancel))
+    try:
+        answers: Any = await generation.whole()
+        if answers is None:
+            raise ApiError(499, "the client went away", code="client_closed_request")
+        return list(answers)
+    finally:
+        watching.cancel()
+        generation.cancel()

@@ -1,0 +1,109 @@
+"""Runs the application in one process or several, until SIGTERM or Ctrl-C, and says when it answers."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from builder.errors import ServeError
+from builder.gateway import app
+from builder.gateway.door import Settings
+
+BACKLOG = 2048
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+class Worker(uvicorn.Server):
+    """A server that ends at SIGTERM or Ctrl-C like any other function: uvicorn's raises the signal again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Hear signals until the end of the block; the second one cuts streams off."""
+        before = {number: signal.signal(number, self.handle_exit) for number in _ENDING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    exit_timeout: int,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until a signal; streams then have `exit_timeout` seconds to finish.
+
+    Args:
+        port: 0 takes a free one.
+        ready: is told the address as soon as a request is answered.
+
+    Raises ServeError where the address cannot be had.
+    """
+    listening = _bind(host, port)
+    config = uvicorn.Config(
+        partial(app.create, settings),
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        workers=workers,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=exit_timeout,
+    )
+    address = f"{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    server = Worker(config)
+    threading.Thread(target=_tell, args=(address, ready), daemon=True).start()
+    try:
+        if workers == 1:
+            server.run(sockets=[listening])
+        else:
+            Multiprocess(config, target=server.run, sockets=[listening]).run()
+    finally:
+        listening.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ServeError(
+            f"{host}:{port} cannot be listened on: {error}", remedy="choose another --port or --host"
+        ) from error
+
+
+def _tell(address: str, ready: Callable[[str], None]) -> None:
+    """Wait until /health answers, whatever it says, and tell."""
+    asked: Any = f"http://{address}/health"
+    for wild, own in (("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")):
+        asked = asked.replace(f"//{wild}:", f"//{own}:")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while True:
+        try:
+            opener.open(asked, timeout=5).close()
+        except urllib.error.HTTPError:
+            break
+        except OSError:
+            time.sleep(0.05)
+            continue
+        break
+    ready(address)

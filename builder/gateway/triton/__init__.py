@@ -1,0 +1,1 @@
+"""The client side: what Triton serves, how it is asked, what it answers."""

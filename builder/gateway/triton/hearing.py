@@ -1,0 +1,129 @@
+"""Responses of the front as small values: only what was asked for is read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from builder.gateway.triton import failures
+from builder.gateway.triton.connection import Connection
+from builder.gateway.triton.failures import Failure, Kind
+
+TEXT = ("text_output", "finish_reason")
+COUNTS = ("num_input_tokens", "num_output_tokens")
+SEQUENCE = ("sequence_index",)
+LOG_PROBS = ("output_ids", "output_log_probs")
+TOPS = ("output_top_ids", "output_top_log_probs")
+"""What to ask the front for, by what a Piece of it tells."""
+
+
+class Piece(NamedTuple):
+    """What one response says of one sequence; what was not asked for is 0, empty or None.
+
+    `reason` is "" until the sequence's last. `tops` are ids INT32 [tokens, k] and their log probabilities.
+    """
+
+    text: str
+    reason: str
+    sequence: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    ids: tuple[int, ...] = ()
+    log_probs: tuple[float, ...] = ()
+    tops: tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]] | None = None
+
+
+class Hearing:
+    """One request to the front under way."""
+
+    def __init__(self, connection: Connection, request: Any) -> None:
+        self._call = connection.stub.ModelStreamInfer((request,))
+
+    async def read(self) -> Piece | None:
+        """Return the next piece, None after the last. Raises Failure."""
+        import grpc
+
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise failures.of_call(error) from error
+        if message is grpc.aio.EOF:
+            return None
+        if message.error_message:
+            raise failures.of_text(message.error_message)
+        return read(message.infer_response)
+
+    def cancel(self) -> None:
+        """Stop it on the server; of no effect once it has ended."""
+        self._call.cancel()
+
+
+def read(response: Any) -> Piece:
+    """Return what a ModelInferResponse of the front says."""
+    raw = {
+        output.name: data for output, data in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+    text, reason = raw["text_output"][4:].decode(), raw["finish_reason"][4:].decode()
+    if len(raw) == 2:
+        return Piece(text, reason)
+    return Piece(
+        text,
+        reason,
+        _integer(raw.get("sequence_index")),
+        _integer(raw.get("num_input_tokens")),
+        _integer(raw.get("num_output_tokens")),
+        tuple(np.frombuffer(raw.get("output_ids", b""), "<i4").tolist()),
+        tuple(np.frombuffer(raw.get("output_log_probs", b""), "<f4").tolist()),
+        _tops(response, raw) if "output_top_ids" in raw else None,
+    )
+
+
+def _integer(data: bytes | None) -> int:
+    return int.from_bytes(data, "little", signed=True) if data else 0
+
+
+def _tops(response: Any, raw: dict[str, bytes]) -> tuple[Any, Any]:
+    shape = next(tuple(output.shape) for output in response.outputs if output.name == "output_top_ids")[1:]
+    return (
+        np.frombuffer(raw["output_top_ids"], "<i4").reshape(shape),
+        np.frombuffer(raw["output_top_log_probs"], "<f4").reshape(shape),
+    )
+
+
+async def infer(connection: Connection, request: Any) -> dict[str, Any]:
+    """Ask a model that gives one response; return its outputs as numpy arrays, texts as lists.
+
+    Raises Failure.
+    """
+    import grpc
+
+    try:
+        response = await connection.stub.ModelInfer(request)
+    except grpc.aio.AioRpcError as error:
+        raise failures.of_call(error) from error
+    return {
+        output.name: _array(output, data)
+        for output, data in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+
+
+_KINDS = {"INT32": "<i4", "FP32": "<f4"}
+
+
+def _array(output: Any, data: bytes) -> Any:
+    if output.datatype == "BYTES":
+        return _texts(data)
+    if output.datatype not in _KINDS:
+        raise Failure(Kind.INTERNAL, f"output '{output.name}' is {output.datatype}, INT32, FP32 or BYTES is expected")
+    return np.frombuffer(data, _KINDS[output.datatype]).reshape(tuple(output.shape))
+
+
+def _texts(data: bytes) -> list[str]:
+    found, place = [], 0
+    while place < len(data):
+        end = place + 4 + int.from_bytes(data[place : place + 4], "little")
+        found.append(data[place + 4 : end].decode("utf-8", "replace"))
+        place = end
+    return found
