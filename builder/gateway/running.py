@@ -76,7 +76,7 @@ def run(
         if workers == 1:
             server.run(sockets=[listening])
         else:
-            Multiprocess(config, target=server.run, sockets=[listening]).run()
+            Multiprocess(config, sockets=[listening]).run()
     finally:
         listening.close()
 

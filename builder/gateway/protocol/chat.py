@@ -38,9 +38,7 @@ async def answer(door: Door, request: Request) -> Response:
     return Response(writer.whole(answers, started.usage.told()), media_type="application/json")
 
 
-def read(
-    model: Served, body: Body, prompt: dict[str, Any], seconds: float | None
-) -> tuple[Asked, bool]:
+def read(model: Served, body: Body, prompt: dict[str, Any], seconds: float | None) -> tuple[Asked, bool]:
     """Return what is asked for with a prompt, and whether a stream tells its usage. Raises ApiError."""
     limits = sampling.longest(body, "max_completion_tokens", "max_tokens")
     inputs = sampling.read(body)

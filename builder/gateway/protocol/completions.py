@@ -43,9 +43,7 @@ async def answer(door: Door, request: Request) -> Response:
     return Response(writer.whole(answers, started.usage.told()), media_type="application/json")
 
 
-def _read(
-    model: Served, body: Body, given: Sequence[Prompt], seconds: float | None
-) -> tuple[Asked, bool]:
+def _read(model: Served, body: Body, given: Sequence[Prompt], seconds: float | None) -> tuple[Asked, bool]:
     limits = sampling.longest(body, "max_tokens")
     inputs = sampling.read(body)
     if limits.tokens is not None:

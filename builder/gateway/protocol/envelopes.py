@@ -10,7 +10,13 @@ import orjson
 
 
 class Envelope:
-    """Of one answered request: `prefix` is "chatcmpl" or "cmpl", `streamed` whether usage goes with events."""
+    """Of one answered request.
+
+    Args:
+        prefix: of its id, "chatcmpl" or "cmpl".
+        kind: its `object`.
+        tells_usage: whether a stream ends with the usage.
+    """
 
     def __init__(self, prefix: str, kind: str, model: str, tells_usage: bool = False) -> None:
         self._head = {

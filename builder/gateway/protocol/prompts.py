@@ -14,7 +14,7 @@ LARGEST_ID = 2**31 - 1
 
 
 def prompts(body: Body, name: str) -> list[Prompt]:
-    """Return what a parameter holds, one entry for each text; all are texts or all are ids. Raises ApiError."""
+    """Return what a parameter holds, one entry for each text, all texts or all ids. Raises ApiError."""
     value = body.need(name, str, list)
     if isinstance(value, str):
         return [clean(name, value)]

@@ -12,7 +12,7 @@ LARGEST = 2**31 - 1
 
 
 class Number(NamedTuple):
-    """A parameter that is a number, the input it becomes, and OpenAI's range, or vLLM's where OpenAI has none."""
+    """A parameter that is a number: OpenAI's range, or that of vLLM's server where OpenAI has none."""
 
     name: str
     lowest: float
@@ -80,7 +80,7 @@ def read(body: Body) -> dict[str, Any]:
 
 def _asks(name: str, value: Any) -> bool:
     """Say whether a value asks for anything: an engine may refuse an input that it cannot honour."""
-    return value != _HARMLESS.get(name)
+    return bool(value != _HARMLESS.get(name))
 
 
 _HARMLESS = {
@@ -104,7 +104,7 @@ def texts(body: Body, name: str) -> list[str] | None:
         return None
     found = [value] if isinstance(value, str) else value
     if len(found) > STOPS:
-        raise invalid(name, f"'{name}' has {len(found)} entries, at most {STOPS} are allowed", "invalid_value")
+        raise invalid(name, f"'{name}' has {len(found)} entries, at most {STOPS} are taken", "invalid_value")
     for one in found:
         if not isinstance(one, str):
             raise invalid(name, f"'{name}' holds something that is no string", "invalid_type")
@@ -138,7 +138,7 @@ def _guide(body: Body) -> dict[str, str]:
     told = form.get("json_schema")
     schema = told.get("schema") if isinstance(told, dict) else None
     if not isinstance(schema, dict):
-        message = "'response_format' of type json_schema needs an object 'json_schema' with an object 'schema'"
+        message = "'response_format' of type json_schema needs a 'json_schema' with an object 'schema'"
         raise invalid("response_format", message, "invalid_value")
     text = clean("response_format", json.dumps(schema, ensure_ascii=False))
     return {"guided_decoding_guide_type": "json_schema", "guided_decoding_guide": text}

@@ -70,7 +70,9 @@ def integers(name: str, rows: Sequence[Sequence[int]]) -> Tensor:
     return Tensor(name, "INT32", (len(rows), len(rows[0])), np.asarray(rows, dtype="<i4").tobytes())
 
 
-def request(model: str, inputs: Iterable[Tensor], outputs: Sequence[str], seconds: float | None = None) -> Any:
+def request(
+    model: str, inputs: Iterable[Tensor], outputs: Sequence[str], seconds: float | None = None
+) -> Any:
     """Return the ModelInferRequest that asks for these outputs and no others, within so many seconds."""
     from tritonclient.grpc import service_pb2
 

@@ -58,7 +58,7 @@ def of_text(text: str) -> Failure:
 
 
 def of_call(error: Any) -> Failure:
-    """Return the failure of a gRPC call, an AioRpcError: its status code decides, where it is one of Triton's."""
+    """Return the failure of a gRPC call, an AioRpcError, by its text and its status code."""
     import grpc
 
     text = error.details() or error.code().name

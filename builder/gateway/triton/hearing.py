@@ -116,7 +116,9 @@ def _array(output: Any, data: bytes) -> Any:
     if output.datatype == "BYTES":
         return _texts(data)
     if output.datatype not in _KINDS:
-        raise Failure(Kind.INTERNAL, f"output '{output.name}' is {output.datatype}, INT32, FP32 or BYTES is expected")
+        raise Failure(
+            Kind.INTERNAL, f"'{output.name}' is {output.datatype}, INT32, FP32 or BYTES is expected"
+        )
     return np.frombuffer(data, _KINDS[output.datatype]).reshape(tuple(output.shape))
 
 
