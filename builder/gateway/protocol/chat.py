@@ -152,7 +152,7 @@ class Writer:
 
     def _deltas(self, answer: int, piece: Piece) -> list[tuple[Any, dict[str, Any] | None]]:
         """Return what a piece adds, and the log probabilities that go with it."""
-        told = logprobs.chat(piece, self._texts) if self._tells_log_probs and piece.ids else None
+        told = logprobs.chat(piece, self._texts) if self._tells_log_probs else None
         if self._readers is None:
             return [({"content": piece.text}, told)] if piece.text or told else []
         if answer not in self._reader:

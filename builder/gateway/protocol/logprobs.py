@@ -12,8 +12,10 @@ LEAST = -9999.0
 """Stands for minus infinity, which JSON cannot say."""
 
 
-def chat(piece: Piece, texts: Mapping[int, str]) -> dict[str, Any]:
-    """Return the `logprobs` of a choice of a chat."""
+def chat(piece: Piece, texts: Mapping[int, str]) -> dict[str, Any] | None:
+    """Return the `logprobs` of a choice of a chat, None where the engine tells of none."""
+    if not piece.ids or len(piece.log_probs) != len(piece.ids):
+        return None
     return {"content": [_chat_token(piece, place, texts) for place in range(len(piece.ids))], "refusal": None}
 
 

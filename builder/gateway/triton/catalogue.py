@@ -111,10 +111,7 @@ class Catalogue:
         try:
             told = await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=name), timeout=PATIENCE)
         except grpc.aio.AioRpcError as error:
-            if (
-                failures.of_call(error).kind is Kind.UNAVAILABLE
-                and error.code() is grpc.StatusCode.UNAVAILABLE
-            ):
+            if failures.of_call(error).text == failures.LOST:
                 raise
             self._models.pop(name, None)  # unloaded since the index was read
             return
