@@ -136,9 +136,9 @@ def test_a_stream_that_waits_gets_comments(tmp_path: Path) -> None:
     with (
         serve.boot(repository) as server,
         gateway_process.running(server.grpc, "--keep-alive", "0.1") as slow,
+        slow.streaming(CHAT, model=NAME, messages=HELLO, max_tokens=2) as response,
     ):
-        with slow.streaming(CHAT, model=NAME, messages=HELLO, max_tokens=2) as response:
-            heard = list(events(response))
+        heard = list(events(response))
     assert heard[0] == ": still there"
     assert heard[-1] == "[DONE]"
     assert [one["choices"][0]["finish_reason"] for one in heard if isinstance(one, dict)][-1] == "length"

@@ -25,6 +25,7 @@ class Catalogue:
     """The models that are ready. Keeps none while Triton cannot be reached: it may come back with others."""
 
     def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._stub = connection.stub
         self._models: dict[str, Served] = {}
         self._versions: dict[str, frozenset[str]] = {}
@@ -79,10 +80,13 @@ class Catalogue:
         import grpc
 
         try:
-            await self._read()
-            self.reachable = True
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            self.forget()
+            if await self._connection.connect():
+                await self._read()
+                self.reachable = True
+                return
+        except grpc.aio.AioRpcError:
+            pass  # it went away meanwhile
+        self.forget()
 
     async def _read(self) -> None:
         from tritonclient.grpc import service_pb2

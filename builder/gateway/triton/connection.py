@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 _OPTIONS = (
@@ -11,8 +12,10 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 500),
 )
+SECONDS_TO_CONNECT = 1.5
+"""Longer than the wait between two tries to connect: a Triton that has returned is found within it."""
 
 
 class Connection:
@@ -30,6 +33,15 @@ class Connection:
         self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self.stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def connect(self) -> bool:
+        """Return whether there is a connection, or can be one."""
+        try:
+            async with asyncio.timeout(SECONDS_TO_CONNECT):
+                await self._channel.channel_ready()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Cancel what runs and let the connection go."""
