@@ -96,6 +96,7 @@ _INPUTS = (
     *("repetition_penalty", "presence_penalty", "frequency_penalty", "min_tokens", "seed", "logit_bias"),
     *("end_id", "num_return_sequences", "stop_words", "bad_words", "return_log_probs", "top_logprobs"),
     *("guided_decoding_guide_type", "guided_decoding_guide", "priority", "lora_name", "documents", "query"),
+    "output_ids",
 )
 _INPUT = re.compile(rf"\b({'|'.join(_INPUTS)})\b")
 """An input of the front, as its texts name them."""

@@ -48,13 +48,16 @@ def completion(pieces: Sequence[Piece], texts: Mapping[int, str], offset: int, t
     return {
         "tokens": tokens,
         "token_logprobs": [max(value, LEAST) for piece in pieces for value in piece.log_probs],
-        "top_logprobs": [
-            # of tokens with one text, such as those that are no whole character, the likeliest is told
-            {texts[token]: max(value, LEAST) for token, value in reversed(list(_tops(piece, place)))}
-            for piece in pieces
-            for place in range(len(piece.ids))
-        ]
+        "top_logprobs": [_by_text(piece, place, texts) for piece in pieces for place in range(len(piece.ids))]
         if tops
         else None,
         "text_offset": offsets,
     }
+
+
+def _by_text(piece: Piece, place: int, texts: Mapping[int, str]) -> dict[str, float]:
+    """Return the likeliest tokens, the likeliest of those with one text, such as that of half a character."""
+    found: dict[str, float] = {}
+    for token, value in _tops(piece, place):
+        found.setdefault(texts[token], max(value, LEAST))
+    return found
