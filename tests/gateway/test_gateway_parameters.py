@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import Counter
@@ -88,7 +89,7 @@ def test_repetition_penalty(complete: Any) -> None:
 
 def repeats(answer: str) -> int:
     """Return how often the most frequent pair of characters occurs."""
-    return max(Counter(zip(answer, answer[1:], strict=False)).values())
+    return max(Counter(itertools.pairwise(answer)).values())
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
