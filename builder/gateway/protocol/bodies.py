@@ -110,6 +110,10 @@ class Body:
             raise invalid(name, f"'{name}' is missing", "missing_required_parameter")
         return value
 
+    def model(self) -> str:
+        """Return the name of the model that is asked."""
+        return clean("model", self.need("model", str))
+
     def text(self, name: str) -> str | None:
         """Return a text, None when it was not given."""
         value = self.take(name, str)

@@ -25,7 +25,7 @@ PATH = "/v1/chat/completions"
 async def answer(door: Door, request: Request) -> Response:
     """Answer a chat. Raises ApiError."""
     body = await bodies.read(request, door.settings.most_body_bytes)
-    model = await door.find(body.need("model", str), CHAT)
+    model = await door.find(body.model(), CHAT)
     readers, tools = _tools(model, body)
     prompt = messages.take(body, tools)
     asked, tells_usage = read(model, body, {"messages": prompt}, sampling.timeout(body, request.headers))

@@ -28,7 +28,7 @@ NAMES = {**sampling.NAMES, "text_input": "prompt", "input_ids": "prompt", "top_l
 async def answer(door: Door, request: Request) -> Response:
     """Continue prompts. Raises ApiError."""
     body = await bodies.read(request, door.settings.most_body_bytes)
-    model = await door.find(body.need("model", str), CHAT)
+    model = await door.find(body.model(), CHAT)
     given = prompts(body, "prompt")
     echoes = body.flag("echo")
     asked, tells_usage = _read(model, body, given, sampling.timeout(body, request.headers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ Vectors = npt.NDArray[np.float32]
 async def answer(door: Door, request: Request) -> Response:
     """Tell the vectors of texts. Raises ApiError."""
     body = await bodies.read(request, door.settings.most_body_bytes)
-    model = await door.find(body.need("model", str), EMBEDDING)
+    model = await door.find(body.model(), EMBEDDING)
     given = prompts(body, "input")
     form = body.text("encoding_format") or "float"
     if form not in ("float", "base64"):
@@ -127,10 +128,32 @@ async def _ask(
     door: Door, name: str, inputs: list[asking.Tensor], seconds: float | None, counted: int | None = None
 ) -> tuple[Vectors, int]:
     outputs = ("embedding",) if counted is not None else ("embedding", "num_input_tokens")
-    try:
-        found = await hearing.infer(door.connection, asking.request(name, inputs, outputs, seconds))
-    except Failure as failure:
-        if failure.kind is Kind.UNAVAILABLE:
-            door.catalogue.forget()
-        raise
+    request = asking.request(name, inputs, outputs, seconds)
+    found = await _computed(door, request, _TRIES_OF_TEXTS if counted is None else _TRIES_OF_IDS)
     return found["embedding"], int(found["num_input_tokens"].sum()) if counted is None else counted
+
+
+_TRIES_OF_IDS, _TRIES_OF_TEXTS = 2, 4
+_BOUNDS = re.compile(r"idx=(-?\d+) must be within the inclusive range \[-?\d+,(\d+)\]")
+"""ONNX Runtime's words for an id, or a place in a text, that a table of the model does not have."""
+
+
+async def _computed(door: Door, request: Any, tries: int) -> dict[str, Any]:
+    """Return an encoder's outputs.
+
+    A config does not tell the vocabulary, so nobody but the encoder can refuse ids, and all requests that
+    share its batch fail with them: those are asked again.
+    """
+    for left in reversed(range(tries)):
+        try:
+            return await hearing.infer(door.connection, request)
+        except Failure as failure:
+            if failure.kind is Kind.UNAVAILABLE:
+                door.catalogue.forget()
+            beyond = _BOUNDS.search(failure.text)
+            if beyond is None:
+                raise
+            if not left:
+                told = f"input_ids has {beyond[1]} for an id or a place, this model has 0 to {beyond[2]}"
+                raise Failure(Kind.INVALID, told) from failure
+    raise AssertionError("tries is above 0")

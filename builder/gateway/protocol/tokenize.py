@@ -21,7 +21,7 @@ PATH_BACK = "/detokenize"
 async def answer(door: Door, request: Request) -> Response:
     """Tell the ids of a text. Raises ApiError."""
     body = await bodies.read(request, door.settings.most_body_bytes)
-    model = await door.find(body.need("model", str))
+    model = await door.find(body.model())
     if "messages" in body:
         raise unsupported("messages", "the model's template is known to the model alone: send 'prompt'")
     text = bodies.clean("prompt", body.need("prompt", str))
@@ -38,7 +38,7 @@ async def answer(door: Door, request: Request) -> Response:
 async def answer_back(door: Door, request: Request) -> Response:
     """Tell the text of ids. Raises ApiError."""
     body = await bodies.read(request, door.settings.most_body_bytes)
-    model = await door.find(body.need("model", str), CHAT)
+    model = await door.find(body.model(), CHAT)
     (ids,) = prompts(body, "tokens")[:1]
     body.end()
     if isinstance(ids, str):
