@@ -6,8 +6,8 @@ All that is ready is written at once, in its order, and nothing is held back for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,6 +16,8 @@ from builder.gateway.protocol import errors
 from builder.gateway.protocol.errors import ApiError
 from builder.gateway.protocol.generation import Generation
 from builder.gateway.triton.hearing import Piece
+
+Result = TypeVar("Result")
 
 KEEP_ALIVE = b": still there\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -81,7 +83,7 @@ async def _write(send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-async def watch(receive: Receive, leave: Callable[[], None]) -> None:
+async def watch(receive: Receive, leave: Callable[[], object]) -> None:
     """Call `leave` when the client has gone; the body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -97,10 +99,30 @@ async def unless_gone(receive: Receive, generation: Generation) -> list[list[Pie
     """Return the whole answers; a client that leaves stops them. Raises ApiError."""
     watching = asyncio.create_task(watch(receive, generation.cancel))
     try:
-        answers: Any = await generation.whole()
-        if answers is None:
-            raise ApiError(499, "the client went away", code="client_closed_request")
-        return list(answers)
+        answers = await generation.whole()
     finally:
         watching.cancel()
         generation.cancel()
+    if answers is None:
+        raise gone()
+    return answers
+
+
+async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return what some work gives; a client that leaves cancels it. Raises ApiError."""
+    working = asyncio.ensure_future(work)
+    watching = asyncio.create_task(watch(receive, working.cancel))
+    try:
+        return await working
+    except asyncio.CancelledError:
+        if not watching.done():
+            working.cancel()
+            raise  # it is the gateway that ends
+        raise gone() from None
+    finally:
+        watching.cancel()
+
+
+def gone() -> ApiError:
+    """Return the error that nobody reads."""
+    return ApiError(499, "the client went away", code="client_closed_request")

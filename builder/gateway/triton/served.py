@@ -15,7 +15,7 @@ class Served:
 
     `inputs` and `outputs` are name -> data type in the words of the protocol (INT32, BYTES); `parameters`
     those of its config.pbtxt; `created` seconds since 1970 at which it was first seen. `token_texts` are the
-    texts of ids as far as anybody asked.
+    texts of ids as far as anybody asked, `bounds` what it was seen to refuse beyond.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Served:
     most_rows: int
     created: int = field(default=0, compare=False)
     token_texts: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
+    bounds: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
