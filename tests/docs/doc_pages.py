@@ -30,6 +30,7 @@ ORDER = (
         "call",
         "clients",
         "chat",
+        "gateway",
         "verify",
         "measure",
         "deploy",

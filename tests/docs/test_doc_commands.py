@@ -22,7 +22,7 @@ from doc_pages import ROOT, Command
 from builder.serving import ports
 
 FAST = ("plan", "list", "doctor", "--help", "--version")
-WRITTEN = (8000, 8001, 8002)
+WRITTEN = (8000, 8001, 8002, 8080)
 BOOT_SECONDS = 120
 
 
@@ -75,8 +75,9 @@ def fetched(words: list[str]) -> str:
     """Do what `curl -sN URL -d BODY` does where there is no curl."""
     url = next(word for word in words if word.startswith("http://"))
     body = words[words.index("-d") + 1].encode() if "-d" in words else None
+    headers = dict([words[words.index("-H") + 1].split(": ", 1)]) if "-H" in words else {}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         return error.read().decode()
@@ -108,9 +109,8 @@ class Journey:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._server: subprocess.Popen[str] | None = None
-        self._log = folder / "serve.log"
-        self._ports = three_in_a_row()
+        self._running: dict[str, subprocess.Popen[str]] = {}
+        self._ports = four_in_a_row()
 
     def real(self, text: str) -> str:
         for written, port in zip(WRITTEN, self._ports, strict=True):
@@ -129,23 +129,29 @@ class Journey:
         for command in doc_pages.commands(page):
             if not is_fast(command):
                 self.type(command)
-        self.end_server()
+        self.end("gateway")
+        self.end("serve")
 
     def type(self, command: Command) -> None:
         words = shlex.split(self.real(command.line))
         if words[:2] == ["builder", "serve"]:
-            code, output = 0, self.start_server(words[2:])
+            names = ("--http-port", "--grpc-port", "--metrics-port")
+            ports = [word for pair in zip(names, map(str, self._ports), strict=False) for word in pair]
+            code, output = 0, self.start("serve", [*words[2:], *ports, "--exit-timeout", "5"])
+        elif words[:2] == ["builder", "gateway"]:
+            ports = ["--triton", f"grpc://127.0.0.1:{self._ports[1]}", "--port", str(self._ports[3])]
+            code, output = 0, self.start("gateway", [*words[2:], *ports])
         else:
             code, output = run(words, self.folder)
         require(command, code, self.written(output))
 
-    def start_server(self, words: list[str]) -> str:
-        self.end_server()
-        options = ("--http-port", "--grpc-port", "--metrics-port")
-        chosen = [word for pair in zip(options, map(str, self._ports), strict=True) for word in pair]
-        with self._log.open("w") as log:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "builder", "serve", *words, *chosen, "--exit-timeout", "5"],
+    def start(self, name: str, words: list[str]) -> str:
+        """Start `builder NAME`, which runs until a page ends; return what it printed until READY."""
+        self.end(name)
+        log_path = self.folder / f"{name}.log"
+        with log_path.open("w") as log:
+            process = self._running[name] = subprocess.Popen(
+                [sys.executable, "-m", "builder", name, *words],
                 cwd=self.folder,
                 env=environment(),
                 stdout=log,
@@ -153,30 +159,31 @@ class Journey:
                 text=True,
             )
         deadline = time.monotonic() + BOOT_SECONDS
-        while "READY" not in self._log.read_text() and time.monotonic() < deadline:
-            assert self._server.poll() is None, self._log.read_text()
+        while "READY" not in log_path.read_text() and time.monotonic() < deadline:
+            assert process.poll() is None, log_path.read_text()
             time.sleep(0.1)
-        return self._log.read_text()
+        return log_path.read_text()
 
-    def end_server(self) -> None:
-        if self._server is not None:
-            self._server.send_signal(signal.SIGTERM)
-            self._server.wait(60)
-            self._server = None
+    def end(self, name: str) -> None:
+        process = self._running.pop(name, None)
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
 
 
-def three_in_a_row() -> tuple[int, int, int]:
+def four_in_a_row() -> tuple[int, int, int, int]:
     base = next(
-        port for port in range(21000, 31000, 3) if all(ports.is_free(port + step) for step in range(3))
+        port for port in range(21000, 31000, 4) if all(ports.is_free(port + step) for step in range(4))
     )
-    return base, base + 1, base + 2
+    return base, base + 1, base + 2, base + 3
 
 
 @pytest.fixture
 def journey(tmp_path: Path) -> Iterator[Journey]:
     made = Journey(tmp_path)
     yield made
-    made.end_server()
+    made.end("gateway")
+    made.end("serve")
 
 
 @pytest.mark.slow
