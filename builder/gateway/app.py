@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import builder
+from builder.gateway import orphans
 from builder.gateway.bounds import Bounded
 from builder.gateway.door import Door, Settings
 from builder.gateway.protocol import (
@@ -50,6 +51,7 @@ def create(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        orphans.end_with_parent()
         connection = Connection(settings.triton)
         app.state.door = Door(settings, connection, Catalogue(connection))
         await app.state.door.catalogue.look()

@@ -14,19 +14,16 @@ import gateway_process
 import pytest
 from echoing_repository import ENDLESS, NAME
 from gateway_process import Gateway, error_of, events
-from processes import until
+from processes import alive, children, until
 
 from builder import serve
-from builder.server import Server
+from builder.server import Options, Server
 from builder.triton_client import Client
 
 pytestmark = pytest.mark.triton
 CHAT = "/v1/chat/completions"
 FOREVER = [{"role": "user", "content": f"Go on {ENDLESS}"}]
 HELLO = [{"role": "user", "content": "hello"}]
-
-
-SHORT = 0.2
 
 
 def metric(server: Server, name: str) -> float:
@@ -123,14 +120,6 @@ def test_beyond_the_gateways_bound(echoing: Server) -> None:
         until(lambda: gateway.post(CHAT, model=NAME, messages=HELLO)[0] == 200)
 
 
-@pytest.mark.parametrize("where", ["body", "header"])
-def test_a_deadline_is_passed_on(where: str, echo: Gateway) -> None:
-    fields = {"model": NAME, "messages": FOREVER} | ({"timeout": SHORT} if where == "body" else {})
-    headers = gateway_process.JSON | ({} if where == "body" else {"Timeout": f"{SHORT}"})
-    status, _, body = echo.request("POST", CHAT, json.dumps(fields).encode(), headers)
-    assert (status, error_of(json.loads(body))["code"]) == (408, "timeout")
-
-
 def test_a_stream_that_waits_gets_comments(tmp_path: Path) -> None:
     repository = echoing_repository.write(tmp_path / "repository", step_seconds=0.5)
     with (
@@ -175,3 +164,28 @@ def test_control_c_ends_it(echoing: Server) -> None:
     with gateway_process.running(echoing.grpc) as gateway:
         gateway.process.send_signal(signal.SIGINT)
         assert gateway.process.wait(30) == 0
+
+
+def test_workers_end_with_a_parent_that_is_killed(echoing: Server) -> None:
+    with gateway_process.running(echoing.grpc, "--workers", "2") as gateway:
+        # one of them is multiprocessing's own, which tracks resources
+        workers = children(gateway.process.pid)
+        assert len(workers) >= 2
+        gateway.process.kill()
+    until(lambda: not any(alive(worker) for worker in workers))
+
+
+def test_models_that_are_unloaded_and_loaded(tmp_path: Path) -> None:
+    repository = echoing_repository.write(tmp_path / "repository")
+    options = Options(model_control="explicit")
+    with serve.boot(repository, options=options) as server, gateway_process.running(server.grpc) as gateway:
+        triton = Client(server.http, server.grpc, server.metrics, {})
+        assert [one["id"] for one in gateway.get("/v1/models")[1]["data"]] == [NAME]
+        triton.call("grpc", "unload_model", NAME)
+        until(lambda: gateway.get("/v1/models")[1]["data"] == [])
+        assert gateway.refusal(CHAT, model=NAME, messages=HELLO)[0] == 404
+        assert gateway.get("/health")[0] == 200
+        triton.call("grpc", "load_model", NAME)
+        # it is looked for at once
+        assert gateway.post(CHAT, model=NAME, messages=HELLO)[0] == 200
+        assert [one["id"] for one in gateway.get("/v1/models")[1]["data"]] == [NAME]

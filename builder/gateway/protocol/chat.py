@@ -26,6 +26,8 @@ async def answer(door: Door, request: Request) -> Response:
     """Answer a chat. Raises ApiError."""
     body = await bodies.read(request, door.settings.most_body_bytes)
     model = await door.find(body.model(), CHAT)
+    if model.parameters.get("chat") == "false":
+        raise invalid("model", f"the model '{model.name}' has no chat template: use /v1/completions")
     readers, tools = _tools(model, body)
     prompt = messages.take(body, tools)
     asked, tells_usage = read(model, body, {"messages": prompt}, sampling.timeout(body, request.headers))

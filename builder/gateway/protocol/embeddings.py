@@ -15,7 +15,7 @@ from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.errors import invalid, unsupported
 from builder.gateway.protocol.prompts import prompts
 from builder.gateway.triton import vectors
-from builder.gateway.triton.failures import Failure, Kind
+from builder.gateway.triton.failures import Failure
 from builder.gateway.triton.served import EMBEDDING, Served
 from builder.gateway.triton.vectors import Vectors
 
@@ -43,7 +43,7 @@ async def answer(door: Door, request: Request) -> Response:
     try:
         found, tokens = await sse.unless_left(request.receive, asking)
     except Failure as failure:
-        if failure.kind is Kind.UNAVAILABLE:
+        if failure.is_triton_gone:
             door.catalogue.forget()
         raise errors.of_failure(failure, {"text_input": "input", "input_ids": "input"}) from failure
     return Response(_told(model.name, cut(found, width), tokens, form), media_type="application/json")

@@ -25,6 +25,10 @@ class Kind(Enum):
     INTERNAL = auto()
 
 
+LOST = "the server behind this gateway cannot be reached: try again in a moment"
+CUT = "the server went away in the middle of the answer"
+
+
 class Failure(Exception):
     """An answer that could not be given: its kind, and a text for the client."""
 
@@ -32,6 +36,11 @@ class Failure(Exception):
         self.kind = kind
         self.text = text
         super().__init__(text)
+
+    @property
+    def is_triton_gone(self) -> bool:
+        """Say whether it is Triton that was lost, and not one of its models that cannot answer."""
+        return self.kind is Kind.UNAVAILABLE and self.text in (LOST, CUT)
 
 
 _TEXTS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
@@ -75,7 +84,3 @@ def of_call(error: Any) -> Failure:
     if error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN):
         return Failure(Kind.INTERNAL, text)
     return told
-
-
-LOST = "the server behind this gateway cannot be reached: try again in a moment"
-CUT = "the server went away in the middle of the answer"
