@@ -99,10 +99,10 @@ def events(response: http.client.HTTPResponse) -> Iterator[Any]:
 
 
 @contextmanager
-def running(grpc: str, *options: str) -> Iterator[Gateway]:
+def running(grpc: str, *options: str, last_words: str = "") -> Iterator[Gateway]:
     """Run a gateway in front of a Triton until the end of the block.
 
-    SIGTERM must end it well and without a word on stderr, unless the test has killed it.
+    SIGTERM must end it well and without a word on stderr but `last_words`, unless the test has killed it.
     """
     words = ["gateway", "--triton", f"grpc://{grpc}", "--port", "0", *options]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -122,7 +122,8 @@ def running(grpc: str, *options: str) -> Iterator[Gateway]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
-        assert (process.returncode, said) in ((0, ""), (-signal.SIGKILL, ""))
+        assert process.returncode in (0, -signal.SIGKILL), said
+        assert last_words in said and len(said.splitlines()) == len(last_words.splitlines()), said
     finally:
         process.kill()
         process.wait()

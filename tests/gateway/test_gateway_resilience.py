@@ -145,6 +145,27 @@ def test_streams_finish_after_sigterm(tmp_path: Path) -> None:
         assert rest[-2]["choices"][0]["finish_reason"] == "length"
 
 
+def test_what_has_not_finished_after_the_exit_timeout_is_told(tmp_path: Path) -> None:
+    repository = echoing_repository.write(tmp_path / "repository", step_seconds=0.1)
+    words = "timeout graceful shutdown exceeded"
+    with (
+        serve.boot(repository) as server,
+        gateway_process.running(server.grpc, "--exit-timeout", "1", last_words=words) as gateway,
+        gateway.started(CHAT, model=NAME, messages=FOREVER) as whole,
+        gateway.streaming(CHAT, model=NAME, messages=FOREVER) as response,
+    ):
+        heard = events(response)
+        assert next(heard)["choices"]
+        until(lambda: metric(server, "active_requests") == 2)
+        gateway.process.send_signal(signal.SIGTERM)
+        *_, last = heard
+        assert error_of(last)["code"] == "unavailable"
+        answer = whole.getresponse()
+        assert (answer.status, error_of(json.loads(answer.read()))["code"]) == (503, "unavailable")
+        until(lambda: nobody_is_answered(server))
+        assert gateway.process.wait(30) == 0
+
+
 def test_several_workers_share_the_port(echoing: Server) -> None:
     answered: list[int] = []
 

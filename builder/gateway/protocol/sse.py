@@ -74,6 +74,9 @@ class EventStream(Response):
             end = self._writer.last(self._generation.usage.told()) + DONE
         except ApiError as error:
             end = errors.event(error)
+        except asyncio.CancelledError:
+            # only the server cancels what it runs, when it has waited long enough at its own end
+            end = errors.event(ending())
         if not self._generation.is_cancelled:
             await send({"type": "http.response.body", "body": end})
 
@@ -100,6 +103,8 @@ async def unless_gone(receive: Receive, generation: Generation) -> list[list[Pie
     watching = asyncio.create_task(watch(receive, generation.cancel))
     try:
         answers = await generation.whole()
+    except asyncio.CancelledError:
+        raise ending() from None
     finally:
         watching.cancel()
         generation.cancel()
@@ -115,10 +120,8 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result]) -> Re
     try:
         return await working
     except asyncio.CancelledError:
-        if not watching.done():
-            working.cancel()
-            raise  # it is the gateway that ends
-        raise gone() from None
+        working.cancel()
+        raise (gone() if watching.done() else ending()) from None
     finally:
         watching.cancel()
 
@@ -126,3 +129,9 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, Result]) -> Re
 def gone() -> ApiError:
     """Return the error that nobody reads."""
     return ApiError(499, "the client went away", code="client_closed_request")
+
+
+def ending() -> ApiError:
+    """Return the error of an answer that is cut because the gateway ends."""
+    message = "the gateway is ending: try again in a moment"
+    return ApiError(503, message, kind=errors.SERVER, code="unavailable", retry_after=1)
