@@ -32,7 +32,7 @@ class Catalogue:
         self._created: dict[str, int] = {}
         self._turns = itertools.count()
         self._looking = asyncio.Lock()
-        self._looks = 0
+        self._begun = 0
         self._last = 0.0
         self.reachable = False
 
@@ -43,14 +43,14 @@ class Catalogue:
             await asyncio.sleep(SECONDS)
 
     async def look(self) -> None:
-        """Look now; whoever asks while somebody looks waits for what he sees."""
-        looks = self._looks
+        """Look now, once for all who ask at a time; a look that had begun before may miss what has come."""
+        begun = self._begun
         async with self._looking:
-            if self._looks != looks:
+            if self._begun > begun:
                 return
             await asyncio.sleep(max(0.0, self._last + SOONEST_SECONDS - time.monotonic()))
+            self._begun += 1
             await self._look()
-            self._looks += 1
             self._last = time.monotonic()
 
     def models(self) -> Sequence[Served]:

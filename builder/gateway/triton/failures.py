@@ -60,6 +60,10 @@ _TEXTS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
 )
 
 
+_TRANSPORT = re.compile(r"stream removed|rst_stream|socket closed|connection reset|goaway", re.IGNORECASE)
+"""gRPC's words for a connection that broke, which come with several codes."""
+
+
 def of_text(text: str) -> Failure:
     """Return the failure that an error message of a model or of Triton tells of."""
     kind = next((kind for kind, pattern in _TEXTS if pattern.search(text)), Kind.INVALID)
@@ -74,7 +78,8 @@ def of_call(error: Any) -> Failure:
     told = of_text(text)
     if told.kind in (Kind.OVERLOADED, Kind.UNKNOWN_MODEL):
         return told
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+    lost = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    if lost or _TRANSPORT.search(text):
         # its details name addresses and sockets, which are none of a client's business
         return told if told.kind is Kind.DEADLINE else Failure(Kind.UNAVAILABLE, LOST)
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
