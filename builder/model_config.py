@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from builder import contract
@@ -13,8 +15,10 @@ LABELS = "labels.txt"
 """The file beside config.pbtxt that names the elements of a labelled output, one in a line."""
 
 
-def text(model: ModelPlan, plan: Plan, version: int = 1) -> str:
-    """Return the text of one model's config.pbtxt.
+def text(
+    model: ModelPlan, plan: Plan, version: int = 1, facts: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Return the text of one model's config.pbtxt; `facts` are parameters for clients.
 
     What may differ between versions is not here but in the version folder: on a reload Triton
     applies this file to every version. Where a backend must be told that folder's path, there is only one.
@@ -22,16 +26,20 @@ def text(model: ModelPlan, plan: Plan, version: int = 1) -> str:
     from google.protobuf import text_format
 
     comments = [f"# check: ignore {warning}\n" for warning in model.member.accepted]
-    return "".join(comments) + str(text_format.MessageToString(message(model, plan, version)))
+    return "".join(comments) + str(text_format.MessageToString(message(model, plan, version, facts)))
 
 
-def message(model: ModelPlan, plan: Plan, version: int = 1) -> Any:
+def message(
+    model: ModelPlan, plan: Plan, version: int = 1, facts: Mapping[str, str] = MappingProxyType({})
+) -> Any:
     """Return the inference.ModelConfig of one model."""
     from tritonclient.grpc import model_config_pb2
 
     member = model.member
     config = model_config_pb2.ModelConfig(name=model.name, max_batch_size=member.max_batch_size)
     config.version_policy.latest.num_versions = 1
+    for name, value in facts.items():
+        config.parameters[name].string_value = value
     for tensor in member.inputs:
         added = config.input.add(
             **_tensor(tensor), optional=tensor.optional, allow_ragged_batch=tensor.ragged

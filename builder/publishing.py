@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import files, model_config
+from builder import client_facts, files, model_config
 from builder.errors import RepositoryError
 from builder.plan import Plan
 from builder.planning import hosts
@@ -204,16 +204,34 @@ def _require_same_contract(plan: Plan, stage: Path, repository: Path) -> None:
         if not (repository / model.name).exists():
             continue
         for name in _CONTRACT:
-            known = repository / model.name / name
-            if _bytes(known) != _bytes(stage / model.name / name):
+            known, staged = repository / model.name / name, stage / model.name / name
+            if _bytes(known) != _bytes(staged):
+                changed = _changed_facts(known, staged)
                 raise RepositoryError(
-                    f"{known} is not what this build would write",
+                    f"{known} is not what this build would write{changed and ': ' + changed}",
                     expected=f"the same {name} for every version: Triton applies it to all of them",
                     remedy=f"publish under another name with --name, or move {known.parent} away first",
                 )
     for model in plan.models:
         if model.member.tokenizes:
             _require_same_tokenizer(plan, model, stage, repository)
+
+
+def _changed_facts(known: Path, staged: Path) -> str:
+    """Return what clients are told by one config.pbtxt and not by the other, "" where that is the same."""
+    from google.protobuf import text_format
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    try:
+        told = [text_format.Parse(_bytes(path), ModelConfig()).parameters for path in (known, staged)]
+    except (text_format.ParseError, UnicodeDecodeError):
+        return ""
+    values = [{name: one[name].string_value for name in one} for one in told]
+    return ", ".join(
+        f"{name} is {values[0].get(name, 'not told')} there and {values[1].get(name, 'not told')} here"
+        for name in client_facts.NAMES
+        if values[0].get(name) != values[1].get(name)
+    )
 
 
 def _require_same_tokenizer(plan: Plan, model: ModelPlan, stage: Path, repository: Path) -> None:

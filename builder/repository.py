@@ -10,7 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from builder import adapter, compiling, contract, engine_file, files, house, model_config, modules, yaml_text
+from builder import (
+    adapter,
+    client_facts,
+    compiling,
+    contract,
+    engine_file,
+    files,
+    house,
+    model_config,
+    modules,
+    yaml_text,
+)
 from builder.convert import Artifact
 from builder.deploying import several_hosts
 from builder.errors import RepositoryError
@@ -73,11 +84,13 @@ def write(
     `engine` is the compiled graph, None where there is none, or none yet.
     """
     with files.translated(RepositoryError, "writing the repository"):
+        told = client_facts.of(plan, artifact.tokenizer)
         for model in plan.models:
             home = stage / model.name
             folder = home / str(version)
             folder.mkdir(parents=True)
-            (home / "config.pbtxt").write_text(model_config.text(model, plan, version), encoding="utf-8")
+            config = model_config.text(model, plan, version, told if model is plan.front else {})
+            (home / "config.pbtxt").write_text(config, encoding="utf-8")
             _write_labels(plan, model, home)
             _write_version(plan, model, artifact, folder)
         if plan.compilation is not None:

@@ -106,10 +106,10 @@ def test_two_builds_of_the_same_at_once_are_one_version(workshop, monkeypatch, t
         published = workshop.build().published
         assert (published.version, published.fresh) == (1, False)
     # of other settings there is no telling which are wanted
-    assert workshop.build(other, max_context=16).published.version == 2
+    assert workshop.build(other, concurrency=3).published.version == 2
     monkeypatch.setattr(publishing, "published", while_another_publishes)
     with pytest.raises(RepositoryError, match="another build published version 2 of tiny meanwhile"):
-        workshop.build(max_context=24)
+        workshop.build(concurrency=4)
 
 
 def test_a_build_after_being_served_is_still_the_same(workshop):
@@ -121,7 +121,9 @@ def test_a_build_after_being_served_is_still_the_same(workshop):
     assert not workshop.build().published.fresh
 
 
-@pytest.mark.parametrize("change", [{"max_context": 512}, {"concurrency": 2}, {"quantize": "fp32"}])
+@pytest.mark.parametrize(
+    "change", [{"concurrency": 2}, {"quantize": "fp32"}, {"concurrency": 3, "quantize": "int8"}]
+)
 def test_other_settings_make_the_next_version(workshop, change):
     workshop.build()
     before = tree(workshop.output)
@@ -136,7 +138,7 @@ def test_other_settings_make_the_next_version(workshop, change):
 def test_going_back_makes_a_third_version(workshop):
     """Triton serves the latest: to be served, an old build must be the latest again."""
     workshop.build()
-    workshop.build(max_context=512)
+    workshop.build(concurrency=2)
     assert workshop.build().published.version == 3
 
 
@@ -173,7 +175,7 @@ def test_a_changed_config_is_refused_with_the_remedy(workshop):
     config.write_text(config.read_text() + "# mine\n")
     before = tree(workshop.output)
     with pytest.raises(RepositoryError, match="is not what this build would write") as caught:
-        workshop.build(max_context=512)
+        workshop.build(concurrency=2)
     assert "--name" in caught.value.remedy
     assert tree(workshop.output) == before
     assert workshop.build(served_name="other").published.fresh
@@ -215,7 +217,7 @@ def test_parts_come_first_and_users_last(workshop, monkeypatch):
     assert first.seen == ["tiny_tokenizer", "tiny_detokenizer", "tiny", "tiny_ensemble"]
     monkeypatch.setattr(Path, "rename", first.real)
     second = Renames(monkeypatch, workshop.output)
-    workshop.build(max_context=512)
+    workshop.build(concurrency=2)
     assert second.seen == ["tiny_tokenizer/2", "tiny_detokenizer/2", "tiny/2"]
 
 
@@ -239,13 +241,13 @@ def test_a_second_publication_that_breaks_off(workshop, monkeypatch, fail_at):
     before = tree(workshop.output)
     renames = Renames(monkeypatch, workshop.output, fail_at)
     with pytest.raises(RepositoryError, match="Input/output error"):
-        workshop.build(max_context=512)
+        workshop.build(concurrency=2)
     after = tree(workshop.output)
     assert {name: after[name] for name in before} == before
     assert versions(workshop.output)["tiny"] == [1]
     require_servable(workshop.output)
     monkeypatch.setattr(Path, "rename", renames.real)
-    built = workshop.build(max_context=512)
+    built = workshop.build(concurrency=2)
     assert (built.published.fresh, built.published.version) == (True, 3 if fail_at else 2)
     require_servable(workshop.output)
 
@@ -262,7 +264,7 @@ def stages(workshop):
 def test_ctrl_c_at_every_stage_leaves_the_previous_repository(workshop):
     doings = stages(workshop)
     assert len(doings) >= 4
-    workshop.build(max_context=512)
+    workshop.build(concurrency=2)
     before = tree(workshop.output)
     for number, stage in enumerate(doings):
         workshop.use_cache(workshop.folder / f"cache-{number}")
@@ -283,7 +285,7 @@ def verification(monkeypatch, run):
 
 
 def test_ctrl_c_while_verifying(workshop, monkeypatch):
-    workshop.build(max_context=512)
+    workshop.build(concurrency=2)
     before = tree(workshop.output)
 
     def interrupted(stage, **arguments):
@@ -344,7 +346,7 @@ def test_a_read_only_repository(workshop, disk):
     before = tree(folder)
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
     with pytest.raises(RepositoryError, match="read-only: choose another folder"):
-        workshop.build(folder / "repository", max_context=512)
+        workshop.build(folder / "repository", concurrency=2)
     assert tree(folder) == before
 
 
@@ -355,7 +357,7 @@ def test_a_repository_on_a_full_disk(workshop, disk):
     workshop.use_cache(workshop.folder / "other cache")
     workshop.set(FAKE_BYTES=str(4 << 20))
     with pytest.raises(RepositoryError, match="free space on that disk"):
-        workshop.build(folder / "repository", max_context=512)
+        workshop.build(folder / "repository", concurrency=2)
     assert tree(folder) == before
     require_servable(folder / "repository")
 
@@ -401,7 +403,7 @@ def test_a_build_that_was_overtaken(workshop):
     """Two builds at once: the one that publishes second must not take the first one's number."""
     built = workshop.build()
     subject, found = read("tiny", str(workshop.checkpoint), None)
-    planned = plan(subject, Options(max_context=512))
+    planned = plan(subject, Options(concurrency=2))
     with repository.staging(workshop.output) as stage:
         from builder.convert import convert
 
