@@ -38,19 +38,18 @@ def of(template: str) -> str:
     if _NAME not in offered:
         return ""
     called = _rendered(template, _CALLED)
-    fitting = [name for name, form in _forms().items() if re.search(form, called)]
-    # where one is shown as an example, it is there without a call as well
-    told = [name for name in fitting if not re.search(_forms()[name], offered)]
-    return told[0] if len(told) == 1 else ""
+    fitting = [name for name, form in forms().items() if re.search(form, called)]
+    return fitting[0] if len(fitting) == 1 else ""
 
 
-def _forms() -> dict[str, str]:
+def forms() -> dict[str, str]:
+    """Return the known forms by name: the expression that finds the call which is tried."""
     text = (house.folder("data") / "tool_formats.toml").read_text(encoding="utf-8")
-    parts = {"NAME": json.dumps(_NAME), "ARGUMENTS": json.dumps(_ARGUMENTS)}
-    forms = tomllib.loads(text)
-    for part, value in parts.items():
-        forms = {name: form.replace(part, re.escape(value)) for name, form in forms.items()}
-    return forms
+    name, arguments = re.escape(json.dumps(_NAME)), re.escape(json.dumps(_ARGUMENTS))
+    return {
+        one: form.replace("NAME", name).replace("ARGUMENTS", arguments)
+        for one, form in tomllib.loads(text).items()
+    }
 
 
 def _rendered(template: str, messages: list[dict[str, Any]]) -> str:

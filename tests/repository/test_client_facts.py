@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from builder import client_facts, subjects
+from builder.adapter import Adapter
 from builder.errors import RepositoryError
 from builder.plan import Options, plan
 
@@ -28,6 +30,8 @@ def parameters(repository: Path, name: str = "tiny") -> dict[str, str]:
 
 
 def test_a_model_without_a_template(workshop):
+    (workshop.checkpoint / "tokenizer_config.json").write_text("{}")
+    (workshop.checkpoint / "chat_template.jinja").unlink(missing_ok=True)
     workshop.build()
     told = {"task": "text_generation", "chat": "false", "context_length": "4096"}
     assert parameters(workshop.output) == told
@@ -62,10 +66,6 @@ def test_a_config_that_told_clients_nothing_is_named_as_such(workshop):
 
 
 def test_adapters_are_told_by_their_names(tmp_path):
-    from dataclasses import replace
-
-    from builder.adapter import Adapter
-
     planned = plan(subjects.read("smollm2", None, None)[0], Options())
     assert "adapters" not in client_facts.of(planned, tmp_path)
     two = tuple(Adapter(name, 8, ("q_proj",), tmp_path) for name in ("law", "support"))
