@@ -17,8 +17,9 @@ from doc_pages import ROOT
 from backends.engine.protocol import InvalidRequest
 from backends.front.limits import Limits
 from backends.front.request import parse
-from builder import house, verify
+from builder import client_facts, house, verify
 from builder.cli import main
+from builder.gateway import tools
 from ensembles.text_generation import FRONT
 
 PAGES = doc_pages.pages()
@@ -39,6 +40,12 @@ def table(page: str, heading: str) -> list[list[str]]:
 
 def _bare(cell: str) -> str:
     return re.sub(r"^`([^`]*)`$", r"\1", cell.strip())
+
+
+def test_every_fact_for_clients_is_explained() -> None:
+    assert tuple(name for name, _ in table("call.md", "Parameter")) == client_facts.NAMES
+    formats = next(text for name, text in table("call.md", "Parameter") if name == "tool_format")
+    assert all(f"`{name}`" in formats for name in tools.names())
 
 
 def test_generated_tables_are_current() -> None:
