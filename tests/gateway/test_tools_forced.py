@@ -94,6 +94,13 @@ def test_what_it_forces_is_read(form, parallel):
     assert read(form, json.dumps(answer), forced=True) == ("", told * (2 if parallel else 1))
 
 
+def test_a_name_that_means_something_in_a_reference(form):
+    odd = [{"type": "function", "function": {"name": "a/b~1 %#é", "parameters": TREE}}]
+    guide = tools.load(form).guide(odd, parallel=False)
+    assert takes(guide, call(form, "a/b~1 %#é", {"root": [[]]}))
+    assert not takes(guide, call(form, "a/b~1 %#é", {"root": [3]}))
+
+
 def test_a_function_that_is_not_offered(form):
     with pytest.raises(KeyError, match="unheard_of"):
         tools.load(form).guide(OFFERED, "unheard_of")

@@ -32,7 +32,9 @@ CALL = f'<tool_call>\n{{"name": "get_weather", "arguments": {PARIS}}}\n</tool_ca
         ),
         # the closing mark forgotten
         (CALL.removesuffix("\n</tool_call>"), "", [("get_weather", PARIS)]),
+        (CALL.removesuffix("</tool_call>") + "Done.", "\nDone.", [("get_weather", PARIS)]),
         (CALL.removesuffix("</tool_call>") + CALL, "", [("get_weather", PARIS)] * 2),
+        (f"<tool_call>{CLOCK}</tool_call>".replace("_time", "\\u005ftime"), "", [("get_time", "{}")]),
         # one brace too many
         (
             '<tool_call>{"name": "get_time", "arguments": {}}}</tool_call>',

@@ -24,6 +24,7 @@ CALL = f'{{"name": "get_weather", "arguments": {PARIS}}}'
         (f'[TOOL_CALLS][{CALL[:-1]}, "id": "abcDEF123"}}]', "", [("get_weather", PARIS)]),
         (f"[{CALL}] Done.", " Done.", [("get_weather", PARIS)]),
         (f"[{CALL}, 3]", ", 3]", [("get_weather", PARIS)]),
+        (f"[{CALL} and]", " and]", [("get_weather", PARIS)]),
         (f"I look. [TOOL_CALLS][{CALL}]", "I look. ", [("get_weather", PARIS)]),
         (f"As in [{CALL}]", f"As in [{CALL}]", []),
         ("[1] Smith et al.", "[1] Smith et al.", []),

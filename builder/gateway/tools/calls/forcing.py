@@ -45,17 +45,21 @@ def guide(tools: Sequence[Mapping[str, Any]], name: str | None, several: bool, k
 def _wanted(tools: Sequence[Mapping[str, Any]], name: str | None, several: bool, key: str) -> dict[str, Any]:
     offered = {tool["function"]["name"]: tool["function"].get("parameters") for tool in tools}
     chosen = list(offered) if name is None else [name]
-    definitions = {one: _located(offered[one] or _NOTHING, f"#/$defs/{one}") for one in chosen}
-    calls = [_call(one, key) for one in chosen]
+    # by numbers: a name may hold what means something else in a reference
+    numbered = {str(number): one for number, one in enumerate(chosen)}
+    definitions = {
+        number: _located(offered[one] or _NOTHING, f"#/$defs/{number}") for number, one in numbered.items()
+    }
+    calls = [_call(one, key, f"#/$defs/{number}") for number, one in numbered.items()]
     call = calls[0] if len(calls) == 1 else {"anyOf": calls}
     wanted = {"type": "array", "items": call, "minItems": 1} if several else call
     return {**wanted, "$defs": definitions}
 
 
-def _call(name: str, key: str) -> dict[str, Any]:
+def _call(name: str, key: str, place: str) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {"name": {"enum": [name]}, key: {"$ref": f"#/$defs/{name}"}},
+        "properties": {"name": {"enum": [name]}, key: {"$ref": place}},
         "required": ["name", key],
         "additionalProperties": False,
     }

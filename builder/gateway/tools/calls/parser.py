@@ -100,7 +100,6 @@ class CallParser:
                 reader.space()
             first = reader.at + 1
             self._marked = self._opened(reader)
-            first = max(first, reader.at)
             reader.space()
             self._listed = reader.peek() == "["
             if self._listed:
