@@ -130,7 +130,12 @@ def test_json_that_is_no_call_is_not_held_back(form):
 
 
 @pytest.mark.parametrize(
-    "after", ["", " once more", "<tool_call", "{", '{"name": 3}', '{"name": ""', "\n<b>"]
+    "after",
+    [
+        *("", " once more", "<tool_call", "{", "\n<b>", '{"name": 3}', '{"name": ""'),
+        # half of a surrogate pair cannot be sent on
+        '{"name": "\\ud800", "arguments": {}}',
+    ],
 )
 def test_a_mark_without_a_call_is_text(form, after):
     text = f"I write {OPENINGS[form]}{after}"
