@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from backends.engine.guided import Guided
 from backends.engine.protocol import Sampling, Step
 from backends.engine.sampling import Sampler, log_probability
 from backends.engine.scheduled import Scheduled
@@ -39,7 +40,7 @@ def create(settings: Mapping[str, Any], folder: Path) -> OnnxruntimeGenai:
     if arguments["threads"]:
         threads = {"intra_op_num_threads": arguments["threads"]}
         config.overlay(json.dumps({"model": {"decoder": {"session_options": threads}}}))
-    return OnnxruntimeGenai(onnxruntime_genai, onnxruntime_genai.Model(config), settings)
+    return OnnxruntimeGenai(onnxruntime_genai, onnxruntime_genai.Model(config), settings, folder)
 
 
 class OnnxruntimeGenai(Scheduled):
@@ -47,15 +48,16 @@ class OnnxruntimeGenai(Scheduled):
 
     name = "onnxruntime_genai"
 
-    def __init__(self, library: Any, model: Any, settings: Mapping[str, Any]) -> None:
+    def __init__(self, library: Any, model: Any, settings: Mapping[str, Any], folder: Path) -> None:
         self._library = library
         self._model = model
         scheduler = Scheduler(settings["max_active"], settings["max_waiting"])
-        super().__init__(scheduler, int(settings["context_length"]))
+        super().__init__(scheduler, settings, folder)
 
-    def answering(self, ids: Sequence[int], sampling: Sampling) -> _Sequence:
+    def answering(self, ids: Sequence[int], sampling: Sampling, guided: Guided | None) -> _Sequence:
         """Return the runner of one answer."""
-        return _Sequence(self._generator(len(ids) + sampling.max_tokens), ids, sampling)
+        generator = self._generator(len(ids) + sampling.max_tokens)
+        return _Sequence(generator, ids, Sampler(sampling, ids, guided))
 
     def scoring(self, ids: Sequence[int], found: list[float]) -> _Scoring:
         """Return the runner that scores a prompt."""
@@ -75,9 +77,9 @@ class OnnxruntimeGenai(Scheduled):
 class _Sequence:
     """A Runner that generates: it feeds what is pending, then chooses from the logits."""
 
-    def __init__(self, generator: Any, ids: Sequence[int], sampling: Sampling) -> None:
+    def __init__(self, generator: Any, ids: Sequence[int], sampler: Sampler) -> None:
         self._generator = generator
-        self._sampler = Sampler(sampling, ids)
+        self._sampler = sampler
         self._pending = list(ids)
 
     def close(self) -> None:

@@ -131,6 +131,8 @@ def artifact(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     job = Job(source, "", "text_generation", "", "fp32", (), "cpu", (), "", (0, 0, 0), {}, model)
     made = subprocess.run(onnx.convert(job), capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
+    # as a version folder has it, for engines that hold answers to guides
+    shutil.copytree(tokenizer_folder, model.parent / "tokenizer")
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.engine import onnxruntime, onnxruntime_genai
+from backends.engine import grammars, onnxruntime, onnxruntime_genai, scheduled
 from backends.engine.decoder_graph import Interrupted
 from backends.engine.decoder_rows import DecoderRows
 from backends.engine.device_rows import DeviceRows
-from backends.engine.protocol import Engine, EngineError, InvalidRequest, Sampling, Step
+from backends.engine.protocol import Engine, EngineError, Guide, InvalidRequest, Sampling, Step
+from backends.text.decoding import Vocabulary, decode
 
 PROMPT = list(np.random.default_rng(1).integers(20, 49000, 600))
 
@@ -323,3 +325,111 @@ def test_a_failing_sequence_spares_its_neighbours(engine: Engine) -> None:
     assert one == alone
     assert len(other.ids) == 30
     assert "forbid every token" in message
+
+
+NUMBER = Guide("regex", "[a-z]{3}, [0-9]{2}")
+
+
+@pytest.fixture(scope="module")
+def vocabulary(artifact: Path) -> Vocabulary:
+    return Vocabulary.load(artifact.parent / "tokenizer" / "tokenizer.json")
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 3}])
+def test_a_guided_answer_has_its_form(
+    engine: Engine, vocabulary: Vocabulary, options: dict[str, Any]
+) -> None:
+    options = {"guide": NUMBER, "end_ids": frozenset({2}), "max_tokens": 30, **options}
+    answer = asyncio.run(collect(engine, PROMPT[:40], **options))
+    text = decode(vocabulary, answer.ids)
+    assert re.fullmatch(NUMBER.text, text), text
+    assert answer.finish_reason == "stop"
+    assert asyncio.run(collect(engine, PROMPT[:40], **options)) == answer
+
+
+def test_log_probs_of_a_guided_answer_are_those_of_the_model_alone(engine: Engine) -> None:
+    answer = asyncio.run(collect(engine, PROMPT[:20], guide=NUMBER, log_probs=True, top_log_probs=3))
+    scores = asyncio.run(engine.score([*PROMPT[:20], *answer.ids]))
+    assert np.allclose(answer.log_probs, scores[19:], atol=1e-3)
+    free = asyncio.run(collect(engine, PROMPT[:20], top_log_probs=3, max_tokens=1))
+    # the likeliest are those that the model would have said, not those that it may say
+    assert [token for token, _ in answer.tops[0]] == [token for token, _ in free.tops[0]]
+    assert answer.ids[0] not in [token for token, _ in answer.tops[0]]
+
+
+def test_guided_answers_disturb_nobody(engine: Engine, vocabulary: Vocabulary) -> None:
+    alone = asyncio.run(collect(engine, PROMPT[:40], max_tokens=30))
+
+    async def main() -> list[Step]:
+        return await asyncio.gather(
+            collect(engine, PROMPT[:40], max_tokens=30),
+            *(collect(engine, PROMPT[place:30], max_tokens=30, guide=NUMBER) for place in range(6)),
+        )
+
+    free, *held = asyncio.run(main())
+    assert free == alone
+    texts = [decode(vocabulary, answer.ids) for answer in held]
+    assert all(re.fullmatch(NUMBER.text, text) for text in texts), texts
+    assert len(set(texts)) > 1
+
+
+def test_a_guide_that_is_none_spares_its_neighbours(engine: Engine) -> None:
+    before = engine.health().steps
+
+    async def bad() -> str:
+        with pytest.raises(InvalidRequest) as caught:
+            await collect(engine, PROMPT[:20], guide=Guide("regex", "("))
+        return str(caught.value)
+
+    async def main() -> tuple[Step, str]:
+        return await asyncio.gather(collect(engine, PROMPT[:20], max_tokens=5), bad())
+
+    answer, message = asyncio.run(main())
+    assert "guided_decoding_guide cannot be followed" in message
+    assert len(answer.ids) == 5
+    # it was told before a place was taken
+    assert engine.health().steps - before < 12
+
+
+def test_a_guide_that_becomes_too_much_ends_its_request_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ambiguous = Guide("ebnf_grammar", 'root ::= root root | [a-z] | ""')
+
+    async def bad() -> str:
+        with pytest.raises(InvalidRequest) as caught:
+            await collect(engine, PROMPT[:20], guide=ambiguous, max_tokens=1500)
+        return str(caught.value)
+
+    async def main() -> tuple[str, Step]:
+        return await asyncio.gather(bad(), collect(engine, PROMPT[:40], max_tokens=30))
+
+    message, answer = asyncio.run(main())
+    assert "guided_decoding_guide cannot be followed" in message
+    assert len(answer.ids) == 30
+
+
+def test_an_aborted_guide_is_cancelled(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: Any) -> None:
+        return None
+
+    before = engine.health().cancelled
+    assert isinstance(engine, scheduled.Scheduled)
+    monkeypatch.setattr(engine._guides, "open", never)
+    answer = asyncio.run(collect(engine, PROMPT[:20], guide=NUMBER))
+    assert (answer.ids, answer.finish_reason) == ((), "cancelled")
+    assert engine.health().cancelled == before + 1
+
+
+def test_without_the_package_guides_are_refused_by_name(
+    artifact: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammars, "PACKAGE", "a_package_that_is_not_installed")
+    engine = onnxruntime.create(settings, artifact.parent)
+    inputs = {"guided_decoding_guide_type", "guided_decoding_guide"}
+    assert inputs <= engine.unsupported
+    assert {engine.lacking[name] for name in inputs} == {scheduled.LACKING}
+    with pytest.raises(InvalidRequest, match="llguidance is not installed where the model runs"):
+        asyncio.run(collect(engine, PROMPT[:20], guide=NUMBER))
+    assert len(asyncio.run(collect(engine, PROMPT[:20])).ids) == 12
+    engine.close()

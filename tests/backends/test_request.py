@@ -245,6 +245,13 @@ def test_unsupported_is_refused_unless_it_asks_for_nothing(
         ask(**{name: asks})
 
 
+def test_what_is_lacking_is_said(ask: Any) -> None:
+    limits = replace(LIMITS, lacking={"guided_decoding_guide": "the package is not installed"})
+    said = "does not support 'guided_decoding_guide', because the package is not installed: leave it out"
+    with pytest.raises(InvalidRequest, match=said):
+        ask(limits=limits, guided_decoding_guide="{}")
+
+
 @pytest.mark.parametrize(("name", "harmless", "asks"), [("min_p", 0.0, 0.1), ("logit_bias", "", '{"1": 1}')])
 def test_what_only_some_deployments_take_may_be_sent_where_it_asks_for_nothing(
     ask: Any, name: str, harmless: Any, asks: Any

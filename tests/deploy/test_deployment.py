@@ -34,10 +34,10 @@ def test_default_repository(default: Path) -> None:
 def test_only_what_the_models_import_is_installed(default: Path, scripted: Path) -> None:
     engine = json.loads((default / "smollm2" / "1" / "settings.json").read_text())["engine"]
     names = {pin.partition("==")[0].replace("-", "_") for pin in deployment(default, Options()).packages}
-    assert {"jinja2", "tokenizers", engine} <= names
+    assert {"jinja2", "tokenizers", "llguidance", engine} <= names
     assert not names & {"numpy", "torch", "transformers", "openvino_genai"}
     without_engine = {pin.partition("==")[0] for pin in deployment(scripted, Options()).packages}
-    assert without_engine == {"jinja2", "markupsafe", "tokenizers"}
+    assert without_engine == {"jinja2", "llguidance", "markupsafe", "tokenizers"}
 
 
 def test_every_engine_of_the_project_has_its_requirements() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from backends.engine.scripted import DEADLY, Script
 
+from backends.engine.grammars import Compiler
+from backends.engine.guided import Guided
 from backends.engine.hosted import Hosted
 from backends.engine.protocol import InvalidRequest, Sampling
 from backends.engine.sampling import Sampler, log_probability
@@ -26,7 +28,8 @@ def create(settings: Mapping[str, Any], folder: Path) -> Hosted:
 def stepper(settings: Mapping[str, Any], folder: Path) -> Steps:
     arguments = settings["engine_arguments"]
     script = Script(arguments["vocabulary"], arguments["spoken"], settings["end_ids"][0])
-    return Steps(script, arguments["step_seconds"], settings["max_active"])
+    compiler = Compiler(folder / "tokenizer" / "tokenizer.json")
+    return Steps(script, compiler, arguments["step_seconds"], settings["max_active"])
 
 
 @dataclass
@@ -37,8 +40,9 @@ class _Sequence:
 
 
 class Steps:
-    def __init__(self, script: Script, seconds: float, most: int) -> None:
+    def __init__(self, script: Script, compiler: Compiler, seconds: float, most: int) -> None:
         self._script = script
+        self._compiler = compiler
         self._seconds = seconds
         self._most = most
         self._running: dict[int, _Sequence] = {}
@@ -51,7 +55,13 @@ class Steps:
     def add(self, key: int, ids: Sequence[int], sampling: Sampling) -> None:
         if len(ids) == DEADLY:
             os._exit(7)
-        self._running[key] = _Sequence(list(ids), Sampler(sampling, ids), sampling.adapter)
+        sampler = Sampler(sampling, ids, self._guided(sampling))
+        self._running[key] = _Sequence(list(ids), sampler, sampling.adapter)
+
+    def _guided(self, sampling: Sampling) -> Guided | None:
+        if sampling.guide is None:
+            return None
+        return Guided(self._compiler.compile(sampling.guide), self._compiler.tokens, sampling.end_ids)
 
     def score(self, key: int, ids: Sequence[int]) -> None:
         found = [

@@ -277,6 +277,13 @@ MUTANTS = (
         _request('min_p=values.number("min_p") or 0.0', "min_p=0.0"),
     ),
     _mutant(
+        "guides are ignored",
+        "json_schema_is_followed json_is_an_object regex_is_followed grammar_is_followed"
+        " guides_spare_neighbours impossible_guide_is_refused",
+        _request("guide=_guide(values)", "guide=None"),
+        fast=True,
+    ),
+    _mutant(
         "adapters are not asked",
         "adapters_answer_by_name",
         _request("adapter=_adapter(values, limits)", 'adapter=_adapter(values, limits) and ""'),

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from backends.engine import scheduler
+from backends.engine.guided import Guided
+from backends.engine.guides import Guides
 from backends.engine.protocol import Health, Sampling, Step
 from backends.engine.sampling import Sampler, log_probability
 from backends.engine.scheduler import Scheduler
@@ -47,7 +49,7 @@ class Script:
 
 def create(settings: Mapping[str, Any], folder: Path) -> Scripted:
     """Read the script that `engine_arguments` of settings.json hold."""
-    return Scripted(settings)
+    return Scripted(settings, folder)
 
 
 class Scripted:
@@ -56,17 +58,19 @@ class Scripted:
     name = "scripted"
     unsupported = frozenset({"beam_width", "length_penalty"})
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
         arguments = settings["engine_arguments"]
         self._script = Script(arguments["vocabulary"], arguments["spoken"], settings["end_ids"][0])
         self._seconds = arguments["step_seconds"]
         self._context = int(settings["context_length"])
         self._scheduler = Scheduler(settings["max_active"], settings["max_waiting"])
+        self._guides = Guides(folder / "tokenizer" / "tokenizer.json", settings["max_waiting"])
 
     async def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
         scheduler.require_room(ids, sampling, self._context)
+        guided = await self._guides.open(request, sampling.guide, sampling) if sampling.guide else None
         steps = self._scheduler.generate(
-            request, lambda: _Sequence(self._script, self._seconds, ids, sampling), sampling
+            request, lambda: _Sequence(self._script, self._seconds, ids, sampling, guided), sampling
         )
         async for step in steps:
             yield step
@@ -85,11 +89,13 @@ class Scripted:
 
 
 class _Sequence:
-    def __init__(self, script: Script, seconds: float, ids: Sequence[int], sampling: Sampling) -> None:
+    def __init__(
+        self, script: Script, seconds: float, ids: Sequence[int], sampling: Sampling, guided: Guided | None
+    ) -> None:
         self._script = script
         self._seconds = seconds
         self._ids = list(ids)
-        self._sampler = Sampler(sampling, ids)
+        self._sampler = Sampler(sampling, ids, guided)
         self._adapter = sampling.adapter
 
     def close(self) -> None:

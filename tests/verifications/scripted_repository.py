@@ -102,7 +102,9 @@ def copy_code(code: str, folder: Path, *, with_engine: bool = False) -> None:
     roots = [main]
     if with_engine:
         # what the script imports; the script itself is not of the program
-        roots += [backends / "engine" / name for name in ("scheduler.py", "sampling.py", "hosted.py")]
+        roots += [
+            backends / "engine" / name for name in ("scheduler.py", "sampling.py", "guides.py", "hosted.py")
+        ]
     shutil.copyfile(main, folder / "model.py")
     for file in modules.reached(backends, roots):
         if file != main:
