@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from builder import pipeline, verifying
@@ -32,6 +33,11 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Build smollm2 into a new repository; its artifact may come from the cache."""
     output = tmp_path_factory.mktemp("default") / "model_repository"
     return pipeline.build("smollm2", output, Options(), verifying=False)
+
+
+@pytest.fixture(scope="session")
+def server(smollm2: Built, boot: Callable[..., Server]) -> Server:
+    return boot(smollm2.published.repository)
 
 
 def committed() -> dict[str, bytes]:
@@ -104,10 +110,7 @@ def test_a_clone_is_completed_by_the_same_build(smollm2: Built, tmp_path: Path) 
     assert names == {str(file.relative_to(repository)) for file in repository.rglob("*") if file.is_file()}
 
 
-def test_default_deployment_passes_every_check_and_names_paris(
-    smollm2: Built, boot: Callable[..., Server]
-) -> None:
-    server = boot(smollm2.published.repository)
+def test_default_deployment_passes_every_check_and_names_paris(smollm2: Built, server: Server) -> None:
     body = {
         "messages": json.dumps([{"role": "user", "content": "What is the capital of France?"}]),
         "max_tokens": 32,
@@ -124,6 +127,50 @@ def test_default_deployment_passes_every_check_and_names_paris(
     )
     assert [row.name for row in report.failures] == []
     assert report.count("passed") >= 40
+
+
+CITY = {
+    "type": "object",
+    "properties": {
+        "city": {"enum": ["Berlin", "Paris", "Rome"]},
+        "population": {"type": "integer", "minimum": 1, "maximum": 99_999_999},
+        "famous for": {"type": "array", "items": {"type": "string", "maxLength": 20}, "maxItems": 2},
+    },
+    "required": ["city", "population", "famous for"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_real_model_answers_as_a_schema_says(server: Server, temperature: float) -> None:
+    body = {
+        "messages": json.dumps(
+            [{"role": "user", "content": "Tell me about the capital of France, as JSON."}]
+        ),
+        "max_tokens": 300,
+        "temperature": temperature,
+        "seed": 1,
+        "guided_decoding_guide_type": "json_schema",
+        "guided_decoding_guide": json.dumps(CITY),
+    }
+    status, answer = rest.call(server.http, "POST", "/v2/models/smollm2/generate", body=body, timeout=60)
+    assert (status, answer["finish_reason"]) == (200, "stop"), answer
+    found = json.loads(answer["text_output"])
+    jsonschema.validate(found, CITY)
+    if not temperature:
+        assert found["city"] == "Paris"
+
+
+def test_a_real_model_answers_with_an_object(server: Server) -> None:
+    asked = 'Answer with a JSON object like {"name": "Ada", "age": 36} about a person, and with nothing else.'
+    body = {
+        "messages": json.dumps([{"role": "user", "content": asked}]),
+        "max_tokens": 300,
+        "guided_decoding_guide_type": "json",
+    }
+    status, answer = rest.call(server.http, "POST", "/v2/models/smollm2/generate", body=body, timeout=60)
+    assert (status, answer["finish_reason"]) == (200, "stop"), answer
+    assert isinstance(json.loads(answer["text_output"]), dict)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import threading
 import time
@@ -321,6 +322,67 @@ def test_what_the_line_cannot_hold_is_refused_and_the_rest_served(client: client
                 refused += 1
     assert served >= 36
     assert refused > 0
+
+
+GUIDED = {
+    "input_ids": PROMPT,
+    "max_tokens": 40,
+    "guided_decoding_guide_type": "regex",
+    "guided_decoding_guide": "(yes|no), [0-9]{3}; (yes|no)",
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_guided_answer_has_its_form(client: clients.Client, stream: bool) -> None:
+    answer = client.stream(NAME, {**GUIDED, "stream": stream})
+    assert re.fullmatch(GUIDED["guided_decoding_guide"], answer.text()), answer
+    assert answer.finish_reason() == "stop"
+    over_http = client.generate(NAME, GUIDED)
+    assert (over_http.text(), over_http.ids()) == (answer.text(), answer.ids())
+
+
+def test_what_else_may_end_a_guided_answer_does(client: clients.Client) -> None:
+    whole = client.stream(NAME, GUIDED)
+    stopped = client.stream(NAME, {**GUIDED, "stop_words": ["; "]})
+    assert (stopped.text(), stopped.finish_reason()) == (whole.text().partition(";")[0], "stop")
+    cut = client.stream(NAME, {**GUIDED, "max_tokens": 3})
+    assert (cut.ids(), cut.finish_reason()) == (whole.ids()[:3], "length")
+    # an end that may not come yet, and one that has to
+    longer = client.stream(NAME, {**GUIDED, "min_tokens": 40, "end_id": -1})
+    assert (longer.ids(), longer.finish_reason()) == (whole.ids(), "stop")
+
+
+def test_each_of_several_guided_sequences_has_the_form(client: clients.Client) -> None:
+    sampled = {**GUIDED, "num_return_sequences": 4, "temperature": 1.5, "seed": 11, "stream": True}
+    first, again = (client.stream(NAME, sampled) for _ in range(2))
+    texts = [first.text(place) for place in range(4)]
+    assert all(re.fullmatch(GUIDED["guided_decoding_guide"], text) for text in texts), texts
+    assert len(set(texts)) > 1
+    assert [again.text(place) for place in range(4)] == texts
+
+
+@pytest.mark.parametrize(
+    ("kind", "guide"),
+    [
+        ("regex", "(blue"),
+        ("regex", "a" * 70_000),
+        ("json_schema", '{"type": "nothing"}'),
+        ("json_schema", '{"$ref": "#"}'),
+        ("ebnf_grammar", "root ::= absent"),
+        ("ebnf_grammar", "\n".join(f'r{place} ::= r{place + 1} "a"' for place in range(3000))),
+    ],
+)
+def test_a_guide_that_is_none_is_refused_and_harms_nobody(
+    client: clients.Client, kind: str, guide: str, idle: None
+) -> None:
+    wrong = {**GUIDED, "guided_decoding_guide_type": kind, "guided_decoding_guide": guide}
+    with ThreadPoolExecutor(5) as pool:
+        beside = [pool.submit(client.stream, NAME, GUIDED) for _ in range(2)]
+        refused = client.stream(NAME, wrong)
+        texts = {future.result().text() for future in beside}
+    assert "guided_decoding_guide" in str(refused.error)
+    assert not refused.replies
+    assert texts == {client.stream(NAME, GUIDED).text()}
 
 
 def test_more_sequences_than_places_fail_as_one(client: clients.Client, idle: None) -> None:
