@@ -93,7 +93,7 @@ class Compiler:
 
 
 def refused(reason: str) -> InvalidRequest:
-    """Return the error of a guide, with the library's reason for it."""
+    """Return the error of a guide, with the reason for it."""
     shown = " ".join(reason.removesuffix("<non-verbose/>").split())
     if shown == "NoExtensionBias":
         shown = "no text has the form that it asks for"
@@ -170,5 +170,12 @@ def _grammar(guide: Guide) -> str:
 
 def _schema(text: str) -> dict[str, Any]:
     """Return a schema as an object, which can hold options: true is that of anything, false of nothing."""
-    schema = json.loads(text)
+    schema = json.loads(text, parse_int=_integer)
     return {"enum": []} if schema is False else {} if schema is True else dict(schema)
+
+
+def _integer(digits: str) -> int:
+    # the library would round them, and ask for what the schema does not allow
+    if not -(2**63) <= (number := int(digits)) < 2**63:
+        raise ValueError(f"{digits[:40]} does not fit into 64 bits")
+    return number

@@ -17,6 +17,7 @@ from typing import Any
 from backends.engine.grammars import STACK_BYTES, Compiler, refused
 from backends.engine.guided import Guided
 from backends.engine.protocol import DeadlineExceeded, Guide, Overloaded, Sampling
+from backends.engine.rehearsal import Rehearsal
 
 KEPT = 16
 """Compiled guides that are kept for who comes next: most clients ask the same again and again."""
@@ -48,10 +49,12 @@ class Guides:
 
     def __init__(self, tokenizer: Path, most: int) -> None:
         self._compiler = Compiler(tokenizer)
+        self._rehearsal = Rehearsal(tokenizer)
         self._most = most
         self._lock = threading.Lock()
         self._kept: OrderedDict[Guide, Future[Any]] = OrderedDict()
         self._waiters: list[_Waiter] = []
+        self._closed = False
         self._thread = _deep_thread()
 
     @property
@@ -86,8 +89,11 @@ class Guides:
                     waiter.wake()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and its process."""
+        with self._lock:
+            self._closed = True
         self._thread.shutdown()
+        self._rehearsal.close()
 
     @contextmanager
     def _entered(self, request: str, guide: Guide) -> Iterator[_Waiter]:
@@ -110,7 +116,11 @@ class Guides:
 
     def _compiled(self, guide: Guide) -> Future[Any]:
         """Return a guide that was compiled lately, or will be soon; holds the lock."""
-        found = self._kept.pop(guide, None) or self._thread.submit(self._compile, guide)
+        found = self._kept.pop(guide, None)
+        if found is None:
+            if self._closed:
+                raise Overloaded("the server is shutting down")
+            found = self._thread.submit(self._compile, guide)
         self._kept[guide] = found
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
@@ -118,6 +128,7 @@ class Guides:
 
     def _compile(self, guide: Guide) -> Any:
         try:
+            self._rehearsal.require(guide)
             return self._compiler.compile(guide)
         except BaseException as error:
             # who asks again is told again, and needs no place here

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from backends.engine import host
+from backends.engine import host, interpreter
 from backends.engine.orders import Answer, Broken, Order
 
 SECONDS_TO_END = 30.0
@@ -32,16 +30,8 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-        number = str(theirs.fileno())
         with theirs:
-            self._process = subprocess.Popen(
-                # -P: whatever lies in the working directory is not what this process imports
-                [_python(), "-P", "-m", host.__name__, engine, str(folder), number],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
-                pass_fds=(theirs.fileno(),),
-                # Ctrl-C is for the server, which ends its engines in order
-                start_new_session=True,
-            )
+            self._process = interpreter.start(host.__name__, engine, str(folder), connection=theirs)
         self._socket = ours
         self._connection = Connection(os.dup(ours.fileno()))
         self._sending = threading.Lock()
@@ -85,14 +75,3 @@ class EngineProcess:
             return "the engine's process hung up"
         how = signal.Signals(-code).name if code < 0 else f"code {code}"
         return f"the engine's process ended with {how}; the server's log has its last words"
-
-
-def _python() -> str:
-    """Return the interpreter; where it is embedded `sys.executable` may be empty, or name another program."""
-    own = Path(sys.executable or "").name
-    return sys.executable if own.startswith("python") else shutil.which("python3") or "python3"
-
-
-def _search_path() -> list[str]:
-    """Return where this process imports from, so that the other finds the same: a version folder is first."""
-    return [entry for entry in sys.path if entry]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -12,9 +13,18 @@ from typing import Any
 import pytest
 
 from backends.engine import guides
+from backends.engine import rehearsal as rehearsing
 from backends.engine.grammars import Compiler
 from backends.engine.guides import KEPT, Guides
-from backends.engine.protocol import DeadlineExceeded, Guide, InvalidRequest, Overloaded, Sampling
+from backends.engine.protocol import (
+    DeadlineExceeded,
+    EngineError,
+    Guide,
+    InvalidRequest,
+    Overloaded,
+    Sampling,
+)
+from backends.engine.rehearsal import Rehearsal
 
 ONE = Guide("regex", "one")
 TWO = Guide("regex", "two")
@@ -37,6 +47,14 @@ class Slow(Compiler):
         return super().compile(guide)
 
 
+class Lenient:
+    """Takes whatever comes."""
+
+    def require(self, guide: Guide) -> None: ...
+
+    def close(self) -> None: ...
+
+
 @pytest.fixture
 def slow(tokenizer_folder: Path) -> Slow:
     pytest.importorskip("llguidance")
@@ -46,6 +64,7 @@ def slow(tokenizer_folder: Path) -> Slow:
 @pytest.fixture
 def compiling(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guides]:
     monkeypatch.setattr(guides, "Compiler", lambda tokenizer: slow)
+    monkeypatch.setattr(guides, "Rehearsal", lambda tokenizer: Lenient())
     made = Guides(Path("none"), most=4)
     yield made
     slow.may.set()
@@ -150,6 +169,64 @@ def test_a_guide_that_is_none_is_that_request_s_error_each_time(
 
 def test_nothing_is_read_before_the_first_guide_comes(tmp_path: Path) -> None:
     made = Guides(tmp_path / "absent.json", most=1)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(EngineError, match="what compiles guides did not start"):
         asyncio.run(made.open("x", ONE, SAMPLING))
     made.close()
+    with pytest.raises(Overloaded, match="shutting down"):
+        asyncio.run(made.open("x", TWO, SAMPLING))
+
+
+@pytest.fixture
+def rehearsal(tokenizer_folder: Path) -> Iterator[Rehearsal]:
+    pytest.importorskip("llguidance")
+    made = Rehearsal(tokenizer_folder / "tokenizer.json")
+    yield made
+    made.close()
+
+
+def test_what_can_be_compiled_passes_and_what_cannot_is_told(rehearsal: Rehearsal) -> None:
+    rehearsal.require(ONE)
+    with pytest.raises(InvalidRequest, match="unclosed group"):
+        rehearsal.require(Guide("regex", "("))
+    with pytest.raises(InvalidRequest, match="at most 65536 are taken"):
+        rehearsal.require(Guide("regex", "a" * 70_000))
+    rehearsal.require(TWO)
+
+
+ENDLESS = {"allOf": [{"type": "string", "pattern": f"(a|b)*a(a|b){{{place}}}"} for place in range(1, 40)]}
+
+
+def test_what_takes_for_ever_is_refused(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsing, "SECONDS", 0.5)
+    with pytest.raises(InvalidRequest, match=r"takes more than 0\.5 seconds"):
+        rehearsal.require(Guide("json_schema", json.dumps(ENDLESS)))
+    monkeypatch.undo()
+    rehearsal.require(ONE)
+
+
+def test_what_ends_the_process_is_refused(rehearsal: Rehearsal) -> None:
+    rehearsal.require(ONE)
+    process = rehearsal._process
+    assert process is not None
+    process.kill()
+    with pytest.raises(InvalidRequest, match="takes more memory than there is"):
+        rehearsal.require(TWO)
+    rehearsal.require(TWO)
+
+
+def test_the_process_ends_with_who_asks_it(rehearsal: Rehearsal) -> None:
+    rehearsal.require(ONE)
+    process, connection = rehearsal._process, rehearsal._connection
+    assert process is not None and connection is not None
+    connection.close()
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("rules", [100, 2500])
+def test_rules_may_lead_to_rules_for_long(rehearsal: Rehearsal, rules: int) -> None:
+    lines = [f'r{place} ::= "(" r{place + 1} ")" | "x"' for place in range(rules)]
+    text = "\n".join(["root ::= r0", *lines, f'r{rules} ::= "a"'])
+    try:
+        rehearsal.require(Guide("ebnf_grammar", text))
+    except InvalidRequest as refused:
+        assert "65536" in str(refused) and len(text) > 65536
