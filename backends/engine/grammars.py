@@ -35,6 +35,9 @@ STACK_BYTES = 512 << 20
 JSON = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,64}"}
 """Small models get lost in white space, which JSON allows without an end."""
 
+MOST = 2**53
+"""The largest whole number of a schema, which is that of RFC 8259, 6, for all who are to understand it."""
+
 MARK = "\x02"
 """A character that is no part of any longer token."""
 
@@ -175,7 +178,7 @@ def _schema(text: str) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    # the library would round them, and ask for what the schema does not allow
-    if not -(2**63) <= (number := int(digits)) < 2**63:
-        raise ValueError(f"{digits[:40]} does not fit into 64 bits")
+    # the library reckons with floats: others would be rounded to what the schema does not allow, or end it
+    if abs(number := int(digits)) > MOST:
+        raise ValueError(f"{digits[:40]} is beyond {MOST}, up to which every whole number is a float")
     return number
