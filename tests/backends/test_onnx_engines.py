@@ -176,7 +176,8 @@ def test_interleaved_sequences_equal_those_alone(engine: Engine) -> None:
     cases = [(PROMPT[start : start + size], seed) for start, size, seed in sizes]
 
     async def one(ids: list[int], seed: int) -> Step:
-        return await collect(engine, ids, temperature=1.0, seed=seed, max_tokens=8 * seed)
+        # of a few: with the whole vocabulary in a row, the last bit of a logit may decide which is drawn
+        return await collect(engine, ids, temperature=1.0, top_k=4, seed=seed, max_tokens=8 * seed)
 
     async def together() -> list[Step]:
         return await asyncio.gather(*(one(*case) for case in cases))

@@ -63,6 +63,7 @@ class TritonPythonModel:
             engine=self._engine.name,
             unsupported=self._engine.unsupported,
             adapters=tuple(settings.get("adapters", ())),
+            lacking=getattr(self._engine, "lacking", {}),
         )
         self._numbers = itertools.count()
         self._timings = Timings()

@@ -18,6 +18,7 @@ import numpy as np
 from backends.engine.decoder_graph import Interrupted
 from backends.engine.decoder_rows import DecoderRows, Logits, Rows
 from backends.engine.device_rows import DeviceRows
+from backends.engine.guided import Guided
 from backends.engine.processors import usable_cores
 from backends.engine.protocol import Sampling, Step
 from backends.engine.sampling import Sampler, log_probability
@@ -49,7 +50,7 @@ def create(settings: Mapping[str, Any], folder: Path) -> Onnxruntime:
     )
     # a GPU that computes leaves the processors to those who carry the tokens away
     rate = threads * RESPONSES_A_SECOND_PER_THREAD if on_cpu else math.inf
-    return Onnxruntime(rows, settings, responses_a_second=rate)
+    return Onnxruntime(rows, settings, folder, responses_a_second=rate)
 
 
 class Onnxruntime(Scheduled):
@@ -57,7 +58,9 @@ class Onnxruntime(Scheduled):
 
     name = "onnxruntime"
 
-    def __init__(self, rows: Rows, settings: Mapping[str, Any], *, responses_a_second: float) -> None:
+    def __init__(
+        self, rows: Rows, settings: Mapping[str, Any], folder: Path, *, responses_a_second: float
+    ) -> None:
         self._rounds = _Rounds(rows)
         scheduler = Scheduler(
             settings["max_active"],
@@ -68,11 +71,11 @@ class Onnxruntime(Scheduled):
             responses_a_second=responses_a_second,
             interrupt=rows.interrupt,
         )
-        super().__init__(scheduler, int(settings["context_length"]))
+        super().__init__(scheduler, settings, folder)
 
-    def answering(self, ids: Sequence[int], sampling: Sampling) -> _Answer:
+    def answering(self, ids: Sequence[int], sampling: Sampling, guided: Guided | None) -> _Answer:
         """Return the runner of one answer."""
-        return _Answer(self._rounds, ids, sampling)
+        return _Answer(self._rounds, ids, Sampler(sampling, ids, guided))
 
     def scoring(self, ids: Sequence[int], found: list[float]) -> _Score:
         """Return the runner that scores a prompt."""
@@ -102,9 +105,9 @@ class _Sequence(ABC):
 class _Answer(_Sequence):
     """A sequence that generates: it chooses a token from the last logits."""
 
-    def __init__(self, rounds: _Rounds, ids: Sequence[int], sampling: Sampling) -> None:
+    def __init__(self, rounds: _Rounds, ids: Sequence[int], sampler: Sampler) -> None:
         super().__init__(rounds, ids)
-        self._sampler = Sampler(sampling, ids)
+        self._sampler = sampler
         self.token = -1
 
     def take(self, logits: Logits) -> Step | None:

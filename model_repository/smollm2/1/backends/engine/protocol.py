@@ -16,8 +16,9 @@ from typing import Any, Protocol
 class Guide:
     """What a text must be.
 
-    `kind` is "json" (any object), "json_schema", "regex" or "ebnf_grammar", the names of TensorRT-LLM's
-    executor (GuidedDecodingParams.GuideType); `text` is the schema, expression or grammar, "" for "json".
+    `kind` is "json" (any object), "json_schema", "regex" (of the whole text) or "ebnf_grammar", the names of
+    TensorRT-LLM's executor (GuidedDecodingParams.GuideType); `text` is the schema, expression or grammar, ""
+    for "json". A sequence that can go no further ends with "stop", whatever `min_tokens` says.
     """
 
     kind: str
@@ -119,7 +120,11 @@ class DeadlineExceeded(EngineError):
 
 
 class Engine(Protocol):
-    """Generates token ids for many requests at once; every method is safe from any thread."""
+    """Generates token ids for many requests at once; every method is safe from any thread.
+
+    An engine that could honour an input of `unsupported` if only something were there has also `lacking`,
+    input -> what is not there, for clients.
+    """
 
     name: str
     unsupported: frozenset[str]

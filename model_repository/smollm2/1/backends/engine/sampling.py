@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from backends.engine.guided import Guided
 from backends.engine.protocol import InvalidRequest, Sampling, Step, Top
 
 Logits = npt.NDArray[np.float32]
@@ -17,10 +18,15 @@ LIKELIEST = 1024
 
 
 class Sampler:
-    """Chooses the tokens of one sequence and remembers what the penalties need."""
+    """Chooses the tokens of one sequence and remembers what the penalties need.
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+    A sequence that is `guided` gets no token that its guide forbids, whatever bias and penalties say, and
+    ends when nothing may follow any more, `min_tokens` or not.
+    """
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], guided: Guided | None = None) -> None:
         self._sampling = sampling
+        self._guided = guided
         self._seen = set(prompt)
         self._ids: list[int] = []
         self._counts: Counter[int] = Counter()
@@ -36,16 +42,21 @@ class Sampler:
         Raises InvalidRequest when nothing is left to choose.
         """
         changed = self._penalised(logits)
+        if self._guided:
+            changed = self._guided.held(changed)
         banned = self._banned()
         chosen, value = self._pick_but(banned, changed) if banned else self._pick(changed)
         if not math.isfinite(value):
-            raise InvalidRequest("bad_words, logit_bias and min_tokens together forbid every token")
+            guide = ", the guide" if self._guided else ""
+            raise InvalidRequest(f"bad_words, logit_bias{guide} and min_tokens together forbid every token")
         self._ids.append(chosen)
         self._counts[chosen] += 1
         return chosen, log_probability(logits, chosen) if self._sampling.log_probs else 0.0
 
     def step(self, logits: Logits) -> Step:
         """Return the next token as an engine's step, its end included; see `choose`."""
+        if self._guided and self._guided.is_complete():
+            return Step((), finish_reason="stop")
         token, value = self.choose(logits)
         asked = self._sampling
         if token in asked.end_ids:
@@ -53,9 +64,17 @@ class Sampler:
         return Step(
             (token,),
             (value,) if asked.log_probs else (),
-            "length" if len(self._ids) >= asked.max_tokens else None,
+            self._end_with(token),
             tops=(likeliest(logits, asked.top_log_probs),) if asked.top_log_probs else (),
         )
+
+    def _end_with(self, token: int) -> str | None:
+        """Return why a token is the last one, if it is."""
+        if self._guided:
+            self._guided.take(token)
+            if self._guided.is_complete():
+                return "stop"
+        return "length" if len(self._ids) >= self._sampling.max_tokens else None
 
     def _pick_but(self, banned: list[int], logits: Logits) -> tuple[int, float]:
         # a copy of the vocabulary for the sake of a few ids would cost more than the choice itself

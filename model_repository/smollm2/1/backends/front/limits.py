@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backends.engine.protocol import InvalidRequest
@@ -11,7 +12,7 @@ from backends.engine.protocol import InvalidRequest
 class Limits:
     """What the deployment allows; `unsupported` are inputs that `engine` cannot honour.
 
-    `adapters` are the names that `lora_name` may have.
+    `adapters` are the names that `lora_name` may have. `lacking` says why of inputs that could be honoured.
     """
 
     context: int
@@ -21,6 +22,7 @@ class Limits:
     engine: str
     unsupported: frozenset[str] = field(default_factory=frozenset)
     adapters: tuple[str, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 def require_vocabulary(name: str, ids: list[int], limits: Limits) -> None:

@@ -129,7 +129,8 @@ def _refuse_unsupported(values: Values, limits: Limits) -> None:
             continue
         value = values.text(name) if isinstance(_HARMLESS.get(name), str) else values.one(name)
         if value != _HARMLESS.get(name):
-            raise InvalidRequest(f"engine {limits.engine} does not support {name!r}: leave it out")
+            reason = f", because {limits.lacking[name]}" if name in limits.lacking else ""
+            raise InvalidRequest(f"engine {limits.engine} does not support {name!r}{reason}: leave it out")
 
 
 def _prompt(values: Values, limits: Limits, encoder: Encoder, chat: Chat) -> tuple[tuple[int, ...], str]:
