@@ -13,13 +13,26 @@ import os
 import queue
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from backends import turns
-from backends.engine.orders import MOST_UNHEARD, Abort, Add, Answer, Broken, Heard, Loaded, News, Order, Score
+from backends.engine.orders import (
+    FEW,
+    MOST_UNHEARD,
+    Abort,
+    Add,
+    Answer,
+    Broken,
+    Heard,
+    Loaded,
+    News,
+    Order,
+    Score,
+)
 from backends.engine.protocol import EngineError
 from backends.engine.stepper import Gauges, Progress, Stepper, joined
 
@@ -36,7 +49,8 @@ class Outbox:
         self._waiting: list[Progress] = []
         self._gauges = Gauges()
         self._filled = self._ended = False
-        self._unheard = 0
+        self._unheard: deque[int] = deque()
+        """Of how many sequences each piece of news told that the front has not passed on yet."""
         self._thread = threading.Thread(target=self._send_until_ended, name="answers", daemon=True)
         self._thread.start()
 
@@ -51,7 +65,7 @@ class Outbox:
     def heard(self) -> None:
         """Take note that the front has room for more."""
         with self._changed:
-            self._unheard -= 1
+            self._unheard.popleft()
             self._changed.notify()
 
     def close(self) -> None:
@@ -63,7 +77,9 @@ class Outbox:
 
     @property
     def _may_send(self) -> bool:
-        return self._filled and self._unheard < MOST_UNHEARD
+        if not self._filled or not self._unheard:
+            return self._filled
+        return len(self._unheard) < MOST_UNHEARD and sum(self._unheard) + len(self._waiting) <= FEW
 
     def _send_until_ended(self) -> None:
         while True:
@@ -73,7 +89,7 @@ class Outbox:
                     return
                 waiting, self._waiting = self._waiting, []
                 gauges, self._filled = self._gauges, False
-                self._unheard += 1
+                self._unheard.append(len({progress.key for progress in waiting}))
             if not _sent(self._connection, News(tuple(joined(waiting)), gauges, len(waiting))):
                 return
 

@@ -52,8 +52,9 @@ class Loaded:
 class News:
     """What the steps since the last news brought, at most one Progress for each sequence.
 
-    `turns` counts the steps of each sequence. A front hears MOST_UNHEARD of these, then none until it says
-    Heard: what it cannot keep up with waits where it is joined, not as a heap of single tokens.
+    `turns` counts the steps of each sequence. A front hears MOST_UNHEARD of these, or one of more than FEW
+    sequences, then none until it says Heard: what it cannot keep up with waits where it is joined, not as a
+    heap of single tokens.
     """
 
     progress: tuple[Progress, ...]
@@ -61,9 +62,13 @@ class News:
     turns: int
 
 
-MOST_UNHEARD = 1
-"""The front says Heard before it sends, which takes longer than the next piece is on its way. Of two, the
-thread that reads the second would hold up the one that passes on the first."""
+MOST_UNHEARD = 2
+"""One that the front passes on and one that is on its way: a step that takes no longer than the passing on of
+the one before it is then told by itself."""
+
+FEW = 64
+"""Sequences that several pieces of news may tell of together. The front passes these on in milliseconds; of
+more, the thread that reads the second piece would hold up the one that passes on the first."""
 
 
 @dataclass(frozen=True)
