@@ -35,7 +35,7 @@ def run(part: Part, stage: Stage) -> None:
     found: dict[str, Any] = {}
 
     def written(*, complete: bool) -> None:
-        document = {
+        document: dict[str, Any] = {
             "schema": SCHEMA,
             "part": part.name,
             "complete": complete,
@@ -45,8 +45,10 @@ def run(part: Part, stage: Stage) -> None:
             "versions": record.versions(PACKAGES),
             "command": shlex.join(["python", "benchmarks/llm_gpu.py", *sys.argv[1:]]),
             "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **found,
         }
+        if hidden := document.keys() & found.keys():
+            raise ValueError(f"Bug: part {part.name} found {', '.join(hidden)}, which records say anyway")
+        document |= found
         partial = path(stage, part.name).with_suffix(".partial")
         partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         partial.replace(path(stage, part.name))

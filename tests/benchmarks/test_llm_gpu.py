@@ -10,8 +10,10 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from llm import (
     answers,
     asking,
     ceiling,
+    checks,
     contests,
     figures,
     keeping,
@@ -644,6 +647,27 @@ def test_a_part_leaves_its_record_even_when_it_is_cut_off(tmp_path: Path) -> Non
     keeping.run(Part("8b-raw", "", lambda stage, keep: keep({"rows": []})), stage)
     (found,) = keeping.read(stage.records)
     assert found["complete"] and found["rows"] == [] and found["schema"] == keeping.SCHEMA
+
+
+def test_what_a_part_finds_hides_nothing_that_its_record_says(tmp_path: Path) -> None:
+    """A part that was built for another target is still one of the run: only then do they merge."""
+    stage = Stage(tmp_path)
+    stage.records.mkdir()
+    with pytest.raises(ValueError, match="found target"):
+        keeping.run(Part("8b-raw", "", lambda stage, keep: keep({"target": "onnx"})), stage)
+
+
+def test_onnx_is_verified_as_a_part_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path)
+    stage.records.mkdir()
+    built = SimpleNamespace(repository=tmp_path)
+    monkeypatch.setattr(models, "build", lambda stage, model, target: built)
+    monkeypatch.setattr(deployment, "serve", lambda repository, more: nullcontext())
+    monkeypatch.setattr(checks, "verified", lambda served, name: checked()["verify"])
+    (part,) = (part for part in PARTS if part.name == "smollm2-onnx")
+    for one in (part, Part("8b-raw", "", lambda stage, keep: keep({"rows": []}))):
+        keeping.run(one, stage)
+    assert {found["part"] for found in keeping.read(stage.records)} == {"smollm2-onnx", "8b-raw"}
 
 
 @pytest.mark.parametrize(
