@@ -23,6 +23,7 @@ COMMANDS = (
     "measure",
     "chat",
     "gateway",
+    "keys",
     "deploy",
     "list",
     "doctor",
@@ -89,6 +90,7 @@ def main() -> None:
     builder measure                   how fast it answers, at which load
     builder chat                      talk to it in the terminal
     builder gateway                   answer OpenAI's API in front of it
+    builder keys create NAME          a key for its clients, with limits
     builder deploy compose            write the files that serve it with Docker Compose
     """
 

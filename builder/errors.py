@@ -11,6 +11,7 @@ BuilderError                1  anything below
   ServeError                1  Triton did not reach READY
   VerifyError               1  the verification itself could not run
   ChatError                 1  no conversation: no server, no front, or one that went away
+  KeysError                 1  the gateway's keys and accounts cannot be read or written
   Interrupted             130  Ctrl-C; nothing was published
 """
 
@@ -84,6 +85,10 @@ class VerifyError(BuilderError):
 
 class ChatError(BuilderError):
     """The conversation cannot be held: no server, no front to chat with, or one that went away."""
+
+
+class KeysError(BuilderError):
+    """Keys and what they took cannot be read or written: no database, no such key, a name in use."""
 
 
 class Interrupted(BuilderError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -52,6 +53,18 @@ from builder.commands import options
     show_default=True,
     help="Seconds for streams to finish at the end.",
 )
+@click.option(
+    "--keys",
+    envvar="BUILDER_KEYS",
+    metavar="URL",
+    callback=options.not_empty,
+    help="Answer only who has a key of this database: sqlite:///PATH, a path, or postgresql://...",
+)
+@click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What tokens cost, model by model; a TOML file.",
+)
 def command(
     triton: str,
     host: str,
@@ -61,6 +74,8 @@ def command(
     max_body: int,
     keep_alive: float,
     exit_timeout: int,
+    keys: str | None,
+    prices: Path | None,
 ) -> None:
     """Answer OpenAI's API by what a Triton serves, until Ctrl-C or SIGTERM; streams then finish.
 
@@ -71,6 +86,7 @@ def command(
     try:
         from builder.gateway import running
         from builder.gateway.door import Settings
+        from builder.gateway.keys.prices import Prices, read
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("builder"):
             raise
@@ -80,13 +96,23 @@ def command(
         ) from error
 
     address = _host_and_port(triton)
+    settings = Settings(
+        address,
+        max_requests,
+        max_body * 2**20,
+        keep_alive,
+        _database(keys),
+        read(prices) if prices else Prices(),
+    )
+    if not keys and host not in ("127.0.0.1", "::1", "localhost"):
+        click.echo(f"whoever reaches {host} is answered: --keys asks for a key", err=True)
 
     def ready(own: str) -> None:
         click.echo(f"READY  http://{own}  triton grpc://{address}")
         sys.stdout.flush()
 
     running.run(
-        Settings(address, max_requests, max_body * 2**20, keep_alive),
+        settings,
         host=host,
         port=port,
         workers=workers,
@@ -103,3 +129,16 @@ def _host_and_port(url: str) -> str:
     if "://" in host or not host or not port.isdecimal():
         raise UsageError(f"--triton is {url!r}", expected="grpc://HOST:PORT")
     return f"{host}:{port}"
+
+
+def _database(url: str | None) -> str:
+    """Return the address of a database of keys that is there and has its tables, "" for none."""
+    if not url:
+        return ""
+    from contextlib import closing
+
+    from builder.gateway.keys import database
+
+    with closing(database.connect(url)) as opened:
+        database.prepare(opened)
+    return url

@@ -16,6 +16,8 @@ import builder
 from builder.gateway import orphans
 from builder.gateway.bounds import Bounded
 from builder.gateway.door import Door, Settings
+from builder.gateway.guard import Guarded
+from builder.gateway.keys.clerk import Clerk
 from builder.gateway.protocol import (
     chat,
     completions,
@@ -49,9 +51,13 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint, dict[str, Any] | None], ...] = (
 def create(settings: Settings) -> FastAPI:
     """Return the application of one worker."""
 
+    books = Clerk(settings.keys) if settings.keys else None
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         orphans.end_with_parent()
+        if books is not None:
+            await books.start()
         connection = Connection(settings.triton)
         app.state.door = Door(settings, connection, Catalogue(connection))
         await app.state.door.catalogue.look()
@@ -61,6 +67,8 @@ def create(settings: Settings) -> FastAPI:
         with suppress(asyncio.CancelledError):
             await watching
         await connection.close()
+        if books is not None:
+            await books.close()
 
     app = FastAPI(title="builder gateway", version=builder.__version__, lifespan=lifespan)
     for method, path, endpoint, body in ENDPOINTS:
@@ -76,6 +84,9 @@ def create(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
     app.add_middleware(Bounded, most=settings.most_requests)
+    if books is not None:
+        # outside of all else: who has no key takes no place either
+        app.add_middleware(Guarded, books=books, prices=settings.prices)
     return app
 
 

@@ -9,11 +9,13 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from builder.gateway import caller
 from builder.gateway.door import Door
 from builder.gateway.protocol import bodies, errors, sampling, sse
 from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.errors import invalid, unsupported
 from builder.gateway.protocol.prompts import prompts
+from builder.gateway.protocol.usage import Read
 from builder.gateway.triton import vectors
 from builder.gateway.triton.failures import Failure
 from builder.gateway.triton.served import EMBEDDING, Served
@@ -46,17 +48,19 @@ async def answer(door: Door, request: Request) -> Response:
         if failure.is_triton_gone:
             door.catalogue.forget()
         raise errors.of_failure(failure, {"text_input": "input", "input_ids": "input"}) from failure
-    return Response(_told(model.name, cut(found, width), tokens, form), media_type="application/json")
+    usage = Read(tokens)
+    if (who := caller.current()) is not None:
+        who.usage = usage
+    return Response(_told(model.name, cut(found, width), usage, form), media_type="application/json")
 
 
-def _told(name: str, found: Vectors, tokens: int, form: str) -> bytes:
+def _told(name: str, found: Vectors, usage: Read, form: str) -> bytes:
     shown = _base64 if form == "base64" else np.asarray
     data = [
         {"object": "embedding", "index": place, "embedding": shown(vector)}
         for place, vector in enumerate(found)
     ]
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    told = {"object": "list", "data": data, "model": name, "usage": usage}
+    told = {"object": "list", "data": data, "model": name, "usage": usage.told()}
     return orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

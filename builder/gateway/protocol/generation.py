@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from builder.gateway import caller
 from builder.gateway.door import Door
 from builder.gateway.protocol import errors
 from builder.gateway.protocol.errors import ApiError
@@ -61,6 +62,11 @@ class Generation:
         self._asked = asked
         self._ended: set[int] = set()
         self.usage = Usage()
+        who = caller.current()
+        # whoever pays by the token is counted even if the stream is broken off
+        self._counts = asked.counts or who is not None
+        if who is not None:
+            who.usage = self.usage
         try:
             requests = [self._request(prompt) for prompt in asked.prompts]
         except Failure as failure:
@@ -100,8 +106,11 @@ class Generation:
         return self._inbox.is_cancelled
 
     def cancel(self) -> None:
-        """Stop everything at once."""
+        """Stop everything at once; what was heard and not yet taken is counted too."""
         self._inbox.cancel()
+        if self._counts:
+            for prompt, piece in self._inbox.left():
+                self.usage.note(prompt, piece)
 
     def _request(self, prompt: Mapping[str, Any]) -> Any:
         asked = self._asked
@@ -110,7 +119,7 @@ class Generation:
         if asked.sequences > 1:
             inputs["num_return_sequences"] = asked.sequences
             outputs += hearing.SEQUENCE
-        if asked.counts:
+        if self._counts:
             outputs += hearing.COUNTS
         if asked.tops is not None:
             inputs["return_log_probs"] = True
@@ -122,7 +131,7 @@ class Generation:
         return asking.request(asked.model.name, tensors, outputs, asked.seconds)
 
     def _told(self, prompt: int, piece: Piece) -> tuple[int, Piece]:
-        if self._asked.counts:
+        if self._counts:
             self.usage.note(prompt, piece)
         answer = prompt * self._asked.sequences + piece.sequence
         if piece.reason:

@@ -25,7 +25,7 @@ async def answer(door: Door, request: Request) -> Response:
         await door.catalogue.look()
     if not door.catalogue.reachable:
         raise errors.of_failure(Failure(Kind.UNAVAILABLE, failures.LOST), {})
-    told = [_told(model) for model in door.catalogue.models()]
+    told = [_told(model) for model in door.models()]
     return Response(orjson.dumps({"object": "list", "data": told}), media_type="application/json")
 
 

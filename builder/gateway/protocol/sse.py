@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from builder.gateway import caller
 from builder.gateway.protocol import errors
 from builder.gateway.protocol.errors import ApiError
 from builder.gateway.protocol.generation import Generation
@@ -21,6 +22,8 @@ Result = TypeVar("Result")
 
 KEEP_ALIVE = b": still there\n\n"
 DONE = b"data: [DONE]\n\n"
+WRITE = "builder.write"
+"""In the scope of a guarded request: what sends a piece past the guard."""
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -65,20 +68,29 @@ class EventStream(Response):
             await error_response(error)(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        # what stands around an answer sees its beginning and its end, not each piece
+        write = scope.get(WRITE, send)
         try:
             while told is not None:
                 data = b"".join([self._writer.event(answer, piece) for answer, piece in told])
                 # a piece may make no event
-                await _write(send, data if data or told else KEEP_ALIVE)
+                await _write(write, data if data or told else KEEP_ALIVE)
                 told = await self._generation.take()
             end = self._writer.last(self._generation.usage.told()) + DONE
         except ApiError as error:
-            end = errors.event(error)
+            end = _broken(error)
         except asyncio.CancelledError:
             # only the server cancels what it runs, when it has waited long enough at its own end
-            end = errors.event(ending())
+            end = _broken(ending())
         if not self._generation.is_cancelled:
             await send({"type": "http.response.body", "body": end})
+
+
+def _broken(error: ApiError) -> bytes:
+    """Return the end of a stream that began well, which its status cannot tell any more."""
+    if (who := caller.current()) is not None:
+        who.failed = error.status
+    return errors.event(error)
 
 
 async def _write(send: Send, data: bytes) -> None:

@@ -26,7 +26,7 @@ async def answer(door: Door, request: Request) -> Response:
         raise unsupported("messages", "the model's template is known to the model alone: send 'prompt'")
     text = bodies.clean("prompt", body.need("prompt", str))
     body.end()
-    tokenizer = await door.find(f"{model.name}_tokenizer")
+    tokenizer = await door.find_part(model, "tokenizer")
     try:
         ids = await tokens.ids(door.connection, tokenizer, text)
     except Failure as failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from builder.gateway.triton.hearing import Piece
 
 
@@ -21,3 +23,14 @@ class Usage:
         """Return it as OpenAI does."""
         prompt, answer = sum(self._prompts.values()), sum(self._answers.values())
         return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+
+
+@dataclass(frozen=True)
+class Read:
+    """Of a request that only reads."""
+
+    tokens: int
+
+    def told(self) -> dict[str, int]:
+        """Return it as OpenAI does."""
+        return {"prompt_tokens": self.tokens, "total_tokens": self.tokens}

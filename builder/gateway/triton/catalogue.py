@@ -57,14 +57,14 @@ class Catalogue:
         """Return the models that some endpoint answers for, by name."""
         return sorted((one for one in self._models.values() if one.kind), key=lambda one: one.name)
 
-    async def find(self, name: str) -> Served:
-        """Return a model that is ready.
+    async def find(self, name: str, *, is_hidden: bool = False) -> Served:
+        """Return a model that is ready; one that is hidden is as one that is not, also in how long it takes.
 
         Raises Failure: UNKNOWN_MODEL, or UNAVAILABLE when Triton cannot be reached.
         """
-        if name not in self._models:
+        if is_hidden or name not in self._models:
             await self.look()
-        if name in self._models:
+        if not is_hidden and name in self._models:
             return self._models[name]
         if not self.reachable:
             raise Failure(Kind.UNAVAILABLE, failures.LOST)

@@ -68,12 +68,17 @@ def read(response: Any) -> Piece:
     text, reason = raw["text_output"][4:].decode(), raw["finish_reason"][4:].decode()
     if len(raw) == 2:
         return Piece(text, reason)
-    return Piece(
-        text,
-        reason,
+    counts = (
         _integer(raw.get("sequence_index")),
         _integer(raw.get("num_input_tokens")),
         _integer(raw.get("num_output_tokens")),
+    )
+    if "output_ids" not in raw:
+        return Piece(text, reason, *counts)
+    return Piece(
+        text,
+        reason,
+        *counts,
         tuple(np.frombuffer(raw.get("output_ids", b""), "<i4").tolist()),
         tuple(np.frombuffer(raw.get("output_log_probs", b""), "<f4").tolist()),
         _tops(response, raw) if "output_top_ids" in raw else None,

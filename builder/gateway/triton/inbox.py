@@ -57,6 +57,10 @@ class Inbox:
         self._room.set()
         return ready
 
+    def left(self) -> Pieces:
+        """Return what was heard and not yet taken."""
+        return self._ready
+
     def cancel(self) -> None:
         """Stop everything on the server at once; whoever takes gets nothing more."""
         self.is_cancelled = True
