@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from builder.commands import options
+from builder.errors import KeysError
 
 if TYPE_CHECKING:
     from builder.gateway.keys.database import Database
@@ -93,6 +96,12 @@ def _models(context: click.Context, option: click.Parameter, value: str | None) 
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
     help="When it ends, by UTC: a date alone is its first moment.",
 )
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=options.writable,
+    help="A new file for the key, which nobody else can read, in place of stdout.",
+)
 @kept
 def create(
     name: str,
@@ -101,6 +110,7 @@ def create(
     tokens_per_minute: int | None,
     monthly_budget: int | None,
     expires: datetime | None,
+    output: Path | None,
     keys: str,
     as_json: bool,
 ) -> None:
@@ -110,13 +120,31 @@ def create(
 
     ends = None if expires is None else times.of(expires)
     terms = Terms(models, requests_per_minute, tokens_per_minute, monthly_budget, ends)
-    with opened(keys, creating=True) as database:
+    with opened(keys, creating=True) as database, _written(output) as write:
         made, text = ledger.create(database, name, terms, clerk.clock())
-    if as_json:
-        options.print_json({**_told(made), "key": text})
+        if as_json:
+            options.print_json(_told(made) | ({} if output else {"key": text}))
+        if output or not as_json:
+            write(text)
+    click.echo(f"made {_shown(made.id)} ({made.name}): it is not shown again", err=True)
+
+
+@contextmanager
+def _written(file: Path | None) -> Iterator[Callable[[str], object]]:
+    """Give what writes a key: a file that is there before the key is, and goes where that cannot be made."""
+    if file is None:
+        yield click.echo
         return
-    click.echo(text)
-    click.echo("it is not shown again: only its hash is kept", err=True)
+    try:
+        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise KeysError(f"{file} exists", remedy="choose another --output, or remove it") from None
+    with os.fdopen(number, "w") as stream:
+        try:
+            yield lambda text: stream.write(f"{text}\n")
+        except BaseException:
+            file.unlink()
+            raise
 
 
 @command.command("list")

@@ -143,7 +143,7 @@ class PostgreSQL:
         try:
             import psycopg
         except ModuleNotFoundError as error:
-            remedy = 'pip install "psycopg[binary]"'
+            remedy = 'pip install "builder[postgresql]"'
             raise KeysError("psycopg is not installed, which PostgreSQL needs", remedy=remedy) from error
         self._library: Any = psycopg
         self._url = url
