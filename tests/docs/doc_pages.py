@@ -31,6 +31,7 @@ ORDER = (
         "clients",
         "chat",
         "gateway",
+        "keys",
         "verify",
         "measure",
         "deploy",
