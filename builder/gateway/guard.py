@@ -174,7 +174,8 @@ class _Request:
 
 def _key(scope: Scope) -> str:
     """Return the key that a request came with, "" for none. Raises Refused."""
-    if secret.stands_in(unquote_plus(scope["query_string"].decode("latin-1"))):
+    address = scope["path"] + "?" + unquote_plus(scope["query_string"].decode("latin-1"))
+    if secret.stands_in(address):
         text = "an API key stands in the address, which logs keep: revoke it, and send keys in Authorization"
         raise Refused(Reason.NO_KEY, text)
     given = Headers(scope=scope).getlist("authorization")

@@ -332,6 +332,7 @@ def test_a_key_in_the_address_is_refused(name: str, guarded: Guarded) -> None:
         )
         assert (status, "revoke it" in error_of(json.loads(body))["message"]) == (401, True)
         assert key.encode() not in body
+        assert guarded.gateway.request("GET", f"/v1/models/{key}", None, headers)[0] == 401
 
 
 def test_a_gateway_that_is_killed_keeps_what_it_acknowledged(echoing: Server, tmp_path: Path) -> None:

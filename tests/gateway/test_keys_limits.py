@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,3 +188,15 @@ def test_what_has_another_form_is_no_key(text: str) -> None:
     assert (number is not None) == (
         len(text) == 80 and text.startswith("bk_") and text.isascii() and "\n" not in text
     )
+
+
+def test_the_wall_around_the_keys() -> None:
+    """They import nothing of the gateway but themselves, so that any protocol may stand before them."""
+    for file in Path(keys.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("builder"):
+                assert str(node.module).startswith(("builder.gateway.keys", "builder.errors")), file
+            assert not isinstance(node, ast.Import) or {one.name for one in node.names} <= {
+                *sys.stdlib_module_names,
+                "psycopg",
+            }

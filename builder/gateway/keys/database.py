@@ -83,10 +83,14 @@ def connect(url: str, *, creating: bool = False) -> Database:
 
 
 def prepare(database: Database) -> None:
-    """Make the tables that are not there yet."""
-    with database.writing(durably=True):
-        for statement in _TABLES:
-            database.change(statement)
+    """Make the tables where they are not; where they are, whoever may use them need not own them."""
+    try:
+        # the last to be made
+        database.rows("SELECT count FROM refusals LIMIT 0")
+    except KeysError:
+        with database.writing(durably=True):
+            for statement in _TABLES:
+                database.change(statement)
 
 
 class SQLite:
