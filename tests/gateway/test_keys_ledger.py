@@ -17,7 +17,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import postgres_process
 import pytest
 from gateway_process import ROOT
 
@@ -29,14 +28,6 @@ from builder.gateway.keys.key import Key, Reason, Refused, Terms
 from builder.gateway.keys.ledger import Entry
 
 NOW = times.of(datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC))
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    if reason := postgres_process.missing():
-        pytest.skip(reason)
-    with postgres_process.running() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

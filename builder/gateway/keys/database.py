@@ -141,7 +141,7 @@ class SQLite:
 
 
 class PostgreSQL:
-    """A database of PostgreSQL; a connection that was lost is made again for the next transaction."""
+    """A database of PostgreSQL; a connection that was lost is made again when it is next needed."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -152,12 +152,18 @@ class PostgreSQL:
         self._library: Any = psycopg
         self._url = url
         self._connection: Any = None
+        self._writes = False
         self._connect()
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
-        """Return what a statement finds."""
-        found: list[Row] = self._execute(statement, values).fetchall()
-        return found
+        """Return what a statement finds; outside of a transaction it is asked again when it was lost."""
+        try:
+            return self._found(statement, values)
+        except KeysError:
+            if self._writes or not self._connection.closed:
+                raise
+            self._connect()
+            return self._found(statement, values)
 
     def change(self, statement: str, values: Row = ()) -> int:
         """Return how many rows a statement changed."""
@@ -167,18 +173,22 @@ class PostgreSQL:
     def writing(self, *, durably: bool) -> Iterator[None]:
         """Make the block one transaction; a durable one waits for the server's disk."""
         self._connect()
+        self._writes = True
         try:
             with self._translated(), self._connection.transaction():
                 self.change(f"SET LOCAL synchronous_commit TO {'ON' if durably else 'OFF'}")
                 self.change("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
                 yield
-        except KeysError:
-            self._connect()
-            raise
+        finally:
+            self._writes = False
 
     def close(self) -> None:
         """Let the connection go."""
         self._connection.close()
+
+    def _found(self, statement: str, values: Row) -> list[Row]:
+        found: list[Row] = self._execute(statement, values).fetchall()
+        return found
 
     def _execute(self, statement: str, values: Row) -> Any:
         with self._translated():
