@@ -18,6 +18,7 @@ from builder.gateway.bounds import Bounded
 from builder.gateway.door import Door, Settings
 from builder.gateway.guard import Guarded
 from builder.gateway.keys.clerk import Clerk
+from builder.gateway.page import serving as page
 from builder.gateway.protocol import (
     chat,
     completions,
@@ -80,6 +81,7 @@ def create(settings: Settings) -> FastAPI:
             response_class=Response,
             description=endpoint.__doc__ or "",
         )
+    page.attach(app)
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
