@@ -59,7 +59,7 @@ def slow(slow_server: Server) -> Iterator[Gateway]:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Callable[..., ChatPage]]:
-    """Open the page of a gateway: `opened(gateway, color_scheme="dark")`; what goes wrong in it fails a test."""
+    """Open the page of a gateway: `opened(gateway, color_scheme="dark")`; nothing may go wrong in it."""
     pages: list[ChatPage] = []
 
     def open_page(gateway: Gateway, **options: Any) -> ChatPage:

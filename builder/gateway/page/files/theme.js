@@ -7,7 +7,8 @@ const chosen = () => localStorage.getItem(NAME);
 const isDark = () => (chosen() ?? (dark.matches ? "dark" : "light")) === "dark";
 
 function apply() {
-  document.documentElement.dataset.theme = isDark() ? "dark" : "light";
+  // without it the stylesheet follows the system
+  if (chosen()) document.documentElement.dataset.theme = chosen();
   document.getElementById("theme")?.setAttribute("aria-pressed", String(isDark()));
 }
 
