@@ -32,6 +32,7 @@ ORDER = (
         "chat",
         "gateway",
         "keys",
+        "chat-page",
         "verify",
         "measure",
         "deploy",

@@ -47,6 +47,9 @@ def test_axe_finds_nothing(
         assert violations(chat) == []
         chat.page.keyboard.press("Escape")
         chat.page.get_by_role("dialog", name=window).wait_for(state="hidden")
+    chat.button("Settings").click()
+    chat.button("Enter a key …").click()
+    assert violations(chat) == []
 
 
 def test_axe_is_not_blind(chat: ChatPage) -> None:
@@ -64,8 +67,6 @@ def test_a_journey_by_keyboard_alone(slow: Gateway, opened: Callable[..., ChatPa
     keyboard.type("second")
     assert chat.prompt.input_value() == "first\nsecond" and chat.answers.count() == 0
     keyboard.press("Control+,")
-    assert chat.page.evaluate("document.querySelector('#settings').contains(document.activeElement)")
-    keyboard.press("Tab")
     assert chat.focused() == "system"
     keyboard.type("Be brief")
     keyboard.press("Escape")

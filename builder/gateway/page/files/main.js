@@ -17,18 +17,24 @@ const NOTICE = byId("notice").textContent;
 let conversation = new Conversation();
 let answering = null;
 
-/** Look which models there are; a server that wants a key is given one. */
+/** Look which models there are; where the server wants a key, ask for one. */
 async function look() {
+  const refused = await refresh();
+  if (refused?.status === 401 && (await askForKey(refused.message))) await look();
+}
+
+/** Look which models there are; return the refusal, if it is one. */
+async function refresh() {
+  let refused = null;
   try {
     const found = await picker.refresh();
     notice(found ? NOTICE : "No chat model is loaded yet. It appears here as soon as one is.", false);
   } catch (error) {
-    if (error.status === 401) {
-      if (await askForKey(error.message)) return look();
-    }
+    refused = error;
     notice(error.message, true);
   }
   showContext();
+  return refused;
 }
 
 function notice(text, isError) {
@@ -39,7 +45,8 @@ function notice(text, isError) {
 function showContext(exchange = conversation.exchanges.at(-1)) {
   const used = exchange?.usage?.total_tokens;
   const length = picker.contextLength();
-  byId("context").textContent = used && length ? `${count.format(used)} of ${count.format(length)} tokens` : "";
+  const told = used ? `${count.format(used)} of ${count.format(length)} tokens` : `${count.format(length)} tokens of context`;
+  byId("context").textContent = length ? told : "";
 }
 
 /** Ask; return whether the question was taken. */
@@ -75,10 +82,10 @@ async function answer(exchange) {
     if (controller.signal.aborted) exchange.stopped = true;
     else exchange.failure = error;
   }
-  if (answering === controller) {
-    answering = null;
-    composer.setBusy(false);
-  }
+  // a new chat has begun meanwhile
+  if (answering !== controller) return;
+  answering = null;
+  composer.setBusy(false);
   view.end(() => again(exchange, view));
   announcer.hear(true);
   say(exchange.failure?.message ?? (exchange.stopped ? "Stopped" : "Answered"));
@@ -131,8 +138,8 @@ byId("open-key").addEventListener("click", async () => {
   if (await askForKey()) look();
 });
 // models come and go while nobody looks
-window.addEventListener("focus", look);
-byId("model").addEventListener("focus", look);
+window.addEventListener("focus", refresh);
+byId("model").addEventListener("focus", refresh);
 shortcuts.begin(
   {
     k: renew,

@@ -4,7 +4,6 @@ import { byId, element } from "./elements.js";
 import { keep, remembered } from "./settings.js";
 
 const select = byId("model");
-const count = new Intl.NumberFormat("en");
 let lengths = new Map();
 
 /** Return the chosen model's name, or "" while there is none. */
@@ -29,14 +28,10 @@ export async function refresh() {
 
 function offer(models) {
   const before = chosen() || remembered("model");
-  select.replaceChildren(...models.map((model) => element("option", { value: model.id }, labelled(model))));
+  select.replaceChildren(...models.map((model) => element("option", { value: model.id }, model.id)));
   select.disabled = models.length === 0;
   if (select.disabled) select.append(element("option", {}, "No chat model"));
   else if (models.some((model) => model.id === before)) select.value = before;
-}
-
-function labelled(model) {
-  return model.max_model_len ? `${model.id}  ·  ${count.format(model.max_model_len)}` : model.id;
 }
 
 /** Remember what is chosen and tell of it. */
