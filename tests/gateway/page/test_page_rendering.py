@@ -63,6 +63,7 @@ SHOW = """async (texts) => {
   const box = document.createElement("div");
   document.querySelector("#messages").append(box);
   for (const text of texts) show(box, text);
+  show(box, texts.at(-1), true);
   const all = [...box.querySelectorAll("*")];
   const told = {
     names: [...new Set(all.map((one) => one.tagName))],
@@ -189,6 +190,34 @@ def test_what_has_not_changed_is_left_alone(chat: ChatPage) -> None:
         }"""
     )
     assert left == [True, True, "x = 1", 3]
+
+
+def test_a_growing_answer_is_not_read_from_its_beginning_again(chat: ChatPage) -> None:
+    shown_rightly, read_again = chat.page.evaluate(
+        """async () => {
+          const { show } = await import("./page/markdown.js");
+          const box = document.createElement("div");
+          document.body.append(box);
+          let text = "";
+          let longest = 0;
+          const slice = String.prototype.slice;
+          for (let part = 0; part < 300; part++) {
+            text += `Paragraph **${part}**\\n\\n- one\\n- two\\n\\n`;
+            String.prototype.slice = function (...places) {
+              const given = slice.apply(this, places);
+              if (this.length === text.length) longest = Math.max(longest, given.length);
+              return given;
+            };
+            show(box, text);
+            String.prototype.slice = slice;
+          }
+          const last = box.querySelector("p:last-of-type").textContent;
+          return [box.children.length === 600 && last === "Paragraph 299", longest];
+        }"""
+    )
+    assert shown_rightly
+    # three times what is added at a time
+    assert read_again < 150
 
 
 def test_a_question_is_never_markdown(chat: ChatPage) -> None:

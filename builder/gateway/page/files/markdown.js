@@ -8,23 +8,36 @@ const ENTITIES = {
   ndash: "–", mdash: "—", hellip: "…", rarr: "→", larr: "←", le: "≤", ge: "≥", ne: "≠", middot: "·", euro: "€",
 };
 const shown = new WeakMap();
+// a list or a quotation may go on after a blank line: so many blocks are not settled before the end
+const OPEN_BLOCKS = 2;
 
 /**
- * Show a text in a container. What has not changed since the last call stays as it is, so that a growing answer
- * costs no more than its end.
+ * Show a text in a container, the same as before with something added. What is settled is neither read nor made
+ * again, so that a growing answer costs no more than its end; once it has `ended`, all of it is read as a whole.
  */
-export function show(container, text) {
-  const tokens = taken(text);
-  const before = shown.get(container) ?? [];
+export function show(container, text, ended = false) {
+  const before = shown.get(container) ?? { blocks: [], count: 0, length: 0 };
+  const { count, length } = ended ? { count: 0, length: 0 } : before;
+  const tokens = taken(text.slice(length));
   // a definition at the end changes links at the beginning
   const whole = Object.keys(tokens.links ?? {}).length > 0;
-  const now = [];
-  for (const token of tokens) {
-    if (token.type === "space" || token.type === "def") continue;
-    now.push(renewed(container, before[now.length], token, whole));
+  const blocks = before.blocks.slice(0, count);
+  for (const token of tokens.filter(isSeen)) {
+    blocks.push(renewed(container, before.blocks[blocks.length], token, whole));
   }
-  for (const { node } of before.slice(now.length)) node.remove();
-  shown.set(container, now);
+  for (const { node } of before.blocks.slice(blocks.length)) node.remove();
+  const open = settling(tokens, text);
+  shown.set(container, { blocks, count: count + open.count, length: length + open.length });
+}
+
+/** Return how many blocks at the beginning are settled, and how many characters those take. */
+function settling(tokens, text) {
+  // marked counts a line end as one character
+  if (text.includes("\r")) return { count: 0, length: 0 };
+  const open = tokens.filter(isSeen).at(-OPEN_BLOCKS);
+  const settled = tokens.slice(0, Math.max(0, tokens.indexOf(open)));
+  const raw = settled.reduce((sum, token) => sum + token.raw.length, 0);
+  return { count: settled.filter(isSeen).length, length: raw };
 }
 
 function renewed(container, old, token, whole) {

@@ -28,13 +28,13 @@ export class View {
     this.timer = setTimeout(() => requestAnimationFrame(() => this.render()), this.cost * SHARE);
   }
 
-  render() {
+  render(ended = false) {
     if (this.timer === null) return;
     clearTimeout(this.timer);
     this.timer = null;
     const before = performance.now();
     this.answer.classList.remove("waiting");
-    show(this.text, this.exchange.answer);
+    show(this.text, this.exchange.answer, ended);
     this.cost = performance.now() - before;
     this.moved();
   }
@@ -42,7 +42,7 @@ export class View {
   /** Show how it ended; `again` asks once more after a failure. */
   end(again) {
     this.timer ??= 0;
-    this.render();
+    this.render(true);
     this.answer.removeAttribute("aria-busy");
     this.answer.classList.add("ended");
     const { exchange } = this;
