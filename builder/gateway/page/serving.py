@@ -61,3 +61,8 @@ def attach(app: Starlette) -> None:
 
     app.add_route(PATH, index, include_in_schema=False)
     app.mount(PATH_OF_FILES, files)
+
+
+def holds(path: str) -> bool:
+    """Say whether a path is the page's, which a browser without a key may have."""
+    return path == PATH or path.startswith(f"{PATH_OF_FILES}/")

@@ -235,3 +235,37 @@ def test_a_key_that_is_no_longer_good(chat: ChatPage) -> None:
     chat.page.keyboard.press("Enter")
     chat.page.locator("article.answer.ended .facts").wait_for()
     assert chat.answers.count() == 1 and "hello" in chat.prose.inner_text()
+
+
+def test_beneath_a_prefix_of_a_proxy(echo: Gateway, opened: Callable[..., ChatPage]) -> None:
+    chat = opened(echo)
+
+    def forward(route: Any) -> None:
+        assert "/door/" in route.request.url
+        route.fulfill(response=route.fetch(url=route.request.url.replace("/door/", "/")))
+
+    chat.page.route("**/*", forward)
+    chat.address += "door/"
+    chat.visit().ask("hello")
+    assert "hello" in chat.prose.inner_text()
+
+
+def test_a_refusal_that_is_not_the_gateways(chat: ChatPage) -> None:
+    chat.page.route(
+        "**/v1/chat/completions", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>")
+    )
+    chat.ask("hello")
+    assert chat.answer.locator(".error p").inner_text() == "HTTP 502 <h1>Bad gateway</h1>"
+
+
+def test_an_answer_that_is_cut_without_its_end(chat: ChatPage) -> None:
+    event = {"choices": [{"index": 0, "delta": {"content": "half"}, "finish_reason": None}]}
+    chat.page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(
+            content_type="text/event-stream", body=f": still there\n\ndata: {json.dumps(event)}\n\n"
+        ),
+    )
+    chat.ask("hello")
+    assert chat.prose.inner_text() == "half"
+    assert "cut" in chat.answer.locator(".error p").inner_text()

@@ -11,6 +11,8 @@ from gateway_process import Gateway
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder.gateway.page import serving
+
 pytestmark = pytest.mark.triton
 
 # of https://cheatsheetseries.owasp.org/cheatsheets/XSS_Filter_Evasion_Cheat_Sheet.html, in our words
@@ -247,6 +249,11 @@ def test_nothing_but_its_own_files_may_run(echo: Gateway) -> None:
         assert "unsafe" not in headers["content-security-policy"]
     page = echo.request("GET", "/")[2].decode()
     assert not re.search(r"://|\sstyle=|\son\w+=|<style|<script(?![^>]* src=)", page)
+
+
+def test_what_is_the_pages_own() -> None:
+    assert all(map(serving.holds, ("/", "/page/main.js", "/page/style/theme.css")))
+    assert not any(map(serving.holds, ("", "/page", "/pages/x", "/v1/models", "//v1/models", "/docs")))
 
 
 def test_files_are_revalidated(echo: Gateway) -> None:
