@@ -183,6 +183,7 @@ def test_triton_killed_in_the_middle(tmp_path: Path, opened: Callable[..., ChatP
         notice = chat.page.locator("#notice.error")
         notice.wait_for()
         assert notice.inner_text() == failures.LOST
+        assert chat.model.inner_text() == "No chat model" and chat.model.is_disabled()
 
 
 def test_a_gateway_that_is_gone(echoing: Server, opened: Callable[..., ChatPage]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,6 +251,20 @@ def test_nothing_but_its_own_files_may_run(echo: Gateway) -> None:
         assert "unsafe" not in headers["content-security-policy"]
     page = echo.request("GET", "/")[2].decode()
     assert not re.search(r"://|\sstyle=|\son\w+=|<style|<script(?![^>]* src=)", page)
+
+
+def test_the_page_knows_the_api_and_nothing_else() -> None:
+    folder = Path(serving.__file__).parent
+    imported = [
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert not [name for name in imported if name and name.startswith("builder")]
+    scripts = "".join(file.read_text(encoding="utf-8") for file in (folder / "files").glob("*.js"))
+    assert set(re.findall(r"ask\(\"([^\"]+)", scripts)) == {"v1/models", "v1/chat/completions"}
+    assert scripts.count("fetch(") == 1 and "innerHTML" not in scripts and "XMLHttpRequest" not in scripts
 
 
 def test_what_is_the_pages_own() -> None:

@@ -31,6 +31,7 @@ async function refresh() {
     notice(found ? NOTICE : "No chat model is loaded yet. It appears here as soon as one is.", false);
   } catch (error) {
     refused = error;
+    picker.none();
     notice(error.message, true);
   }
   showContext();

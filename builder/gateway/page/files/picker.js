@@ -30,8 +30,13 @@ function offer(models) {
   const before = chosen() || remembered("model");
   select.replaceChildren(...models.map((model) => element("option", { value: model.id }, model.id)));
   select.disabled = models.length === 0;
-  if (select.disabled) select.append(element("option", {}, "No chat model"));
+  if (select.disabled) none();
   else if (models.some((model) => model.id === before)) select.value = before;
+}
+
+/** Show that there is nothing to choose from. */
+export function none() {
+  if (select.disabled) select.replaceChildren(element("option", {}, "No chat model"));
 }
 
 /** Remember what is chosen and tell of it. */
