@@ -26,7 +26,8 @@ NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson", "playwright", "
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
-@pytest.fixture(scope="session")
+# no longer than a module: beside Playwright's loop other tests could run none of their own
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
     if MISSING:
