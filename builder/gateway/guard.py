@@ -1,4 +1,4 @@
-"""Between the network and everything else, when keys are on: nothing but /health answers without one."""
+"""Between the network and everything else, when keys are on: only /health and a page's files need none."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from builder.gateway.keys import clerk, secret
 from builder.gateway.keys.clerk import Clerk
 from builder.gateway.keys.key import Reason, Refused
 from builder.gateway.keys.prices import Prices
+from builder.gateway.page import serving as page
 from builder.gateway.protocol import health
 from builder.gateway.protocol.sse import WRITE, error_response
 
@@ -36,7 +37,7 @@ class Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "lifespan" or scope.get("path") == health.PATH:
+        if scope["type"] == "lifespan" or _is_open(scope):
             await self._app(scope, receive, send)
             return
         asks = scope["method"] == "POST"
@@ -71,6 +72,14 @@ class Guarded:
         finally:
             with suppress(KeysError):
                 await request.settle()
+
+
+def _is_open(scope: Scope) -> bool:
+    """Say whether nobody needs a key: to see that the gateway lives, and for the page's files.
+
+    These are the same for everybody and tell nothing; a browser must have them before it can send a key.
+    """
+    return scope["path"] == health.PATH or (scope["method"] in ("GET", "HEAD") and page.holds(scope["path"]))
 
 
 def _key(scope: Scope) -> str:

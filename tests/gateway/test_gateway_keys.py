@@ -83,7 +83,8 @@ def guarded(echoing: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 PATHS = [(method, path) for method, path, *_ in ENDPOINTS if path != "/health"]
 OTHERS = (
-    "/",
+    "/pages",
+    "/page",
     "/docs",
     "/redoc",
     "/openapi.json",
@@ -98,7 +99,14 @@ OTHERS = (
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [*PATHS, *(("GET", path) for path in OTHERS), ("POST", "/nowhere"), ("OPTIONS", CHAT), ("DELETE", CHAT)],
+    [
+        *PATHS,
+        *(("GET", path) for path in OTHERS),
+        ("POST", "/nowhere"),
+        ("POST", "/"),
+        ("OPTIONS", CHAT),
+        ("DELETE", CHAT),
+    ],
 )
 def test_nothing_answers_without_a_key(method: str, path: str, guarded: Guarded) -> None:
     for headers in (
@@ -114,6 +122,23 @@ def test_nothing_answers_without_a_key(method: str, path: str, guarded: Guarded)
 
 def test_health_answers_everybody(guarded: Guarded) -> None:
     assert guarded.gateway.get("/health") == (200, {"status": "ok"})
+
+
+def test_the_page_s_files_answer_everybody_and_tell_nothing(guarded: Guarded) -> None:
+    """A browser must have them before it can send a key; they are the same with one."""
+    key = guarded.key("browser")
+    for path in ("/", "/page/index.html"):
+        status, headers, body = guarded.gateway.request("GET", path, None, {})
+        assert status == 200 and headers["content-type"].startswith("text/html")
+        assert guarded.gateway.request("GET", path, None, bearer(key))[2] == body
+    # out of its folder there is no way
+    for path in (
+        "/page/../v1/models",
+        "/page/..%2f..%2fguard.py",
+        "/page//v1/models",
+        "/page/%2e%2e/serving.py",
+    ):
+        assert guarded.gateway.request("GET", path, None, {})[0] in (401, 404)
 
 
 def test_a_key_is_all_that_is_needed(guarded: Guarded) -> None:
