@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "chat"))
 import echoing_repository
 import gateway_process
 import postgres_process
+import tool_deployments
 from gateway_process import ROOT, Gateway
 
 from builder.server import Server
@@ -51,28 +52,68 @@ def echo(echoing: Server) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="session")
+def calling(boot: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway whose only front answers with its prompt, takes tools and tells its reasoning."""
+    server = boot(tool_deployments.echoing(tmp_path_factory.mktemp("calling") / "repository"))
+    with gateway_process.running(server.grpc) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
 def real_server(boot: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A Triton with the real smollm2 and minilm; what was converted before comes from the cache."""
     repository = tmp_path_factory.mktemp("real") / "repository"
-    for name, modules in MODELS.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        if missing:
-            pytest.skip(f"{name} cannot be built: {', '.join(missing)} is not installed")
-        done = subprocess.run(
-            [sys.executable, "-m", "builder", "build", name, "--output", str(repository), "--no-verify"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    for name in MODELS:
+        build(name, repository)
     return boot(repository)
+
+
+@pytest.fixture(scope="session")
+def tools_server(boot: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A Triton with smollm2 whose template takes tools."""
+    folder = tmp_path_factory.mktemp("tools")
+    require("smollm2")
+    checkpoint = tool_deployments.smollm2(folder / "hermes.gguf")
+    name = ("--checkpoint", str(checkpoint), "--name", tool_deployments.SMOLLM2)
+    build("smollm2", folder / "repository", *name)
+    return boot(folder / "repository")
+
+
+def require(name: str) -> None:
+    missing = [module for module in MODELS[name] if importlib.util.find_spec(module) is None]
+    if missing:
+        pytest.skip(f"{name} cannot be built: {', '.join(missing)} is not installed")
+
+
+def build(name: str, repository: Path, *options: str) -> None:
+    require(name)
+    words = ["build", name, *options, "--output", str(repository), "--no-verify"]
+    done = subprocess.run(
+        [sys.executable, "-m", "builder", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
 @pytest.fixture(scope="session")
 def real(real_server: Server) -> Iterator[Gateway]:
     with gateway_process.running(real_server.grpc) as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="session")
+def tools_client(tools_server: Server) -> Iterator[Any]:
+    """The official client of the smollm2 that takes tools."""
+    import openai
+
+    with (
+        gateway_process.running(tools_server.grpc) as gateway,
+        openai.OpenAI(base_url=gateway.url, api_key="none", max_retries=0) as made,
+    ):
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,8 @@ def message(deltas: Sequence[Delta]) -> dict[str, Any]:
         _add(calls.setdefault(call["index"], {"function": {"name": "", "arguments": ""}}), call)
     content = "".join(texts)
     made: dict[str, Any] = {"role": "assistant", "content": content if content or not calls else None}
+    thoughts = "".join(delta["reasoning_content"] for delta in deltas if "reasoning_content" in delta)
+    made |= {"reasoning_content": thoughts} if thoughts else {}
     return made | ({"tool_calls": [calls[place] for place in sorted(calls)]} if calls else {})
 
 

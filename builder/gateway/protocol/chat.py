@@ -10,12 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from builder.gateway.door import Door
-from builder.gateway.protocol import bodies, generation, logprobs, messages, sampling, sse
+from builder.gateway.protocol import bodies, generation, logprobs, messages, offers, sampling, sse
 from builder.gateway.protocol.bodies import Body
-from builder.gateway.protocol.calls import Reader, Readers, message
+from builder.gateway.protocol.calls import Delta, Reader, Readers, message
 from builder.gateway.protocol.envelopes import MARK, Envelope
 from builder.gateway.protocol.errors import invalid, unsupported
 from builder.gateway.protocol.generation import Asked
+from builder.gateway.protocol.offers import Offer
 from builder.gateway.triton.hearing import Piece
 from builder.gateway.triton.served import CHAT, Served
 
@@ -28,11 +29,10 @@ async def answer(door: Door, request: Request) -> Response:
     model = await door.find(body.model(), CHAT)
     if model.parameters.get("chat") == "false":
         raise invalid("model", f"the model '{model.name}' has no chat template: use /v1/completions")
-    readers, tools = _tools(model, body)
-    prompt = messages.take(body, tools)
-    asked, tells_usage = read(model, body, {"messages": prompt}, sampling.timeout(body, request.headers))
+    offer = offers.take(model, body)
+    asked, tells_usage = read(model, body, offer, sampling.timeout(body, request.headers))
     kind = "chat.completion.chunk" if asked.stream else "chat.completion"
-    writer = Writer(asked, Envelope("chatcmpl", kind, model.name, tells_usage), readers)
+    writer = Writer(asked, Envelope("chatcmpl", kind, model.name, tells_usage), offer.readers)
     started = generation.start(door, asked)
     if asked.stream:
         return sse.EventStream(started, writer)
@@ -40,29 +40,39 @@ async def answer(door: Door, request: Request) -> Response:
     return Response(writer.whole(answers, started.usage.told()), media_type="application/json")
 
 
-def read(model: Served, body: Body, prompt: dict[str, Any], seconds: float | None) -> tuple[Asked, bool]:
-    """Return what is asked for with a prompt, and whether a stream tells its usage. Raises ApiError."""
+def read(model: Served, body: Body, offer: Offer, seconds: float | None) -> tuple[Asked, bool]:
+    """Return what is asked for, and whether a stream tells its usage. Raises ApiError."""
+    prompt = messages.take(body, offer.tools, offer.told)
     limits = sampling.longest(body, "max_completion_tokens", "max_tokens")
-    inputs = sampling.read(body)
+    inputs = {**_sampled(body, offer), **offer.inputs}
     if limits.tokens is not None:
         inputs["max_tokens"] = limits.tokens
     stream, tells_usage = stream_options(body)
     tops = _tops(body)
     asked = Asked(
         model=model,
-        prompts=[prompt],
+        prompts=[{"messages": prompt}],
         inputs=inputs,
         sequences=sampling.sequences(body),
         stream=stream,
         tops=tops,
         seconds=seconds,
-        names={**sampling.NAMES, "max_tokens": limits.name, "prompt": "messages"},
+        names={**sampling.NAMES, "max_tokens": limits.name, "prompt": "messages", **offer.names},
         counts=tells_usage or not stream,
+        reasons=model.reasons,
     )
     body.ignore(sampling.IGNORED)
     _refuse_what_costs(body)
     body.end()
     return asked, tells_usage
+
+
+def _sampled(body: Body, offer: Offer) -> dict[str, Any]:
+    inputs = sampling.read(body)
+    if offer.tools and "guided_decoding_guide_type" in inputs:
+        why = "with 'tools' it would forbid every call; 'tool_choice': 'none' allows it"
+        raise unsupported("response_format", why)
+    return inputs
 
 
 def stream_options(body: Body) -> tuple[bool, bool]:
@@ -86,17 +96,6 @@ def _tops(body: Body) -> int | None:
     if tops and not wanted:
         raise invalid("top_logprobs", "'top_logprobs' needs 'logprobs': true", "invalid_value")
     return (tops or 0) if wanted else None
-
-
-def _tools(model: Served, body: Body) -> tuple[Readers | None, list[Any] | None]:
-    """Return what reads tool calls out of answers, and the tools for the model's template."""
-    choice, tools = body.take("tool_choice", str, dict), body.take("tools", list)
-    body.ignore(("parallel_tool_calls",))
-    if tools and choice != "none":
-        raise unsupported("tools", f"the model '{model.name}' tells of no format for tool calls")
-    if choice not in (None, "none", "auto"):
-        raise unsupported("tool_choice", "there are no tools to choose from")
-    return None, None
 
 
 def _refuse_what_costs(body: Body) -> None:
@@ -124,7 +123,7 @@ class Writer:
         made = b""
         if around is None:
             around, made = self._begin(answer)
-        if self._readers is None and not self._tells_log_probs:
+        if self._readers is None and not self._tells_log_probs and not piece.reasoning:
             if piece.text:
                 made += around[0] + orjson.dumps(piece.text) + around[1]
             reason = piece.reason
@@ -152,18 +151,23 @@ class Writer:
             "finish_reason": self._reason(answer, pieces[-1]),
         }
 
-    def _deltas(self, answer: int, piece: Piece) -> list[tuple[Any, dict[str, Any] | None]]:
+    def _deltas(self, answer: int, piece: Piece) -> list[tuple[Delta, dict[str, Any] | None]]:
         """Return what a piece adds, and the log probabilities that go with it."""
         told = logprobs.chat(piece, self._texts) if self._tells_log_probs else None
-        if self._readers is None:
-            return [({"content": piece.text}, told)] if piece.text or told else []
-        if answer not in self._reader:
-            self._reader[answer] = self._readers()
-        reader = self._reader[answer]
-        deltas = [*reader.push(piece.text), *(reader.end() if piece.reason else ())]
+        # DeepSeek's name, which the field took over: OpenAI's API shows no reasoning
+        deltas: list[Delta] = [{"reasoning_content": piece.reasoning}] if piece.reasoning else []
+        deltas += self._read(answer, piece)
         if told and not deltas:
             deltas = [{"content": ""}]
         return [(delta, None if place else told) for place, delta in enumerate(deltas)]
+
+    def _read(self, answer: int, piece: Piece) -> Sequence[Delta]:
+        if self._readers is None:
+            return [{"content": piece.text}] if piece.text else []
+        if answer not in self._reader:
+            self._reader[answer] = self._readers()
+        reader = self._reader[answer]
+        return [*reader.push(piece.text), *(reader.end() if piece.reason else ())]
 
     def _reason(self, answer: int, piece: Piece) -> str:
         reader = self._reader.get(answer)

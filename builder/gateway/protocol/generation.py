@@ -42,6 +42,8 @@ class Asked:
     counts: bool = True
     echoes: Sequence[str] = field(default=())
     """What stands before the answers to each prompt, if anything does."""
+    reasons: bool = False
+    """Whether to ask for what the model thought before its answer."""
 
     @property
     def answers(self) -> int:
@@ -121,6 +123,8 @@ class Generation:
             outputs += hearing.SEQUENCE
         if self._counts:
             outputs += hearing.COUNTS
+        if asked.reasons:
+            outputs += hearing.REASONING
         if asked.tops is not None:
             inputs["return_log_probs"] = True
             outputs += hearing.LOG_PROBS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from builder.gateway.protocol.bodies import Body
@@ -13,12 +14,22 @@ _TAKEN_AS = {"developer": "system"}
 """OpenAI's newer name; templates know the older one."""
 
 
-def take(body: Body, tools: list[Any] | None = None) -> str:
-    """Return the front's `messages` as JSON, {"messages", "tools"} where there are tools. Raises ApiError."""
+Messages = list[dict[str, Any]]
+
+
+def take(
+    body: Body, tools: Sequence[Any] | None = None, told: Callable[[Messages], Messages] | None = None
+) -> str:
+    """Return the front's `messages` as JSON, {"messages", "tools"} where there are tools. Raises ApiError.
+
+    `told` rewrites past calls for the model's template, and raises ValueError that begins with a field.
+    """
     messages = body.need("messages", list)
     if not messages:
         raise invalid("messages", "'messages' is empty, at least one message is expected", "invalid_value")
     read = [_message(f"messages[{place}]", message) for place, message in enumerate(messages)]
+    if told is not None:
+        read = _rewritten(read, told)
     text = json.dumps({"messages": read, "tools": tools} if tools else read, ensure_ascii=False)
     try:
         text.encode()
@@ -26,6 +37,15 @@ def take(body: Body, tools: list[Any] | None = None) -> str:
         message = "'messages' holds half of a surrogate pair, which is no character"
         raise invalid("messages", message) from None
     return text
+
+
+def _rewritten(messages: Messages, told: Callable[[Messages], Messages]) -> Messages:
+    try:
+        changed = told(messages)
+    except ValueError as error:
+        text = str(error)
+        raise invalid(text.partition(" ")[0], text, "invalid_value") from None
+    return [{**message, "content": message.get("content") or ""} for message in changed]
 
 
 def _message(place: str, message: Any) -> dict[str, Any]:
@@ -37,6 +57,11 @@ def _message(place: str, message: Any) -> dict[str, Any]:
     for name in ("audio", "function_call"):
         if message.get(name) is not None:
             raise _unsupported(f"{place}.{name}")
+    if not isinstance(message.get("tool_calls"), list | None):
+        raise invalid(f"{place}.tool_calls", f"'{place}.tool_calls' must be an array", "invalid_type")
+    if role == "tool" and not isinstance(message.get("tool_call_id"), str):
+        where = f"{place}.tool_call_id"
+        raise invalid(where, f"'{where}' must be the id of a call", "missing_required_parameter")
     kept = {name: value for name, value in message.items() if value is not None}
     content = _content(f"{place}.content", message.get("content"))
     if content is None and role != "assistant":

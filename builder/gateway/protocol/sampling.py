@@ -137,9 +137,14 @@ def _guide(body: Body) -> dict[str, str]:
         raise invalid("response_format", message, "invalid_value")
     told = form.get("json_schema")
     schema = told.get("schema") if isinstance(told, dict) else None
-    if not isinstance(schema, dict):
+    if not isinstance(told, dict) or not isinstance(schema, dict):
         message = "'response_format' of type json_schema needs a 'json_schema' with an object 'schema'"
         raise invalid("response_format", message, "invalid_value")
+    for name, kind in (("name", str), ("description", str), ("strict", bool)):
+        # without `strict` a model may stray; no answer here does, with it or without
+        if told.get(name) is not None and not isinstance(told[name], kind):
+            message = f"'response_format' has a 'json_schema.{name}' of the wrong type"
+            raise invalid("response_format", message, "invalid_type")
     text = clean("response_format", json.dumps(schema, ensure_ascii=False))
     return {"guided_decoding_guide_type": "json_schema", "guided_decoding_guide": text}
 

@@ -14,6 +14,7 @@ from builder.gateway.triton.failures import Failure, Kind
 TEXT = ("text_output", "finish_reason")
 COUNTS = ("num_input_tokens", "num_output_tokens")
 SEQUENCE = ("sequence_index",)
+REASONING = ("reasoning_output",)
 LOG_PROBS = ("output_ids", "output_log_probs")
 TOPS = ("output_top_ids", "output_top_log_probs")
 """What to ask the front for, by what a Piece of it tells."""
@@ -33,6 +34,7 @@ class Piece(NamedTuple):
     ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
     tops: tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]] | None = None
+    reasoning: str = ""
 
 
 class Hearing:
@@ -82,6 +84,7 @@ def read(response: Any) -> Piece:
         tuple(np.frombuffer(raw.get("output_ids", b""), "<i4").tolist()),
         tuple(np.frombuffer(raw.get("output_log_probs", b""), "<f4").tolist()),
         _tops(response, raw) if "output_top_ids" in raw else None,
+        raw.get("reasoning_output", b"")[4:].decode(),
     )
 
 

@@ -41,6 +41,11 @@ class Served:
         return ""
 
     @property
+    def reasons(self) -> bool:
+        """Say whether the config tells that the front parts reasoning from answers."""
+        return self.parameters.get("reasoning") == "true" and "reasoning_output" in self.outputs
+
+    @property
     def context_length(self) -> int | None:
         """Return how many tokens prompt and answer may have together, if the config says so."""
         told = self.parameters.get("context_length", "")
