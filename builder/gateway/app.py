@@ -25,12 +25,16 @@ from builder.gateway.protocol import (
     embeddings,
     errors,
     health,
+    metrics,
     models,
+    rerank,
+    responses,
     schemas,
     sse,
     tokenize,
 )
 from builder.gateway.protocol.errors import ApiError
+from builder.gateway.protocol.metering import Metered, Meters
 from builder.gateway.triton.catalogue import Catalogue
 from builder.gateway.triton.connection import Connection
 
@@ -41,11 +45,14 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint, dict[str, Any] | None], ...] = (
     ("POST", chat.PATH, chat.answer, schemas.chat()),
     ("POST", completions.PATH, completions.answer, schemas.completions()),
     ("POST", embeddings.PATH, embeddings.answer, schemas.embeddings()),
+    ("POST", responses.PATH, responses.answer, schemas.responses()),
+    *(("POST", path, rerank.answer, schemas.rerank()) for path in rerank.PATHS),
     ("GET", models.PATH, models.answer, None),
     ("GET", models.PATH_OF_ONE, models.answer_of_one, None),
     ("POST", tokenize.PATH, tokenize.answer, schemas.tokenize()),
     ("POST", tokenize.PATH_BACK, tokenize.answer_back, schemas.detokenize()),
     ("GET", health.PATH, health.answer, None),
+    ("GET", metrics.PATH, metrics.answer, None),
 )
 
 
@@ -53,6 +60,7 @@ def create(settings: Settings) -> FastAPI:
     """Return the application of one worker."""
 
     books = Clerk(settings.keys) if settings.keys else None
+    meters = Meters()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,7 +68,7 @@ def create(settings: Settings) -> FastAPI:
         if books is not None:
             await books.start()
         connection = Connection(settings.triton)
-        app.state.door = Door(settings, connection, Catalogue(connection))
+        app.state.door = Door(settings, connection, Catalogue(connection), meters)
         await app.state.door.catalogue.look()
         watching = asyncio.create_task(app.state.door.catalogue.watch())
         yield
@@ -89,6 +97,8 @@ def create(settings: Settings) -> FastAPI:
     if books is not None:
         # outside of all else: who has no key takes no place either
         app.add_middleware(Guarded, books=books, prices=settings.prices)
+    # outermost: what the others refuse is counted too
+    app.add_middleware(Metered, meters=meters, paths=[path for _, path, _, _ in ENDPOINTS])
     return app
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from builder.gateway import caller
 from builder.gateway.keys.prices import Prices
+from builder.gateway.protocol import metering
 from builder.gateway.protocol.errors import ApiError, of_failure
+from builder.gateway.protocol.metering import Meters
 from builder.gateway.triton.catalogue import Catalogue
 from builder.gateway.triton.connection import Connection
 from builder.gateway.triton.failures import Failure
@@ -42,6 +44,7 @@ class Door:
     settings: Settings
     connection: Connection
     catalogue: Catalogue
+    meters: Meters
 
     async def find(self, name: str, kind: str = "") -> Served:
         """Return a model that the caller may see, of some kind if one is named. Raises ApiError."""
@@ -53,6 +56,7 @@ class Door:
             raise ApiError(404, message, param="model", code="model_not_found")
         if who is not None:
             who.model = name
+        metering.note_model(model.name)
         return model
 
     async def find_part(self, model: Served, part: str) -> Served:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 import urllib.error
@@ -19,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 from builder.errors import ServeError
 from builder.gateway import app
 from builder.gateway.door import Settings
+from builder.gateway.protocol.metering import FOLDER
 
 BACKLOG = 2048
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -76,7 +79,10 @@ def run(
         if workers == 1:
             server.run(sockets=[listening])
         else:
-            Multiprocess(config, sockets=[listening]).run()
+            with tempfile.TemporaryDirectory() as folder:
+                # read by each worker when it begins: it is a new interpreter
+                os.environ[FOLDER] = folder
+                Multiprocess(config, sockets=[listening]).run()
     finally:
         listening.close()
 

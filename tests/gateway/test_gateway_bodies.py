@@ -19,7 +19,8 @@ from builder.gateway.protocol.errors import ApiError
 pytestmark = pytest.mark.triton
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
-ASKING = (CHAT, COMPLETIONS, "/v1/embeddings", "/tokenize", "/detokenize")
+RESPONSES = "/v1/responses"
+ASKING = (CHAT, COMPLETIONS, RESPONSES, "/v1/embeddings", "/v1/rerank", "/tokenize", "/detokenize")
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -31,6 +32,7 @@ PARAMETERS = (
     *("seed", "temperature", "top_p", "top_k", "min_p", "logprobs", "top_logprobs", "logit_bias", "echo"),
     *("presence_penalty", "frequency_penalty", "repetition_penalty", "min_tokens", "response_format"),
     *("user", "metadata", "tools", "tool_choice", "timeout", "best_of", "suffix", "encoding_format"),
+    *("parallel_tool_calls", "query", "documents", "top_n", "text", "instructions", "include", "truncation"),
     *("dimensions", "priority", "bad_words", "ignore_eos", "stream_options", "store", "modalities"),
 )
 
@@ -223,7 +225,7 @@ def test_the_published_openapi_names_every_endpoint(echo: Gateway) -> None:
 
 
 def test_never_a_500(echo: Gateway) -> None:
-    usual = {"model": NAME, "messages": HELLO, "prompt": "a bird", "max_tokens": 2}
+    usual = {"model": NAME, "messages": HELLO, "prompt": "a bird", "input": "a bird", "max_tokens": 2}
 
     @settings(max_examples=150)
     @given(
@@ -232,7 +234,7 @@ def test_never_a_500(echo: Gateway) -> None:
         st.sets(st.sampled_from(sorted(usual)), max_size=2),
     )
     def answers(path: str, fields: dict[str, Any], left_out: set[str]) -> None:
-        own = "messages" if path == CHAT else "prompt"
+        own = {CHAT: "messages", RESPONSES: "input"}.get(path, "prompt")
         kept = {"model": NAME, own: usual[own]} | ({"max_tokens": 2} if path in (CHAT, COMPLETIONS) else {})
         body = {name: value for name, value in kept.items() if name not in left_out} | fields
         status, _, told = echo.request("POST", path, sendable(body))

@@ -105,6 +105,7 @@ def test_models_by_kind(real: Gateway, client: Any) -> None:
     assert {model.id: model.task for model in client.models.list()} == {
         "smollm2": "chat",
         "minilm": "embedding",
+        "ranker": "reranking",
     }
     assert client.models.retrieve("minilm").owned_by == "triton"
     for path, model in (("/v1/embeddings", "smollm2"), ("/v1/chat/completions", "minilm")):

@@ -10,7 +10,9 @@ import openai
 import pytest
 import tool_deployments
 from echoing_repository import NAME
-from gateway_process import Gateway
+from gateway_process import Gateway, error_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytestmark = pytest.mark.triton
 CHAT = "/v1/chat/completions"
@@ -179,6 +181,36 @@ def function(**told: Any) -> Any:
 def test_refusals_name_the_field(calling: Gateway, fields: Any, param: str) -> None:
     status, error = calling.refusal(CHAT, **{"model": NAME, "messages": user("a bird"), **fields})
     assert (status, error["param"]) == (400, param), error
+
+
+def test_never_a_500(calling: Gateway) -> None:
+    """Whatever stands in the place of tools, calls and choices."""
+    names = st.sampled_from(["type", "function", "name", "parameters", "arguments", "strict", "id", "a"])
+    texts = st.sampled_from(["function", "f", "g", "[", "{}", "object", "required", "none", "\ud800", ""])
+    anything = st.recursive(
+        st.none() | st.booleans() | st.integers() | texts,
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=3),
+        max_leaves=8,
+    )
+    offered = st.fixed_dictionaries({"name": st.just("f")}, optional={"parameters": anything})
+    tools = st.lists(
+        anything | st.builds(lambda told: {"type": "function", "function": told}, offered), max_size=2
+    )
+    called = st.fixed_dictionaries(
+        {"function": st.fixed_dictionaries({"name": texts, "arguments": anything})}
+    )
+
+    @settings(max_examples=150)
+    @given(tools | anything, anything, st.lists(called | anything, max_size=2) | anything)
+    def answers(tools: Any, choice: Any, calls: Any) -> None:
+        past = {"role": "assistant", "content": "so", "tool_calls": calls}
+        body = {"model": NAME, "messages": [*user("a"), past], "tools": tools, "tool_choice": choice}
+        status, told = calling.post(CHAT, **body, max_tokens=2)
+        assert status < 500, (body, told)
+        if status != 200:
+            error_of(told)
+
+    answers()
 
 
 def test_a_model_without_a_format(echo: Gateway) -> None:

@@ -103,6 +103,10 @@ class Body:
         wanted = " or ".join(dict.fromkeys(_NAMES[kind] for kind in kinds))
         raise invalid(name, f"'{name}' is a {_kind(value)}, {wanted} is expected", "invalid_type")
 
+    def peek(self, name: str) -> Any:
+        """Return a value of any kind, None when it was not given, and leave it to be taken."""
+        return self._values.get(name)
+
     def need(self, name: str, *kinds: type) -> Any:
         """Return a value that must be there."""
         value = self.take(name, *kinds)

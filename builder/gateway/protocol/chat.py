@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from builder.gateway.door import Door
-from builder.gateway.protocol import bodies, generation, logprobs, messages, offers, sampling, sse
+from builder.gateway.protocol import bodies, errors, generation, logprobs, messages, offers, sampling, sse
 from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.calls import Delta, Reader, Readers, message
 from builder.gateway.protocol.envelopes import MARK, Envelope
-from builder.gateway.protocol.errors import invalid, unsupported
+from builder.gateway.protocol.errors import ApiError, invalid, unsupported
 from builder.gateway.protocol.generation import Asked
 from builder.gateway.protocol.offers import Offer
 from builder.gateway.triton.hearing import Piece
@@ -133,8 +133,12 @@ class Writer:
         return made + self._chunk(answer, {}, None, reason) if reason else made
 
     def last(self, usage: dict[str, int]) -> bytes:
-        """Return the chunk that tells the usage, if one is wanted."""
-        return self._envelope.last(usage)
+        """Return the chunk that tells the usage, if one is wanted, and the end."""
+        return self._envelope.last(usage) + sse.DONE
+
+    def failed(self, error: ApiError) -> bytes:
+        """Return an error as the last event."""
+        return errors.event(error)
 
     def whole(self, answers: Sequence[Sequence[Piece]], usage: dict[str, int]) -> bytes:
         """Return the answers as one body."""

@@ -13,7 +13,7 @@ from builder.gateway.door import Door
 from builder.gateway.protocol import bodies, chat, errors, generation, logprobs, sampling, sse
 from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.envelopes import MARK, Envelope
-from builder.gateway.protocol.errors import unsupported
+from builder.gateway.protocol.errors import ApiError, unsupported
 from builder.gateway.protocol.generation import Asked
 from builder.gateway.protocol.prompts import Prompt, prompts
 from builder.gateway.triton import tokens
@@ -110,8 +110,12 @@ class Writer:
         return self._envelope.event(self._choice(answer, text, told, piece.reason or None))
 
     def last(self, usage: dict[str, int]) -> bytes:
-        """Return the chunk that tells the usage, if one is wanted."""
-        return self._envelope.last(usage)
+        """Return the chunk that tells the usage, if one is wanted, and the end."""
+        return self._envelope.last(usage) + sse.DONE
+
+    def failed(self, error: ApiError) -> bytes:
+        """Return an error as the last event."""
+        return errors.event(error)
 
     def whole(self, answers: Sequence[Sequence[Piece]], usage: dict[str, int]) -> bytes:
         """Return the answers as one body."""

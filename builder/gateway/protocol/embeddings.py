@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from builder.gateway import caller
 from builder.gateway.door import Door
-from builder.gateway.protocol import bodies, errors, sampling, sse
+from builder.gateway.protocol import bodies, errors, metering, sampling, sse
 from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.errors import invalid, unsupported
 from builder.gateway.protocol.prompts import prompts
@@ -51,6 +51,7 @@ async def answer(door: Door, request: Request) -> Response:
     usage = Read(tokens)
     if (who := caller.current()) is not None:
         who.usage = usage
+    metering.count({"prompt_tokens": tokens})
     return Response(_told(model.name, cut(found, width), usage, form), media_type="application/json")
 
 

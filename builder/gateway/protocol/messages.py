@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from builder.gateway.protocol.bodies import Body
+from builder.gateway.protocol.bodies import Body, clean
 from builder.gateway.protocol.errors import ApiError, invalid
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+_TEXTS = {"text": "text", "refusal": "refusal", "input_text": "text", "output_text": "text"}
+"""Type of a part -> where its text stands; the last two are those of /v1/responses."""
 _TAKEN_AS = {"developer": "system"}
 """OpenAI's newer name; templates know the older one."""
 
@@ -24,19 +26,22 @@ def take(
 
     `told` rewrites past calls for the model's template, and raises ValueError that begins with a field.
     """
-    messages = body.need("messages", list)
-    if not messages:
-        raise invalid("messages", "'messages' is empty, at least one message is expected", "invalid_value")
-    read = [_message(f"messages[{place}]", message) for place, message in enumerate(messages)]
+    read = checked("messages", body.need("messages", list))
     if told is not None:
         read = _rewritten(read, told)
-    text = json.dumps({"messages": read, "tools": tools} if tools else read, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        message = "'messages' holds half of a surrogate pair, which is no character"
-        raise invalid("messages", message) from None
-    return text
+    return clean("messages", written({"messages": read, "tools": tools} if tools else read))
+
+
+def written(told: Any) -> str:
+    """Return it as the front reads it."""
+    return json.dumps(told, ensure_ascii=False)
+
+
+def checked(name: str, messages: Sequence[Any]) -> Messages:
+    """Return the messages that a parameter holds, each content as one text. Raises ApiError."""
+    if not messages:
+        raise invalid(name, f"'{name}' is empty, at least one message is expected", "invalid_value")
+    return [_message(f"{name}[{place}]", message) for place, message in enumerate(messages)]
 
 
 def _rewritten(messages: Messages, told: Callable[[Messages], Messages]) -> Messages:
@@ -81,8 +86,8 @@ def _content(place: str, content: Any) -> str | None:
 
 def _part(place: str, part: Any) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in ("text", "refusal"):
-        text = part.get("text" if kind == "text" else "refusal")
+    if kind in _TEXTS:
+        text = part.get(_TEXTS[kind])
         if isinstance(text, str):
             return text
         raise invalid(place, f"'{place}' has no text", "invalid_type")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from builder.gateway.protocol.bodies import Body, clean, within
@@ -74,7 +75,7 @@ def read(body: Body) -> dict[str, Any]:
         found["logit_bias"] = bias
     if body.flag("ignore_eos"):
         found["end_id"] = -1
-    found |= _guide(body)
+    found |= guide("response_format", body.take("response_format", dict))
     return {name: value for name, value in found.items() if _asks(name, value)}
 
 
@@ -125,27 +126,26 @@ def _logit_bias(body: Body) -> str | None:
     return json.dumps(bias)
 
 
-def _guide(body: Body) -> dict[str, str]:
-    """Return what an answer must be (`response_format`)."""
-    form = body.take("response_format", dict)
+def guide(where: str, form: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the inputs that say what an answer must be, by a parameter like `response_format`."""
     if form is None or form.get("type") == "text":
         return {}
     if form.get("type") == "json_object":
         return {"guided_decoding_guide_type": "json"}
     if form.get("type") != "json_schema":
-        message = "'response_format' has no type of text, json_object or json_schema"
-        raise invalid("response_format", message, "invalid_value")
+        message = f"'{where}' has no type of text, json_object or json_schema"
+        raise invalid(where, message, "invalid_value")
     told = form.get("json_schema")
     schema = told.get("schema") if isinstance(told, dict) else None
     if not isinstance(told, dict) or not isinstance(schema, dict):
-        message = "'response_format' of type json_schema needs a 'json_schema' with an object 'schema'"
-        raise invalid("response_format", message, "invalid_value")
+        message = f"'{where}' of type json_schema needs a 'json_schema' with an object 'schema'"
+        raise invalid(where, message, "invalid_value")
     for name, kind in (("name", str), ("description", str), ("strict", bool)):
         # without `strict` a model may stray; no answer here does, with it or without
         if told.get(name) is not None and not isinstance(told[name], kind):
-            message = f"'response_format' has a 'json_schema.{name}' of the wrong type"
-            raise invalid("response_format", message, "invalid_type")
-    text = clean("response_format", json.dumps(schema, ensure_ascii=False))
+            message = f"'{where}' has a 'json_schema.{name}' of the wrong type"
+            raise invalid(where, message, "invalid_type")
+    text = clean(where, json.dumps(schema, ensure_ascii=False))
     return {"guided_decoding_guide_type": "json_schema", "guided_decoding_guide": text}
 
 

@@ -81,6 +81,29 @@ def embeddings() -> dict[str, Any]:
     return _object(own, "model", "input")
 
 
+def responses() -> dict[str, Any]:
+    """Return the schema of the body of responses."""
+    item = {"type": "object", "required": ["role", "content"], "properties": {"role": _TEXT}}
+    own = {
+        "input": {"anyOf": [_TEXT, {"type": "array", "items": item, "minItems": 1}]},
+        "instructions": _TEXT,
+        "max_output_tokens": _whole(1, sampling.LARGEST),
+        "text": {"type": "object", "properties": {"format": {"type": "object"}}},
+        "store": {"type": "boolean", "enum": [False]},
+    }
+    without = ("max_tokens", "n", "response_format")
+    shared = {name: told for name, told in _generation().items() if name not in without}
+    return _object({**shared, **own}, "model", "input")
+
+
+def rerank() -> dict[str, Any]:
+    """Return the schema of the body of /rerank."""
+    document = {"type": "object", "required": ["text"], "properties": {"text": _TEXT}}
+    documents = {"type": "array", "items": {"anyOf": [_TEXT, document]}, "minItems": 1, "maxItems": 2048}
+    own = {"model": _TEXT, "query": _TEXT, "documents": documents, "top_n": _whole(1, 2**31 - 1)}
+    return _object({**own, "return_documents": _FLAG}, "model", "query", "documents")
+
+
 def tokenize() -> dict[str, Any]:
     """Return the schema of the body of /tokenize."""
     return _object({"model": _TEXT, "prompt": _TEXT}, "model", "prompt")

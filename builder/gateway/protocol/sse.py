@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from builder.gateway import caller
-from builder.gateway.protocol import errors
+from builder.gateway.protocol import errors, metering
 from builder.gateway.protocol.errors import ApiError
 from builder.gateway.protocol.generation import Generation
 from builder.gateway.triton.hearing import Piece
@@ -25,7 +25,6 @@ DONE = b"data: [DONE]\n\n"
 WRITE = "builder.write"
 """In the scope of a guarded request: what sends a piece past the guard."""
 _HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     # nginx would gather what is to be read at once
     (b"x-accel-buffering", b"no"),
@@ -40,12 +39,19 @@ class Writer(Protocol):
         ...
 
     def last(self, usage: dict[str, int]) -> bytes:
-        """Return what goes before [DONE]."""
+        """Return the end of a stream."""
+        ...
+
+    def failed(self, error: ApiError) -> bytes:
+        """Return the end of a stream that an error cuts."""
         ...
 
 
 class EventStream(Response):
     """Answers with the events of a generation; a client that leaves stops it at once."""
+
+    kind = b"text/event-stream; charset=utf-8"
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, generation: Generation, writer: Writer) -> None:
         super().__init__()
@@ -60,6 +66,7 @@ class EventStream(Response):
         finally:
             watching.cancel()
             self._generation.cancel()
+            metering.count(self._generation.usage.told())
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -67,30 +74,35 @@ class EventStream(Response):
         except ApiError as error:
             await error_response(error)(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": self._told_headers()})
         # what stands around an answer sees its beginning and its end, not each piece
         write = scope.get(WRITE, send)
         try:
             while told is not None:
                 data = b"".join([self._writer.event(answer, piece) for answer, piece in told])
                 # a piece may make no event
-                await _write(write, data if data or told else KEEP_ALIVE)
+                await _write(write, data if data or told else self.keep_alive)
                 told = await self._generation.take()
-            end = self._writer.last(self._generation.usage.told()) + DONE
+            end = self._writer.last(self._generation.usage.told())
         except ApiError as error:
-            end = _broken(error)
+            end = self._failed(error)
         except asyncio.CancelledError:
             # only the server cancels what it runs, when it has waited long enough at its own end
-            end = _broken(ending())
-        if not self._generation.is_cancelled:
+            end = self._failed(ending())
+        if self._generation.is_cancelled:
+            metering.note_status(gone().status)
+        else:
             await send({"type": "http.response.body", "body": end})
 
+    def _told_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"content-type", self.kind), *_HEADERS]
 
-def _broken(error: ApiError) -> bytes:
-    """Return the end of a stream that began well, which its status cannot tell any more."""
-    if (who := caller.current()) is not None:
-        who.failed = error.status
-    return errors.event(error)
+    def _failed(self, error: ApiError) -> bytes:
+        """Return the end of a stream that began well, which its status cannot tell any more."""
+        metering.note_status(error.status)
+        if (who := caller.current()) is not None:
+            who.failed = error.status
+        return self._writer.failed(error)
 
 
 async def _write(send: Send, data: bytes) -> None:
@@ -120,6 +132,7 @@ async def unless_gone(receive: Receive, generation: Generation) -> list[list[Pie
     finally:
         watching.cancel()
         generation.cancel()
+        metering.count(generation.usage.told())
     if answers is None:
         raise gone()
     return answers

@@ -1,0 +1,150 @@
+"""GET /metrics: what this gateway did, in Prometheus' text form (prometheus.io/docs/instrumenting).
+
+Every process of a gateway tells what all of them did: beyond one they share files, prometheus_client's
+multiprocess mode, which `PROMETHEUS_MULTIPROC_DIR` names.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Iterable, Mapping
+from contextvars import ContextVar
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+OTHER = "other"
+"""In the place of a path that is none of the gateway's: anyone may ask for any."""
+_STREAMS = (b"text/event-stream", b"application/x-ndjson")
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Meters:
+    """The figures of one process."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        self._registry = registry = CollectorRegistry()
+        prefix = "builder_gateway"
+        self.requests = Counter(
+            f"{prefix}_requests", "requests answered", ("path", "model", "status"), registry=registry
+        )
+        self.tokens = Counter(
+            f"{prefix}_tokens", "tokens of answers whose usage was told", ("model", "kind"), registry=registry
+        )
+        self.first = Histogram(
+            f"{prefix}_time_to_first_token_seconds",
+            "from a request's arrival to the first event of its stream",
+            ("model",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.streams = Gauge(
+            f"{prefix}_streams_open",
+            "streams under way",
+            ("model",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+    def text(self) -> bytes:
+        """Return all of it, of all processes."""
+        from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+
+        if FOLDER not in os.environ:
+            return generate_latest(self._registry)
+        everyone = CollectorRegistry()
+        multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)
+
+
+class Watch:
+    """One request under way: what is sent for it is looked at until the first event of a stream."""
+
+    def __init__(self, meters: Meters, path: str, send: Send) -> None:
+        self._meters = meters
+        self._path = path
+        self._send = send
+        self._begun = time.monotonic()
+        self._looks = True
+        self._streams = False
+        self.model = ""
+        self.status = 500
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass a message on; no coroutine of its own, as this is on the path of every token."""
+        if self._looks:
+            self._look(message)
+        return self._send(message)
+
+    def count(self, usage: Mapping[str, int]) -> None:
+        """Count tokens, given as OpenAI's usage."""
+        for kind in ("prompt", "completion"):
+            if usage.get(f"{kind}_tokens"):
+                self._meters.tokens.labels(self.model, kind).inc(usage[f"{kind}_tokens"])
+
+    def end(self) -> None:
+        """Count the request."""
+        if self._streams:
+            self._meters.streams.labels(self.model).dec()
+        self._meters.requests.labels(self._path, self.model, str(self.status)).inc()
+
+    def _look(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            kinds = [value for name, value in message["headers"] if name == b"content-type"]
+            self._streams = self._looks = any(kind.startswith(_STREAMS) for kind in kinds)
+            if self._streams:
+                self._meters.streams.labels(self.model).inc()
+        elif not message["body"].startswith(b":"):  # a comment is no event
+            self._meters.first.labels(self.model).observe(time.monotonic() - self._begun)
+            self._looks = False
+
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+def note_model(name: str) -> None:
+    """Note which model the request of this context asks; the first one holds."""
+    watch = _watch.get()
+    if watch is not None and not watch.model:
+        watch.model = name
+
+
+def note_status(status: int) -> None:
+    """Note how a stream ended that had begun well."""
+    watch = _watch.get()
+    if watch is not None:
+        watch.status = status
+
+
+def count(usage: Mapping[str, int]) -> None:
+    """Count what the request of this context took."""
+    watch = _watch.get()
+    if watch is not None:
+        watch.count(usage)
+
+
+class Metered:
+    """An ASGI application that counts the requests to another one."""
+
+    def __init__(self, app: ASGIApp, meters: Meters, paths: Iterable[str]) -> None:
+        self._app = app
+        self._meters = meters
+        self._paths = frozenset(paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and count it when it has ended."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"] if scope["path"] in self._paths else OTHER
+        watch = Watch(self._meters, path, send)
+        token = _watch.set(watch)
+        try:
+            await self._app(scope, receive, watch.send)
+        finally:
+            _watch.reset(token)
+            watch.end()
