@@ -19,6 +19,7 @@ from builder.gateway.door import Door, Settings
 from builder.gateway.guard import Guarded
 from builder.gateway.keys.clerk import Clerk
 from builder.gateway.page import serving as page
+from builder.gateway.doors import ollama
 from builder.gateway.protocol import (
     chat,
     completions,
@@ -47,6 +48,9 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint, dict[str, Any] | None], ...] = (
     ("POST", embeddings.PATH, embeddings.answer, schemas.embeddings()),
     ("POST", responses.PATH, responses.answer, schemas.responses()),
     *(("POST", path, rerank.answer, schemas.rerank()) for path in rerank.PATHS),
+    ("POST", ollama.CHAT_PATH, ollama.chat, schemas.ollama("messages")),
+    ("POST", ollama.GENERATE_PATH, ollama.generate, schemas.ollama("prompt")),
+    ("GET", ollama.TAGS_PATH, ollama.tags, None),
     ("GET", models.PATH, models.answer, None),
     ("GET", models.PATH_OF_ONE, models.answer_of_one, None),
     ("POST", tokenize.PATH, tokenize.answer, schemas.tokenize()),

@@ -104,6 +104,13 @@ def rerank() -> dict[str, Any]:
     return _object({**own, "return_documents": _FLAG}, "model", "query", "documents")
 
 
+def ollama(asked: str) -> dict[str, Any]:
+    """Return the schema of the body of Ollama's endpoint that is asked by this parameter."""
+    kinds = {"prompt": _TEXT, "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1}}
+    own = {"model": _TEXT, asked: kinds[asked], "stream": _FLAG, "options": {"type": "object"}}
+    return _object({**own, "format": {"type": ["string", "object"]}}, "model", asked)
+
+
 def tokenize() -> dict[str, Any]:
     """Return the schema of the body of /tokenize."""
     return _object({"model": _TEXT, "prompt": _TEXT}, "model", "prompt")

@@ -72,7 +72,7 @@ class EventStream(Response):
         try:
             told = await self._generation.take()
         except ApiError as error:
-            await error_response(error)(scope, receive, send)
+            await self.refusal(error)(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": self._told_headers()})
         # what stands around an answer sees its beginning and its end, not each piece
@@ -93,6 +93,10 @@ class EventStream(Response):
             metering.note_status(gone().status)
         else:
             await send({"type": "http.response.body", "body": end})
+
+    def refusal(self, error: ApiError) -> Response:
+        """Return the response of an error before the first event."""
+        return error_response(error)
 
     def _told_headers(self) -> list[tuple[bytes, bytes]]:
         return [(b"content-type", self.kind), *_HEADERS]
