@@ -16,10 +16,10 @@ import builder
 from builder.gateway import orphans
 from builder.gateway.bounds import Bounded
 from builder.gateway.door import Door, Settings
+from builder.gateway.doors import ollama, tgi
 from builder.gateway.guard import Guarded
 from builder.gateway.keys.clerk import Clerk
 from builder.gateway.page import serving as page
-from builder.gateway.doors import ollama
 from builder.gateway.protocol import (
     chat,
     completions,
@@ -51,6 +51,8 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint, dict[str, Any] | None], ...] = (
     ("POST", ollama.CHAT_PATH, ollama.chat, schemas.ollama("messages")),
     ("POST", ollama.GENERATE_PATH, ollama.generate, schemas.ollama("prompt")),
     ("GET", ollama.TAGS_PATH, ollama.tags, None),
+    ("POST", tgi.PATH, tgi.generate, schemas.tgi()),
+    ("POST", tgi.STREAM_PATH, tgi.generate_stream, schemas.tgi()),
     ("GET", models.PATH, models.answer, None),
     ("GET", models.PATH_OF_ONE, models.answer_of_one, None),
     ("POST", tokenize.PATH, tokenize.answer, schemas.tokenize()),

@@ -142,11 +142,21 @@ def smollm2(tools_server: Server) -> Iterator[Any]:
 
 @pytest.mark.slow
 def test_real_answers(smollm2: Any) -> None:
-    question = user("What is the capital of France?")
-    told = smollm2.chat(tool_deployments.SMOLLM2, question, options={"temperature": 0})
-    assert "Paris" in told.message.content
-    penalised = {"temperature": 0, "repeat_penalty": 2.0, "stop": ["Paris"], "seed": 3}
-    assert "Paris" not in smollm2.chat(tool_deployments.SMOLLM2, question, options=penalised).message.content
+    """What each option does."""
+
+    def ask(**options: Any) -> str:
+        asked = {"temperature": 0, "num_predict": 24, **options}
+        told = smollm2.chat(tool_deployments.SMOLLM2, user("Write a poem about the sea."), options=asked)
+        return str(told.message.content)
+
+    plain = ask()
+    assert plain and ask() == plain
+    drawn = [ask(temperature=1.5, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert ask(temperature=1.5, top_k=1) == plain
+    word = plain.split()[1]
+    assert ask(stop=[word]) == plain[: plain.index(word)]
+    assert ask(repeat_penalty=2.0) != plain
 
 
 @pytest.mark.slow
@@ -154,7 +164,7 @@ def test_real_answers(smollm2: Any) -> None:
     "form", ["json", {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}]
 )
 def test_forms_of_real_answers(smollm2: Any, form: Any) -> None:
-    options = {"temperature": 0, "num_predict": 120}
+    options = {"temperature": 0, "num_predict": 300}
     told = smollm2.generate(tool_deployments.SMOLLM2, "Give me some JSON.", format=form, options=options)
     if form != "json":
         assert json.loads(told.response)["a"] == 1

@@ -101,7 +101,8 @@ class Body:
         if value is None or type(value) in kinds:
             return value
         wanted = " or ".join(dict.fromkeys(_NAMES[kind] for kind in kinds))
-        raise invalid(name, f"'{name}' is a {_kind(value)}, {wanted} is expected", "invalid_type")
+        kind = _NAMES.get(type(value), "null")
+        raise invalid(name, f"'{name}' is {kind}, {wanted} is expected", "invalid_type")
 
     def peek(self, name: str) -> Any:
         """Return a value of any kind, None when it was not given, and leave it to be taken."""

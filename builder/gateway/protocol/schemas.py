@@ -111,6 +111,11 @@ def ollama(asked: str) -> dict[str, Any]:
     return _object({**own, "format": {"type": ["string", "object"]}}, "model", asked)
 
 
+def tgi() -> dict[str, Any]:
+    """Return the schema of the body of TGI's endpoints."""
+    return _object({"model": _TEXT, "inputs": _TEXT, "parameters": {"type": "object"}}, "inputs")
+
+
 def tokenize() -> dict[str, Any]:
     """Return the schema of the body of /tokenize."""
     return _object({"model": _TEXT, "prompt": _TEXT}, "model", "prompt")
