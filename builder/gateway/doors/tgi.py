@@ -26,6 +26,7 @@ _NAMES = {
     "prompt": "inputs",
     "max_tokens": "max_new_tokens",
     "stop_words": "stop",
+    "return_log_probs": "details",
     "guided_decoding_guide_type": "grammar",
     "guided_decoding_guide": "grammar",
 }

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,9 +56,22 @@ class Meters:
 
         if FOLDER not in os.environ:
             return generate_latest(self._registry)
+        _forget_dead(os.environ[FOLDER])
         everyone = CollectorRegistry()
         multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
         return generate_latest(everyone)
+
+
+def _forget_dead(folder: str) -> None:
+    """Have the streams of processes that are no more not counted as open."""
+    from prometheus_client import multiprocess
+
+    for path in Path(folder).glob("gauge_live*_*.db"):
+        process = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(process, folder)  # type: ignore[no-untyped-call]
 
 
 class Watch:

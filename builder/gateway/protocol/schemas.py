@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from builder.gateway.protocol import errors, sampling
+from builder.gateway.protocol import errors, offers, sampling
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _FLAG = {"type": "boolean"}
@@ -59,11 +59,21 @@ def _generation() -> dict[str, Any]:
 def chat() -> dict[str, Any]:
     """Return the schema of a chat's body."""
     message = {"type": "object", "required": ["role"], "properties": {"role": _TEXT}}
+    function = {"type": "object", "required": ["name"], "properties": {"name": _TEXT}}
+    kind = {"type": "string", "enum": ["function"]}
+    tool = {
+        "type": "object",
+        "required": ["type", "function"],
+        "properties": {"type": kind, "function": function},
+    }
     own = {
         "messages": {"type": "array", "items": message, "minItems": 1},
         "max_completion_tokens": _whole(1, sampling.LARGEST),
         "logprobs": _FLAG,
         "top_logprobs": _whole(0, sampling.TOPS),
+        "tools": {"type": "array", "items": tool, "maxItems": offers.MOST},
+        "tool_choice": {"anyOf": [{"enum": ["none", "auto", "required"]}, {"type": "object"}]},
+        "parallel_tool_calls": _FLAG,
     }
     return _object({**own, **_generation()}, "model", "messages")
 
