@@ -13,6 +13,7 @@ from echoing_repository import NAME
 from gateway_process import Gateway, error_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 pytestmark = pytest.mark.triton
 CHAT = "/v1/chat/completions"
@@ -80,6 +81,18 @@ def test_the_clients_own_reading_of_a_stream(echo_client: Any) -> None:
         final = stream.get_final_completion()
     assert "tool_calls.function.arguments.delta" in kinds
     assert called(final.choices[0].message) == [("get_weather", '{"city": "Paris"}')]
+
+
+def test_the_clients_own_parsing_of_arguments(echo_client: Any) -> None:
+    class GetWeather(BaseModel):
+        city: str
+
+    text = WEATHER.replace("get_weather", "GetWeather")
+    answer = echo_client.chat.completions.parse(
+        model=NAME, messages=user(text), tools=[openai.pydantic_function_tool(GetWeather)]
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.parsed_arguments == GetWeather(city="Paris")
 
 
 def test_an_answer_without_a_call_is_a_text(ask: Any) -> None:
