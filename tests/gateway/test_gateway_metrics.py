@@ -66,7 +66,7 @@ def test_requests_by_path_model_and_status(gateway: Gateway) -> None:
 def test_tokens(gateway: Gateway) -> None:
     added = Since(gateway)
     usage = gateway.post(CHAT, model=NAME, messages=HELLO)[1]["usage"]
-    with gateway.streaming(CHAT, model=NAME, messages=HELLO, stream_options={"include_usage": True}) as told:
+    with gateway.streaming(CHAT, model=NAME, messages=HELLO) as told:
         list(events(told))
     until(lambda: added("tokens_total", "prompt", NAME) == 2 * usage["prompt_tokens"])
     until(lambda: added("tokens_total", "completion", NAME) == 2 * usage["completion_tokens"])

@@ -58,7 +58,6 @@ def read(model: Served, body: Body, offer: Offer, seconds: float | None) -> tupl
         tops=tops,
         seconds=seconds,
         names={**sampling.NAMES, "max_tokens": limits.name, "prompt": "messages", **offer.names},
-        counts=tells_usage or not stream,
         reasons=model.reasons,
     )
     body.ignore(sampling.IGNORED)

@@ -63,7 +63,6 @@ def _read(model: Served, body: Body, given: Sequence[Prompt], seconds: float | N
         tops=body.whole("logprobs", 0, sampling.TOPS),
         seconds=seconds,
         names=NAMES,
-        counts=tells_usage or not stream,
     )
     body.ignore(sampling.IGNORED)
     body.end()

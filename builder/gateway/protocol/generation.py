@@ -39,7 +39,6 @@ class Asked:
     tops: int | None
     seconds: float | None
     names: Mapping[str, str]
-    counts: bool = True
     echoes: Sequence[str] = field(default=())
     """What stands before the answers to each prompt, if anything does."""
     reasons: bool = False
@@ -64,10 +63,7 @@ class Generation:
         self._asked = asked
         self._ended: set[int] = set()
         self.usage = Usage()
-        who = caller.current()
-        # whoever pays by the token is counted even if the stream is broken off
-        self._counts = asked.counts or who is not None
-        if who is not None:
+        if (who := caller.current()) is not None:
             who.usage = self.usage
         try:
             requests = [self._request(prompt) for prompt in asked.prompts]
@@ -110,19 +106,17 @@ class Generation:
     def cancel(self) -> None:
         """Stop everything at once; what was heard and not yet taken is counted too."""
         self._inbox.cancel()
-        if self._counts:
-            for prompt, piece in self._inbox.left():
-                self.usage.note(prompt, piece)
+        for prompt, piece in self._inbox.left():
+            self.usage.note(prompt, piece)
 
     def _request(self, prompt: Mapping[str, Any]) -> Any:
         asked = self._asked
         inputs = {**prompt, **asked.inputs, "stream": asked.stream}
-        outputs = list(hearing.TEXT)
+        # a stream's tokens are counted too, whether its client asks for them or not
+        outputs = [*hearing.TEXT, *hearing.COUNTS]
         if asked.sequences > 1:
             inputs["num_return_sequences"] = asked.sequences
             outputs += hearing.SEQUENCE
-        if self._counts:
-            outputs += hearing.COUNTS
         if asked.reasons:
             outputs += hearing.REASONING
         if asked.tops is not None:
@@ -135,8 +129,7 @@ class Generation:
         return asking.request(asked.model.name, tensors, outputs, asked.seconds)
 
     def _told(self, prompt: int, piece: Piece) -> tuple[int, Piece]:
-        if self._counts:
-            self.usage.note(prompt, piece)
+        self.usage.note(prompt, piece)
         answer = prompt * self._asked.sequences + piece.sequence
         if piece.reason:
             if piece.reason == "cancelled":

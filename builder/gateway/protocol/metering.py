@@ -33,7 +33,7 @@ class Meters:
             f"{prefix}_requests", "requests answered", ("path", "model", "status"), registry=registry
         )
         self.tokens = Counter(
-            f"{prefix}_tokens", "tokens of answers whose usage was told", ("model", "kind"), registry=registry
+            f"{prefix}_tokens", "tokens of prompts and answers", ("model", "kind"), registry=registry
         )
         self.first = Histogram(
             f"{prefix}_time_to_first_token_seconds",

@@ -68,23 +68,21 @@ def read(response: Any) -> Piece:
         output.name: data for output, data in zip(response.outputs, response.raw_output_contents, strict=True)
     }
     text, reason = raw["text_output"][4:].decode(), raw["finish_reason"][4:].decode()
-    if len(raw) == 2:
-        return Piece(text, reason)
-    counts = (
-        _integer(raw.get("sequence_index")),
-        _integer(raw.get("num_input_tokens")),
-        _integer(raw.get("num_output_tokens")),
-    )
+    sequence = _integer(raw.get("sequence_index"))
+    prompt, answer = _integer(raw.get("num_input_tokens")), _integer(raw.get("num_output_tokens"))
+    thought = raw.get("reasoning_output", b"")[4:].decode()
     if "output_ids" not in raw:
-        return Piece(text, reason, *counts)
+        return Piece(text, reason, sequence, prompt, answer, reasoning=thought)
     return Piece(
         text,
         reason,
-        *counts,
-        tuple(np.frombuffer(raw.get("output_ids", b""), "<i4").tolist()),
+        sequence,
+        prompt,
+        answer,
+        tuple(np.frombuffer(raw["output_ids"], "<i4").tolist()),
         tuple(np.frombuffer(raw.get("output_log_probs", b""), "<f4").tolist()),
         _tops(response, raw) if "output_top_ids" in raw else None,
-        raw.get("reasoning_output", b"")[4:].decode(),
+        thought,
     )
 
 
