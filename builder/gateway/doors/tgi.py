@@ -86,7 +86,7 @@ async def _model(door: Door, body: Body) -> Served:
     """Return the model that a body names: TGI serves one, and so no body of its clients names any."""
     if "model" in body:
         return await door.find(body.model(), CHAT)
-    found = [one.name for one in door.catalogue.models() if one.kind == CHAT]
+    found = [one.name for one in door.models() if one.kind == CHAT]
     if len(found) > 1:
         raise invalid(
             "model", f"'model' is missing: there are {', '.join(found)}", "missing_required_parameter"

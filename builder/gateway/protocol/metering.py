@@ -121,9 +121,9 @@ _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
 def note_model(name: str) -> None:
-    """Note which model the request of this context asks; the first one holds."""
+    """Note which model the request of this context asks."""
     watch = _watch.get()
-    if watch is not None and not watch.model:
+    if watch is not None:
         watch.model = name
 
 

@@ -77,5 +77,5 @@ def _document(place: str, given: Any) -> str:
 
 async def _pairs(door: Door, model: Served) -> int:
     """Return how many pairs one request may have: as many as its encoder takes at once."""
-    encoder = await door.find(f"{model.name}_encoder")
+    encoder = await door.find_part(model, "encoder")
     return max(1, encoder.most_rows)
