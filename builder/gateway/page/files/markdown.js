@@ -26,19 +26,20 @@ export function show(container, text, ended = false) {
     blocks.push(renewed(container, before.blocks[blocks.length], token, whole));
   }
   for (const { node } of before.blocks.slice(blocks.length)) node.remove();
-  const open = settling(tokens, text);
-  shown.set(container, { blocks, count: count + open.count, length: length + open.length });
+  const settled = settling(tokens, text.length - length);
+  shown.set(container, { blocks, count: count + settled.count, length: length + settled.length });
 }
 
-/** Return how many blocks at the beginning are settled, and how many characters those take. */
-function settling(tokens, text) {
-  // marked counts a line end as one character
-  if (text.includes("\r")) return { count: 0, length: 0 };
+/** Return how many blocks at the beginning are settled, and how many characters those take, of so many in all. */
+function settling(tokens, characters) {
+  // marked may count otherwise: a line end of two characters is one to it
+  if (rawLength(tokens) !== characters) return { count: 0, length: 0 };
   const open = tokens.filter(isSeen).at(-OPEN_BLOCKS);
   const settled = tokens.slice(0, Math.max(0, tokens.indexOf(open)));
-  const raw = settled.reduce((sum, token) => sum + token.raw.length, 0);
-  return { count: settled.filter(isSeen).length, length: raw };
+  return { count: settled.filter(isSeen).length, length: rawLength(settled) };
 }
+
+const rawLength = (tokens) => tokens.reduce((sum, token) => sum + token.raw.length, 0);
 
 function renewed(container, old, token, whole) {
   if (old && !whole && old.raw === token.raw && old.type === token.type) return old;
