@@ -35,6 +35,14 @@ MODELS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give time for the first test: with nothing in the cache it builds three models, beside other builds."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 @pytest.fixture(scope="session")
 def echoing(boot: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A Triton whose only front answers with its prompt."""
