@@ -54,7 +54,7 @@ def job(address: str, in_flight: int) -> dict[str, object]:
         "address": address,
         "model": "m",
         "begin": begin,
-        "end": begin + 1.5,
+        "end": begin + 4.0,
         "in_flight": in_flight,
         "texts": ["a", "b"],
     }

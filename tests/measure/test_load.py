@@ -23,11 +23,15 @@ PROMPTS = ("one", "two", "three")
 
 @dataclass
 class Nowhere:
-    """Answers with one token after `seconds`; numbers in `fails` are refused, in `slow` take longer."""
+    """Answers with one token after `seconds`; numbers in `fails` are refused, in `slow` take longer.
+
+    Those in `endless` get no answer.
+    """
 
     seconds: float = 0.005
     fails: frozenset[int] = frozenset()
     slow: frozenset[int] = frozenset()
+    endless: frozenset[int] = frozenset()
     stalls_until: float = 0.0
     silent: bool = False
     asked: list[str] = field(default_factory=list)
@@ -43,7 +47,7 @@ class Nowhere:
         try:
             if number in self.fails:
                 raise Refused("not today")
-            if self.silent:
+            if self.silent or number in self.endless:
                 await asyncio.Event().wait()
             seconds = 10 * self.seconds if number in self.slow else self.seconds
             await asyncio.sleep(max(seconds, self.stalls_until - time.perf_counter()))
@@ -81,8 +85,8 @@ def test_closed_loop_keeps_its_number_of_workers() -> None:
 
 
 def test_load_is_kept_up_until_the_last_measured_answer() -> None:
-    # the seventh would run alone
-    door = Nowhere(slow=frozenset({6}))
+    # the seventh would run alone; what is asked beside it last is still asked when it ends
+    door = Nowhere(slow=frozenset({6}), endless=frozenset({9, 10}))
     run = put(closed(3, 7), door)
     measured = [record for record in run.records if record.measured]
     assert len(measured) == 7
