@@ -12,11 +12,11 @@ from starlette.types import Message, Send
 
 from builder.errors import KeysError
 from builder.gateway import refusals
-from builder.gateway.caller import Caller
 from builder.gateway.keys import clerk
 from builder.gateway.keys.clerk import Admission, Clerk
 from builder.gateway.keys.ledger import Entry
 from builder.gateway.keys.prices import Prices
+from builder.gateway.notes import Notes
 from builder.gateway.protocol import errors
 
 _LOG = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ class Accounted:
     """One that is answered: written down before the last byte of its answer is sent."""
 
     def __init__(
-        self, books: Clerk, prices: Prices, admission: Admission, who: Caller, begun: int, send: Send
+        self, books: Clerk, prices: Prices, admission: Admission, noted: Notes, begun: int, send: Send
     ) -> None:
         self._clerk = books
         self._prices = prices
         self._key = admission.key
-        self._who = who
+        self._noted = noted
         self._begun = begun
         self._id = os.urandom(16).hex()
         told = refusals.standing(admission.standing) | {"x-request-id": self._id}
@@ -94,16 +94,16 @@ class Accounted:
         await self._clerk.write(self._key, self._entry())
 
     def _entry(self) -> Entry:
-        told = self._who.usage.told() if self._who.usage is not None else {}
+        told = self._noted.usage.told() if self._noted.usage is not None else {}
         tokens = (told.get("prompt_tokens", 0), told.get("completion_tokens", 0))
         return Entry(
             id=self._id,
             key=self._key.id,
-            model=self._who.model,
+            model=self._noted.model,
             prompt_tokens=tokens[0],
             completion_tokens=tokens[1],
-            cost=self._prices.of(self._who.model).of(*tokens),
-            status=self._who.failed or self.status,
+            cost=self._prices.of(self._noted.model).of(*tokens),
+            status=self._noted.failed or self.status,
             at=self._begun,
             duration=max(0, clerk.clock() - self._begun),
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from builder.gateway import caller
+from builder.gateway import notes
 from builder.gateway.keys.prices import Prices
-from builder.gateway.protocol import metering
 from builder.gateway.protocol.errors import ApiError, of_failure
 from builder.gateway.protocol.metering import Meters
 from builder.gateway.triton.catalogue import Catalogue
@@ -48,15 +47,13 @@ class Door:
 
     async def find(self, name: str, kind: str = "") -> Served:
         """Return a model that the caller may see, of some kind if one is named. Raises ApiError."""
-        who = caller.current()
-        model = await self._find(name, is_hidden=who is not None and not who.may_see(name))
+        noted = notes.current()
+        model = await self._find(name, is_hidden=not noted.may_see(name))
         if kind and model.kind != kind:
             told = f"a model for {model.kind}" if model.kind else "a part of another model"
             message = f"'{name}' is {told}: this endpoint asks models for {kind}"
             raise ApiError(404, message, param="model", code="model_not_found")
-        if who is not None:
-            who.model = name
-        metering.note_model(model.name)
+        noted.model = model.name
         return model
 
     async def find_part(self, model: Served, part: str) -> Served:
@@ -65,8 +62,7 @@ class Door:
 
     def models(self) -> Sequence[Served]:
         """Return the models that the caller may see, by name."""
-        who = caller.current()
-        return [one for one in self.catalogue.models() if who is None or who.may_see(one.name)]
+        return [one for one in self.catalogue.models() if notes.current().may_see(one.name)]
 
     async def _find(self, name: str, *, is_hidden: bool = False) -> Served:
         try:

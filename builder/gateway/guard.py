@@ -10,9 +10,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from builder.errors import KeysError
-from builder.gateway import caller, refusals
+from builder.gateway import notes, refusals
 from builder.gateway.accounted import Accounted
-from builder.gateway.caller import Caller
 from builder.gateway.keys import clerk, secret
 from builder.gateway.keys.clerk import Clerk
 from builder.gateway.keys.key import Reason, Refused
@@ -53,11 +52,11 @@ class Guarded:
             _LOG.error("%s", error.found)
             await error_response(refusals.unavailable())(scope, receive, send)
             return
-        who = Caller(admission.key.terms.models)
-        caller.enter(who)
+        noted = notes.current()
+        noted.models = admission.key.terms.models
         if asks:
             await self._account(
-                Accounted(self._clerk, self._prices, admission, who, begun, send), scope, receive
+                Accounted(self._clerk, self._prices, admission, noted, begun, send), scope, receive
             )
         else:
             await self._app(scope, receive, send)

@@ -9,9 +9,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from builder.gateway import caller
+from builder.gateway import notes
 from builder.gateway.door import Door
-from builder.gateway.protocol import bodies, errors, metering, sampling, sse
+from builder.gateway.protocol import bodies, errors, sampling, sse
 from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.errors import invalid, unsupported
 from builder.gateway.protocol.prompts import prompts
@@ -49,9 +49,7 @@ async def answer(door: Door, request: Request) -> Response:
             door.catalogue.forget()
         raise errors.of_failure(failure, {"text_input": "input", "input_ids": "input"}) from failure
     usage = Read(tokens)
-    if (who := caller.current()) is not None:
-        who.usage = usage
-    metering.count({"prompt_tokens": tokens})
+    notes.current().usage = usage
     return Response(_told(model.name, cut(found, width), usage, form), media_type="application/json")
 
 

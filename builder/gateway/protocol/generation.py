@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.gateway import caller
+from builder.gateway import notes
 from builder.gateway.door import Door
 from builder.gateway.protocol import errors
 from builder.gateway.protocol.errors import ApiError
@@ -63,8 +63,7 @@ class Generation:
         self._asked = asked
         self._ended: set[int] = set()
         self.usage = Usage()
-        if (who := caller.current()) is not None:
-            who.usage = self.usage
+        notes.current().usage = self.usage
         try:
             requests = [self._request(prompt) for prompt in asked.prompts]
         except Failure as failure:

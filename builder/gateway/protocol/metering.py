@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Iterable, Mapping
-from contextvars import ContextVar
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from builder.gateway import notes
+from builder.gateway.notes import Notes
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"
@@ -77,15 +79,15 @@ def _forget_dead(folder: str) -> None:
 class Watch:
     """One request under way: what is sent for it is looked at until the first event of a stream."""
 
-    def __init__(self, meters: Meters, path: str, send: Send) -> None:
+    def __init__(self, meters: Meters, path: str, noted: Notes, send: Send) -> None:
         self._meters = meters
+        self._noted = noted
         self._path = path
         self._send = send
         self._begun = time.monotonic()
         self._looks = True
         self._streams = False
-        self.model = ""
-        self.status = 500
+        self._status = 500
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on; no coroutine of its own, as this is on the path of every token."""
@@ -93,52 +95,27 @@ class Watch:
             self._look(message)
         return self._send(message)
 
-    def count(self, usage: Mapping[str, int]) -> None:
-        """Count tokens, given as OpenAI's usage."""
+    def end(self) -> None:
+        """Count the request, and the tokens that it took."""
+        model, status = self._noted.model, self._noted.failed or self._status
+        if self._streams:
+            self._meters.streams.labels(model).dec()
+        self._meters.requests.labels(self._path, model, str(status)).inc()
+        usage = self._noted.usage.told() if self._noted.usage is not None else {}
         for kind in ("prompt", "completion"):
             if usage.get(f"{kind}_tokens"):
-                self._meters.tokens.labels(self.model, kind).inc(usage[f"{kind}_tokens"])
-
-    def end(self) -> None:
-        """Count the request."""
-        if self._streams:
-            self._meters.streams.labels(self.model).dec()
-        self._meters.requests.labels(self._path, self.model, str(self.status)).inc()
+                self._meters.tokens.labels(model, kind).inc(usage[f"{kind}_tokens"])
 
     def _look(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self._status = message["status"]
             kinds = [value for name, value in message["headers"] if name == b"content-type"]
             self._streams = self._looks = any(kind.startswith(_STREAMS) for kind in kinds)
             if self._streams:
-                self._meters.streams.labels(self.model).inc()
+                self._meters.streams.labels(self._noted.model).inc()
         elif not message["body"].startswith(b":"):  # a comment is no event
-            self._meters.first.labels(self.model).observe(time.monotonic() - self._begun)
+            self._meters.first.labels(self._noted.model).observe(time.monotonic() - self._begun)
             self._looks = False
-
-
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
-
-
-def note_model(name: str) -> None:
-    """Note which model the request of this context asks."""
-    watch = _watch.get()
-    if watch is not None:
-        watch.model = name
-
-
-def note_status(status: int) -> None:
-    """Note how a stream ended that had begun well."""
-    watch = _watch.get()
-    if watch is not None:
-        watch.status = status
-
-
-def count(usage: Mapping[str, int]) -> None:
-    """Count what the request of this context took."""
-    watch = _watch.get()
-    if watch is not None:
-        watch.count(usage)
 
 
 class Metered:
@@ -155,10 +132,8 @@ class Metered:
             await self._app(scope, receive, send)
             return
         path = scope["path"] if scope["path"] in self._paths else OTHER
-        watch = Watch(self._meters, path, send)
-        token = _watch.set(watch)
+        watch = Watch(self._meters, path, notes.begin(), send)
         try:
             await self._app(scope, receive, watch.send)
         finally:
-            _watch.reset(token)
             watch.end()

@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from builder.gateway import caller
-from builder.gateway.protocol import errors, metering
+from builder.gateway import notes
+from builder.gateway.protocol import errors
 from builder.gateway.protocol.errors import ApiError
 from builder.gateway.protocol.generation import Generation
 from builder.gateway.triton.hearing import Piece
@@ -66,7 +66,6 @@ class EventStream(Response):
         finally:
             watching.cancel()
             self._generation.cancel()
-            metering.count(self._generation.usage.told())
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -90,7 +89,7 @@ class EventStream(Response):
             # only the server cancels what it runs, when it has waited long enough at its own end
             end = self._failed(ending())
         if self._generation.is_cancelled:
-            metering.note_status(gone().status)
+            notes.current().failed = gone().status
         else:
             await send({"type": "http.response.body", "body": end})
 
@@ -103,9 +102,7 @@ class EventStream(Response):
 
     def _failed(self, error: ApiError) -> bytes:
         """Return the end of a stream that began well, which its status cannot tell any more."""
-        metering.note_status(error.status)
-        if (who := caller.current()) is not None:
-            who.failed = error.status
+        notes.current().failed = error.status
         return self._writer.failed(error)
 
 
@@ -136,7 +133,6 @@ async def unless_gone(receive: Receive, generation: Generation) -> list[list[Pie
     finally:
         watching.cancel()
         generation.cancel()
-        metering.count(generation.usage.told())
     if answers is None:
         raise gone()
     return answers

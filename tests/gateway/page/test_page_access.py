@@ -147,9 +147,11 @@ def test_the_theme_is_the_systems_until_one_is_chosen(echo: Gateway, opened: Cal
     chat.page.emulate_media(color_scheme="light")
     assert luminance(chat.colour("html")) > 0.8
     switch = chat.button("Dark")
-    assert switch.get_attribute("aria-pressed") == "false"
+    # styles follow at once, the button with the event that tells scripts of it
+    switch.and_(chat.page.locator("[aria-pressed=false]")).wait_for()
     switch.click()
-    assert luminance(chat.colour("html")) < 0.05 and switch.get_attribute("aria-pressed") == "true"
+    switch.and_(chat.page.locator("[aria-pressed=true]")).wait_for()
+    assert luminance(chat.colour("html")) < 0.05
     chat.page.reload()
     assert luminance(chat.colour("html")) < 0.05
 
