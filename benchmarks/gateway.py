@@ -50,7 +50,7 @@ def main() -> int:
     ):
         rows = uvloop.run(_measure(served.grpc, ours, relay, arguments))
     figures = _figures(rows)
-    packages = ("uvicorn", "uvloop", "httptools", "fastapi", "orjson", "grpcio", "tritonclient")
+    packages = ("uvicorn", "uvloop", "httptools", "fastapi", "orjson", "h2", "grpcio", "tritonclient")
     record.write("gateway", figures, rows, arguments, versions=record.versions(packages))
     _show(rows)
     record.print_figures(figures)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson")
+NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "h2", "orjson")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

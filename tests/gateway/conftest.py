@@ -23,7 +23,17 @@ from gateway_process import ROOT, Gateway
 
 from builder.server import Server
 
-NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson", "prometheus_client", "openai", "ollama")
+NEEDED = (
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "h2",
+    "orjson",
+    "prometheus_client",
+    "openai",
+    "ollama",
+)
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 # without them the modules here cannot even be imported
 collect_ignore_glob = ["test_*.py"] if MISSING else []

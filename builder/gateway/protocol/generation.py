@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from builder.gateway import notes
@@ -68,8 +69,8 @@ class Generation:
             requests = [self._request(prompt) for prompt in asked.prompts]
         except Failure as failure:
             raise errors.of_failure(failure, asked.names) from failure
-        hearings = [Hearing(door.connection, request) for request in requests]
-        self._inbox = Inbox(hearings, door.settings.keep_alive_seconds)
+        begins = [partial(Hearing, door.connection, request) for request in requests]
+        self._inbox = Inbox(begins, door.settings.keep_alive_seconds)
 
     async def take(self) -> Told | None:
         """Return the next pieces, none when it was silent for long, None after the last or after `cancel`.

@@ -1,9 +1,14 @@
-"""One gRPC channel to Triton, which finds it again by itself when it was away."""
+"""What leads to Triton and finds it again when it was away: a channel of gRPC, and a wire for streams."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
+
+from builder.gateway.triton import failures
+from builder.gateway.triton.failures import Failure, Kind
+from builder.gateway.triton.wire import Wire
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -19,10 +24,10 @@ SECONDS_TO_CONNECT = 1.5
 
 
 class Connection:
-    """The stubs of one Triton; to be made in the event loop that uses it.
+    """The stub and the wire of one Triton; to be made in the event loop that uses it.
 
-    Its calls are those of tritonclient's generated GRPCInferenceServiceStub: requests and responses are
-    protobuf's messages, nothing is wrapped.
+    The stub is tritonclient's generated GRPCInferenceServiceStub: requests and responses are protobuf's
+    messages, nothing is wrapped.
     """
 
     def __init__(self, address: str) -> None:
@@ -33,6 +38,30 @@ class Connection:
         self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self.stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self.wire: Wire | None = None
+        """The last one; `open` gives one that is open."""
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> Wire:
+        """Return a wire that takes calls. Raises Failure (UNAVAILABLE) where Triton cannot be reached."""
+        async with self._opening:
+            if self.wire is None or not self.wire.is_open:
+                self.wire = await self._new_wire()
+            return self.wire
+
+    async def _new_wire(self) -> Wire:
+        host, _, port = self.address.rpartition(":")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(SECONDS_TO_CONNECT):
+                transport, wire = await loop.create_connection(
+                    lambda: Wire(self.address), host.strip("[]"), int(port)
+                )
+        except OSError as error:  # TimeoutError is one
+            raise Failure(Kind.UNAVAILABLE, failures.LOST) from error
+        # whoever vanishes without a word is noticed
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return wire
 
     async def connect(self) -> bool:
         """Return whether there is a connection, or can be one."""
@@ -44,5 +73,7 @@ class Connection:
         return True
 
     async def close(self) -> None:
-        """Cancel what runs and let the connection go."""
+        """Cancel what runs and let the connections go."""
+        if self.wire is not None:
+            self.wire.close()
         await self._channel.close()

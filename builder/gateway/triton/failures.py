@@ -72,20 +72,29 @@ def of_text(text: str) -> Failure:
 
 def of_call(error: Any) -> Failure:
     """Return the failure of a gRPC call, an AioRpcError, by its text and its status code."""
+    failure = of_status(error.code().value[0], error.details() or "")
+    assert failure is not None
+    return failure
+
+
+def of_status(number: int, text: str) -> Failure | None:
+    """Return the failure that a status of gRPC tells of by its number and its text, None for OK."""
     import grpc
 
-    text = error.details() or error.code().name
-    told = of_text(text)
+    code = next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)
+    if code is grpc.StatusCode.OK:
+        return None
+    told = of_text(text or code.name)
     if told.kind in (Kind.OVERLOADED, Kind.UNKNOWN_MODEL):
         return told
-    lost = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-    if lost or _TRANSPORT.search(text):
+    lost = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    if lost or _TRANSPORT.search(told.text):
         # its details name addresses and sockets, which are none of a client's business
         return told if told.kind is Kind.DEADLINE else Failure(Kind.UNAVAILABLE, LOST)
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Failure(Kind.DEADLINE, "Request timeout expired")
-    if error.code() is grpc.StatusCode.NOT_FOUND:
-        return Failure(Kind.UNKNOWN_MODEL, text)
-    if error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN):
-        return Failure(Kind.INTERNAL, text)
+    if code is grpc.StatusCode.NOT_FOUND:
+        return Failure(Kind.UNKNOWN_MODEL, told.text)
+    if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN):
+        return Failure(Kind.INTERNAL, told.text)
     return told

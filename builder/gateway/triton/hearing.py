@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from tritonclient.grpc import service_pb2
 
 from builder.gateway.triton import failures
 from builder.gateway.triton.connection import Connection
 from builder.gateway.triton.failures import Failure, Kind
+from builder.gateway.triton.wire import Call
 
 TEXT = ("text_output", "finish_reason")
 COUNTS = ("num_input_tokens", "num_output_tokens")
@@ -18,6 +22,7 @@ REASONING = ("reasoning_output",)
 LOG_PROBS = ("output_ids", "output_log_probs")
 TOPS = ("output_top_ids", "output_top_log_probs")
 """What to ask the front for, by what a Piece of it tells."""
+_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 
 class Piece(NamedTuple):
@@ -37,29 +42,49 @@ class Piece(NamedTuple):
     reasoning: str = ""
 
 
+Said = Piece | Failure | None
+"""What a hearing tells: a piece, that it failed, or that it ended well. The last two are its last."""
+
+
 class Hearing:
-    """One request to the front under way."""
+    """One request to the front under way; it tells what it hears as it comes."""
 
-    def __init__(self, connection: Connection, request: Any) -> None:
-        self._call = connection.stub.ModelStreamInfer((request,))
+    def __init__(self, connection: Connection, request: Any, tell: Callable[[Said], object]) -> None:
+        """Ask; `tell` is called from the event loop, never from here."""
+        self._tell = tell
+        self._call: Call | None = None
+        self._beginning = asyncio.create_task(self._begin(connection, request.SerializeToString()))
 
-    async def read(self) -> Piece | None:
-        """Return the next piece, None after the last. Raises Failure."""
-        import grpc
-
+    def heard(self, message: bytes) -> None:
+        """Tell what a ModelStreamInferResponse says."""
         try:
-            message = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise failures.of_call(error) from error
-        if message is grpc.aio.EOF:
-            return None
-        if message.error_message:
-            raise failures.of_text(message.error_message)
-        return read(message.infer_response)
+            told = service_pb2.ModelStreamInferResponse.FromString(message)
+            said = failures.of_text(told.error_message) if told.error_message else read(told.infer_response)
+        except Exception as error:  # it must not end the other calls of the wire
+            said = Failure(Kind.INTERNAL, f"a response that cannot be read: {type(error).__name__} {error}")
+        self._tell(said)
+
+    def ended(self, failure: Failure | None) -> None:
+        """Tell the end."""
+        self._tell(failure)
+
+    def go_on(self) -> None:
+        """Have as much again sent as was taken."""
+        if self._call is not None:
+            self._call.go_on()
 
     def cancel(self) -> None:
-        """Stop it on the server; of no effect once it has ended."""
-        self._call.cancel()
+        """Stop it on the server, and tell nothing more; of no effect once it has ended."""
+        self._beginning.cancel()
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _begin(self, connection: Connection, request: bytes) -> None:
+        try:
+            wire = await connection.open()
+            self._call = wire.call(_PATH, request, self)
+        except Failure as failure:
+            self._tell(failure)
 
 
 def read(response: Any) -> Piece:

@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
-from builder.gateway.triton.hearing import Hearing, Piece
-
-MOST_WAITING = 1024
-"""Pieces kept for a client that reads slowly; beyond them Triton is left to wait, as HTTP/2 lets it."""
+from builder.gateway.triton.failures import Failure
+from builder.gateway.triton.hearing import Piece, Said
 
 Pieces = list[tuple[int, Piece]]
 """(which hearing, what it said)."""
 
 
-class Inbox:
-    """Listens to hearings until all have ended, one has failed, or `cancel` is called."""
+class Heard(Protocol):
+    """What an inbox needs of a hearing."""
 
-    def __init__(self, hearings: Sequence[Hearing], seconds: float) -> None:
+    def go_on(self) -> None:
+        """Have as much again sent as was taken; one that is not told so stands still after a while."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop it, and tell nothing more; of no effect once it has ended."""
+        ...
+
+
+Begin = Callable[[Callable[[Said], object]], Heard]
+"""Begins a hearing that tells what it hears to whom is given; not before the event loop's next turn."""
+
+
+class Inbox:
+    """Listens to hearings until all have ended, one has failed, or `cancel` is called.
+
+    A client that reads slowly is waited for by Triton: only what is taken makes room for more.
+    """
+
+    def __init__(self, begins: Sequence[Begin], seconds: float) -> None:
         """After so many seconds without a piece `take` returns without one."""
-        self._hearings = hearings
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._ready: Pieces = []
-        self._failure: BaseException | None = None
+        self._failure: Failure | None = None
         self.is_cancelled = False
-        self._open = len(hearings)
+        self._open = len(begins)
         self._taker: asyncio.Future[None] | None = None
-        self._room = asyncio.Event()
-        self._room.set()
         self._heard = False
         self._is_long = False
         self._timer = self._loop.call_later(seconds, self._tick)
-        self._tasks = [
-            asyncio.create_task(self._listen(place, hearing)) for place, hearing in enumerate(hearings)
-        ]
+        self._hearings = [begin(partial(self._note, place)) for place, begin in enumerate(begins)]
 
     async def take(self) -> Pieces | None:
         """Return what is there, which is nothing when it was silent for long; None when nothing follows.
@@ -54,7 +68,8 @@ class Inbox:
                 self._is_long = False
                 return []
         ready, self._ready = self._ready, []
-        self._room.set()
+        for hearing in self._hearings:
+            hearing.go_on()
         return ready
 
     def left(self) -> Pieces:
@@ -65,31 +80,23 @@ class Inbox:
         """Stop everything on the server at once; whoever takes gets nothing more."""
         self.is_cancelled = True
         self._timer.cancel()
-        for hearing in self._hearings:
-            hearing.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._cancel_hearings()
         self._wake()
 
-    async def _listen(self, place: int, hearing: Hearing) -> None:
-        try:
-            while (piece := await hearing.read()) is not None:
-                self._ready.append((place, piece))
-                self._heard = True
-                self._wake()
-                if len(self._ready) >= MOST_WAITING:
-                    self._room.clear()
-                    await self._room.wait()
-        except asyncio.CancelledError:
-            if not self.is_cancelled:
-                raise
-        except Exception as error:
-            self._failure = self._failure or error
-            for other in self._hearings:
-                other.cancel()
-        finally:
+    def _note(self, place: int, said: Said) -> None:
+        if isinstance(said, Piece):
+            self._ready.append((place, said))
+            self._heard = True
+        elif said is None:
             self._open -= 1
-            self._wake()
+        elif self._failure is None:
+            self._failure = said
+            self._cancel_hearings()
+        self._wake()
+
+    def _cancel_hearings(self) -> None:
+        for hearing in self._hearings:
+            hearing.cancel()
 
     def _wake(self) -> None:
         if self._taker is not None and not self._taker.done():

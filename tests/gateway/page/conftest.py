@@ -22,7 +22,7 @@ from gateway_process import Gateway
 
 from builder.server import Server
 
-NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson", "playwright", "axe_playwright_python")
+NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "h2", "orjson", "playwright", "axe_playwright_python")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
