@@ -18,10 +18,18 @@ _MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
 
 @dataclass
 class Heard:
-    """What came of some chats: tokens, seconds to the first of each, and what went wrong how often."""
+    """What came of some chats.
+
+    Args:
+        tokens: of all answers that were whole.
+        firsts: seconds to the first word of each.
+        betweens: seconds from a word to the next, the mean of each answer.
+        errors: what went wrong, how often.
+    """
 
     tokens: int = 0
     firsts: list[float] = field(default_factory=list)
+    betweens: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
 
@@ -41,7 +49,7 @@ async def one(port: int, tokens: int, heard: Heard) -> None:
     """Ask for one answer and note it."""
     try:
         async with asyncio.timeout(_SECONDS):
-            first, answer = await _answer(port, tokens)
+            first, last, answer = await _answer(port, tokens)
     except (OSError, TimeoutError) as error:
         heard.errors[type(error).__name__] += 1
         return
@@ -51,20 +59,25 @@ async def one(port: int, tokens: int, heard: Heard) -> None:
         return
     heard.tokens += found
     heard.firsts.append(first)
+    if tokens > 1:
+        heard.betweens.append((last - first) / (tokens - 1))
 
 
-async def _answer(port: int, tokens: int) -> tuple[float, bytes]:
-    """Return seconds from the sent request to the first word, and the whole response."""
+async def _answer(port: int, tokens: int) -> tuple[float, float, bytes]:
+    """Return seconds from the sent request to the first word and to the last, and the whole response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(_request(port, tokens))
-        sent, first, parts, held = time.perf_counter(), 0.0, [], b""
+        sent, first, last, parts, held = time.perf_counter(), 0.0, 0.0, [], b""
         while data := await reader.read(2**16):
             parts.append(data)
+            now = time.perf_counter() - sent
             if not first:
                 held += data
-                first = time.perf_counter() - sent if _WORD in held else 0.0
-        return first, b"".join(parts)
+                first = now if _WORD in held else 0.0
+            if _WORD in data:
+                last = now
+        return first, last, b"".join(parts)
     finally:
         writer.close()
 

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from doors.asking import MODEL
+from doors.asking import MODEL, Heard
 
 
 class Triton:
@@ -18,14 +18,14 @@ class Triton:
 
         self._connection = Connection(address)
 
-    async def first(self, tokens: int) -> float:
-        """Return seconds from the request to the first response; the others are read as well."""
-        begun = time.perf_counter()
-        call = self._connection.stub.ModelStreamInfer((_request(tokens),))
-        first = 0.0
-        async for _ in call:
-            first = first or time.perf_counter() - begun
-        return first
+    async def one(self, tokens: int, heard: Heard) -> None:
+        """Ask for one answer and note it."""
+        begun, times = time.perf_counter(), []
+        async for _ in self._connection.stub.ModelStreamInfer((_request(tokens),)):
+            times.append(time.perf_counter() - begun)
+        heard.tokens += tokens
+        heard.firsts.append(times[0])
+        heard.betweens.append((times[-1] - times[0]) / (tokens - 1))
 
     async def close(self) -> None:
         await self._connection.close()

@@ -18,45 +18,55 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.joi
 
 
 def test_figures_are_of_runs_side_by_side() -> None:
-    import gateway
+    from doors import told
 
-    def first(door: str, repeat: int, ms: float) -> dict[str, object]:
-        return {"part": "first", "door": door, "repeat": repeat, "ms": ms}
+    def alone(door: str, repeat: int, ms: float) -> dict[str, object]:
+        return {"part": "alone", "door": door, "repeat": repeat, "first_ms": ms, "between_ms": ms / 10}
 
-    def rate(door: str, repeat: int, tokens: float) -> dict[str, object]:
-        return {"part": "rate", "door": door, "repeat": repeat, "tokens_per_core_second": tokens}
+    def rate(door: str, repeat: int, tokens: float, streams: int = 64, errors: int = 0) -> dict[str, object]:
+        told = {"part": f"{streams} streams", "door": door, "repeat": repeat}
+        return told | {"tokens_per_core_second": tokens, "errors": {"TimeoutError": errors} if errors else {}}
 
     rows = [
-        *(first("triton", place, ms) for place, ms in enumerate((1.0, 5.0, 2.0))),
-        *(first("gateway", place, ms) for place, ms in enumerate((2.0, 6.5, 9.0))),
-        *(first("relay", place, ms) for place, ms in enumerate((3.0, 8.0, 4.0))),
+        *(alone("triton", place, ms) for place, ms in enumerate((1.0, 5.0, 2.0))),
+        *(alone("gateway", place, ms) for place, ms in enumerate((2.0, 6.5, 9.0))),
+        *(alone("relay", place, ms) for place, ms in enumerate((3.0, 8.0, 4.0))),
         *(rate("gateway", place, tokens) for place, tokens in enumerate((300.0, 400.0, 90.0))),
         *(rate("relay", place, tokens) for place, tokens in enumerate((100.0, 100.0, 45.0))),
-        {"part": "crowd", "door": "gateway", "errors": {"TimeoutError": 2, "HTTP/1.1 429": 1}},
+        *(rate("gateway", place, 200.0, 512, errors=place) for place in range(3)),
+        *(rate("relay", place, 50.0, 512, errors=1) for place in range(3)),
         {"part": "soak", "door": "gateway", "errors": 4, "growth_mb": 0.5},
     ]
-    assert gateway._figures(rows) == {
-        "ttft_added_ms_s1": 1.5,
-        "ttft_added_ms_s1_relay": 2.0,
-        "tokens_per_core_s64": 300.0,
-        "tokens_per_core_over_relay_s64": 3.0,
-        "errors_s512": 3,
-        "errors_soak": 4,
-        "memory_growth_mb_soak": 0.5,
-    }
+    assert told.figures(rows) == pytest.approx(
+        {
+            "ttft_added_ms_s1": 1.5,
+            "itl_added_ms_s1": 0.15,
+            "ttft_added_ms_s1_relay": 2.0,
+            "itl_added_ms_s1_relay": 0.2,
+            "tokens_per_core_s64": 300.0,
+            "tokens_per_core_over_relay_s64": 3.0,
+            "errors_s64": 0,
+            "tokens_per_core_s512": 200.0,
+            "tokens_per_core_over_relay_s512": 4.0,
+            "errors_s512": 3,
+            "errors_soak": 4,
+            "memory_growth_mb_soak": 0.5,
+        }
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.triton
 def test_every_stream_of_a_short_run_is_answered(tmp_path: Path) -> None:
     output = tmp_path / "gateway.json"
-    options = ["--quick", "--repeats", "1", "--soak-seconds", "2", "--output", str(output)]
+    doors = ["--doors", "gateway", "relay"]
+    options = ["--quick", "--repeats", "1", "--soak-seconds", "2", *doors, "--output", str(output)]
     command = [sys.executable, str(ROOT / "benchmarks" / "gateway.py"), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert output.is_file(), done.stderr
     record = json.loads(output.read_text())
     assert record["figures"]["errors_s512"] == record["figures"]["errors_soak"] == 0
-    assert {row["part"] for row in record["rows"]} == {"first", "rate", "crowd", "soak"}
+    assert {row["part"] for row in record["rows"]} == {"alone", "64 streams", "512 streams", "soak"}
 
 
 def test_an_answer_that_is_not_whole_is_an_error() -> None:
