@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.errors import ConversionError
-from builder.exporting import outliers, row_int8
+from builder.exporting import outliers, processor, row_int8
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -33,4 +33,5 @@ def after_export(graph: Any, precision: str, inputs: Sequence[Mapping[str, Any]]
     `inputs` are what the graph is run on, to see which of its numbers become large.
     """
     if precision == "int8":
-        row_int8.quantize(graph, outliers.largest(graph, row_int8.activations(graph), inputs))
+        largest = outliers.largest(graph, row_int8.activations(graph), inputs)
+        row_int8.quantize(graph, largest, seven_bits=not processor.sums_bytes_exactly())

@@ -1,7 +1,7 @@
 """Matrix products in 8-bit integers, the activations quantized anew in every run, each row by itself.
 
 A row x of an activation becomes q = round((x - low) / step), 0 to 255, between its own least and largest
-number; a column of weights becomes w = round(W / scale), -127 to 127. Then
+number; a column of weights becomes w = round(W / scale), -127 to 127, or -63 to 63. Then
 
     x W = step * scale * (q w) + low * (scale * sum of w)
 
@@ -13,7 +13,8 @@ On all-MiniLM-L6-v2 the least cosine to the source is 0.9991 so, 0.9989 without 
 channels in float32 either, and 0.976 by ONNX Runtime's `quantize_dynamic`, which has one range for a whole
 tensor: a text's answer then changes with those that share its batch. All that costs a fifth of the time.
 
-On x86 CPUs without VNNI (Intel before 2019, AMD before Zen 4) the products saturate: cosines fell to 0.91.
+Processors that add two products in 16 bits get the smaller range, in which they cannot saturate, as 2 * 255 * 63
+is less than 2**15. The least cosine is 0.9975 so, and 0.9744 with the larger one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ import numpy.typing as npt
 
 from builder.errors import ConversionError
 
-_LARGEST, _STEPS = 127, 255
+_STEPS = 255
+_LARGEST, _LARGEST_OF_SEVEN_BITS = 127, 63
 _ONE_OF = 24
 """Of so many channels one is multiplied in float32: 16 of 384."""
 _LEAST_STEP = 1e-9
@@ -43,12 +45,13 @@ def activations(model: Any) -> list[str]:
     return sorted({node.input[0] for node in _products(model.graph).values()})
 
 
-def quantize(model: Any, largest: Mapping[str, Array] | None = None) -> None:
+def quantize(model: Any, largest: Mapping[str, Array] | None = None, *, seven_bits: bool = False) -> None:
     """Change an onnx ModelProto in place: every product of an activation with a matrix of weights.
 
     Args:
         model: the graph.
         largest: activation -> [size], how large the numbers of each channel become; without it all are alike.
+        seven_bits: whether weights get the smaller range.
 
     Raises:
         ConversionError: there is no such product.
@@ -66,7 +69,8 @@ def quantize(model: Any, largest: Mapping[str, Array] | None = None) -> None:
         )
     additions = _additions(graph, weights, products)
     replaced = {node.output[0] for node, _ in additions.values()}
-    writer = _Writer(_outliers(products.values(), weights, largest or {}))
+    outliers = _outliers(products.values(), weights, largest or {})
+    writer = _Writer(outliers, _LARGEST_OF_SEVEN_BITS if seven_bits else _LARGEST)
     for node in graph.node:
         name = node.output[0]
         if name in products:
@@ -136,13 +140,15 @@ def _additions(graph: Any, weights: dict[str, Any], products: dict[str, Any]) ->
 class _Writer:
     """Nodes and weights in the making; an activation that several products read is quantized once.
 
-    `outliers` are the channels of each activation that are multiplied in float32.
+    `outliers` are the channels of each activation that are multiplied in float32, `limit` is the largest
+    weight.
     """
 
-    def __init__(self, outliers: Mapping[str, Array]) -> None:
+    def __init__(self, outliers: Mapping[str, Array], limit: int) -> None:
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
         self._outliers = outliers
+        self._limit = limit
         self._rows: dict[str, tuple[str, str, str]] = {}
 
     def product(self, activation: str, weight: Array, bias: Array | None, output: str) -> None:
@@ -150,7 +156,7 @@ class _Writer:
         beside = self._outliers[activation]
         inner = weight.copy()
         inner[beside] = 0
-        scale = np.maximum(np.abs(inner).max(axis=0) / _LARGEST, np.finfo(np.float32).tiny)
+        scale = np.maximum(np.abs(inner).max(axis=0) / self._limit, np.finfo(np.float32).tiny)
         steps = np.rint(inner / scale).astype(np.int8)
         sums = (steps.astype(np.float64) * scale).sum(axis=0)
         if activation not in self._rows:

@@ -36,7 +36,6 @@ TEXTS = [
     "  two  spaces ",
     "",
 ]
-PROCESSOR = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
 ENCODERS = [
     pytest.param(
         family, kind, marks=[] if (family, kind) == ("distilbert", "embedding") else pytest.mark.slow
@@ -121,10 +120,6 @@ def test_an_image_classifier(family: str, here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not PROCESSOR & {"avx512_vnni", "avx_vnni", "asimddp"},
-    reason="int8 sums of ONNX Runtime overflow on processors without VNNI, as the proof finds",
-)
 @pytest.mark.parametrize("family", [*tiny_models.TEXT_FAMILIES, "vit"])
 def test_in_integers(family: str, here: Path) -> None:
     kind = "image_classification" if family == "vit" else "embedding"

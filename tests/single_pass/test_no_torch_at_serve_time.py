@@ -19,6 +19,7 @@ pytest.importorskip("transformers")
 import source_answers
 from one_pass_commands import DOORS, ROOT, Shell
 
+from builder.exporting import processor
 from builder.proving.samples.texts import texts
 
 pytestmark = [
@@ -29,7 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-LEAST = {"minilm": 0.9999, "minilm-int8": 0.999}
+LEAST = {"minilm": 0.9999, "minilm-int8": 0.999 if processor.sums_bytes_exactly() else 0.997}
 
 
 @pytest.fixture(scope="module")
