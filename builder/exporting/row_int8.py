@@ -13,7 +13,7 @@ On all-MiniLM-L6-v2 the least cosine to the source is 0.9991 so, 0.9989 without 
 channels in float32 either, and 0.976 by ONNX Runtime's `quantize_dynamic`, which has one range for a whole
 tensor: a text's answer then changes with those that share its batch. All that costs a fifth of the time.
 
-Processors that add two products in 16 bits get the smaller range, in which they cannot saturate, as 2 * 255 * 63
+Processors that add two products in 16 bits get the smaller range, in which they cannot saturate: 2 * 255 * 63
 is less than 2**15. The least cosine is 0.9975 so, and 0.9744 with the larger one.
 """
 

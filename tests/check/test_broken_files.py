@@ -76,6 +76,7 @@ def of(findings: list[Finding], path: Path) -> set[str]:
     return {one.code for one in findings if one.path == str(path)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", CHANGES)
 def test_no_file_ends_the_check(built: Path, how: str) -> None:
     files = [path.relative_to(built) for path in sorted(built.rglob("*")) if path.is_file()]

@@ -10,6 +10,7 @@ from workbench import differential, mutations
 FIRST, CASES = 1_000_000, 100
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 def test_what_triton_refuses_has_an_error_and_nothing_else_has(tmp_path: Path) -> None:
     rows = list(differential.run(range(FIRST, FIRST + CASES), tmp_path))

@@ -23,6 +23,7 @@ def test_a_config_of_fifty_megabytes(tmp_path: Path) -> None:
     assert codes(check(tmp_path)) == ["TRN013"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -48,6 +49,7 @@ def test_a_config_that_grows_when_it_is_read(text: str, tmp_path: Path) -> None:
     assert str(tmp_path / "m" / "config.pbtxt") in watchdog.check(tmp_path).read
 
 
+@pytest.mark.slow
 def test_ten_thousand_models(tmp_path: Path) -> None:
     for number in range(10_000):
         (tmp_path / f"m{number}").mkdir()
@@ -66,6 +68,7 @@ def ensemble(repository: Path, name: str, *parts: str) -> None:
     (repository / name / "config.pbtxt").write_text(text)
 
 
+@pytest.mark.slow
 def test_ensembles_that_nest_two_thousand_deep(tmp_path: Path) -> None:
     model(tmp_path, name="last")
     for place in range(2_000):

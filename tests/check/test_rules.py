@@ -73,6 +73,7 @@ def test_the_good_example_has_no_error(code: str, written: Path) -> None:
     assert [finding for finding in found if finding.severity != "warning" or finding.code == code] == []
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 @pytest.mark.parametrize("code", [code for code in WITH_EXAMPLES if RULES[code].severity == "error"])
 def test_triton_refuses_the_bad_example_and_takes_the_good_one(

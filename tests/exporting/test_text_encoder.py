@@ -242,6 +242,7 @@ def test_so_does_the_graph_with_attention_as_one_operator(
     assert all(bool(node.input[3]) == (family != "modernbert") for node in fused)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_merged_weights_stays_behind(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     checkpoint("bert", "embedding", tmp_path)

@@ -74,6 +74,7 @@ def test_the_json_is_the_contract(fake: Start) -> None:
     assert len(set(prompts)) == len(prompts), "no cache may answer"
 
 
+@pytest.mark.slow
 def test_a_seed_sends_the_very_same_requests(fake: Start) -> None:
     words = ("--concurrency", "1", "--requests", "5", "--warm-up", "1")
     sent = []
@@ -105,6 +106,7 @@ def test_several_processes_ask_as_one(fake: Start) -> None:
     assert len(set(prompts)) == len(prompts) == 12, "no cache may answer, whoever asks"
 
 
+@pytest.mark.slow
 def test_files_table_and_comparison(fake: Start, tmp_path: Path) -> None:
     first, second, page = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "report.html"
     words = ("--concurrency", "1,2", "--requests", "4", "--repeat", "2")

@@ -49,6 +49,7 @@ def require_whole(run: dict[str, Any], requests: int) -> None:
     assert not [name for name in run if "token" in name or name.startswith(("ttft", "itl"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", ["grpc", "http"])
 def test_an_ensemble_over_texts(once: Server, door: str) -> None:
     """Every text is marked, or its first step would have refused the second run."""
@@ -120,6 +121,7 @@ def test_an_extra_input_is_in_every_request(once: Server, tmp_path: Path) -> Non
     assert "--extra: count cannot be [1, 2]: its shape is [1]" in unfit.stderr
 
 
+@pytest.mark.slow
 def test_a_run_takes_seconds_unless_it_is_told_otherwise(once: Server) -> None:
     found = measured("lengths", *at(once, "--concurrency", "2", "--rate", "3", "--requests", "6"))
     assert [run["requests"] for run in found["runs"]] == [6, 6]

@@ -150,6 +150,7 @@ def test_the_same_build_again_changes_nothing(each):
     assert (each.runs("convert"), each.runs("parity")) == (1, 1)
 
 
+@pytest.mark.slow
 def test_another_checkpoint_makes_the_next_version_of_every_model(each):
     each.build()
     before = tree(each.output)
@@ -320,6 +321,7 @@ def test_parts_come_first_and_the_front_last(each, monkeypatch):
     assert second.seen == [f"{name}/2" for name in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fail_at", range(4))
 @pytest.mark.parametrize("again", [False, True], ids=["first", "second"])
 def test_a_publication_that_breaks_off(tmp_path, monkeypatch, fail_at, again):
