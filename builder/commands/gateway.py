@@ -65,6 +65,11 @@ from builder.commands import options
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What tokens cost, model by model; a TOML file.",
 )
+@click.option(
+    "--routes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Aliases, splits, canaries and fallbacks; a TOML file, read again as it changes.",
+)
 def command(
     triton: str,
     host: str,
@@ -76,6 +81,7 @@ def command(
     exit_timeout: int,
     keys: str | None,
     prices: Path | None,
+    routes: Path | None,
 ) -> None:
     """Answer OpenAI's API by what a Triton serves, until Ctrl-C or SIGTERM; streams then finish.
 
@@ -87,6 +93,7 @@ def command(
         from builder.gateway import running
         from builder.gateway.door import Settings
         from builder.gateway.keys.prices import Prices, read
+        from builder.gateway.routing import reading
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("builder"):
             raise
@@ -103,7 +110,10 @@ def command(
         keep_alive,
         _database(keys),
         read(prices) if prices else Prices(),
+        routes.absolute() if routes else None,
     )
+    if routes:
+        reading.parse(reading.read(routes), routes)
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         click.echo(f"whoever reaches {host} is answered: --keys asks for a key", err=True)
 

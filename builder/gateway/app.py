@@ -35,7 +35,10 @@ from builder.gateway.protocol import (
     tokenize,
 )
 from builder.gateway.protocol.errors import ApiError
-from builder.gateway.protocol.metering import Metered, Meters
+from builder.gateway.protocol.metering import Metered, Meters, shared
+from builder.gateway.routed import Routed
+from builder.gateway.routing.figures import Figures
+from builder.gateway.routing.live import Routing
 from builder.gateway.triton.catalogue import Catalogue
 from builder.gateway.triton.connection import Connection
 
@@ -67,20 +70,29 @@ def create(settings: Settings) -> FastAPI:
 
     books = Clerk(settings.keys) if settings.keys else None
     meters = Meters()
+    routing = Routing(settings.routes, shared("routing.sqlite"), meters.take_back)
+    meters.add(Figures(routing))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         orphans.end_with_parent()
         if books is not None:
             await books.start()
+        await routing.start()
         connection = Connection(settings.triton)
-        app.state.door = Door(settings, connection, Catalogue(connection), meters)
-        await app.state.door.catalogue.look()
-        watching = asyncio.create_task(app.state.door.catalogue.watch())
+        catalogue = Catalogue(connection)
+        app.state.door = Door(settings, connection, catalogue, meters, routing)
+        await catalogue.look()
+        watching = [
+            asyncio.create_task(catalogue.watch()),
+            asyncio.create_task(routing.watch(catalogue.loaded)),
+        ]
         yield
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in watching:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await routing.close()
         await connection.close()
         if books is not None:
             await books.close()
@@ -99,6 +111,7 @@ def create(settings: Settings) -> FastAPI:
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
+    app.add_middleware(Routed, routing=routing, meters=meters)
     app.add_middleware(Bounded, most=settings.most_requests)
     if books is not None:
         # outside of all else: who has no key takes no place either

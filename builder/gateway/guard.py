@@ -53,7 +53,7 @@ class Guarded:
             await error_response(refusals.unavailable())(scope, receive, send)
             return
         noted = notes.current()
-        noted.models = admission.key.terms.models
+        noted.key, noted.models = admission.key.id, admission.key.terms.models
         if asks:
             await self._account(
                 Accounted(self._clerk, self._prices, admission, noted, begun, send), scope, receive

@@ -78,7 +78,7 @@ async def tags(door: Door, request: Request) -> Response:
     """Tell which models answer."""
     told = [
         {"name": one.name, "model": one.name, "modified_at": _time(one.created), "details": {}}
-        for one in door.models()
+        for one in (*door.models(), *door.aliases())
         if one.kind == CHAT
     ]
     return Response(orjson.dumps({"models": told}), media_type="application/json")

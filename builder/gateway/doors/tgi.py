@@ -86,7 +86,9 @@ async def _model(door: Door, body: Body) -> Served:
     """Return the model that a body names: TGI serves one, and so no body of its clients names any."""
     if "model" in body:
         return await door.find(body.model(), CHAT)
-    found = [one.name for one in door.models() if one.kind == CHAT]
+    # a second name for the only model makes no choice of it
+    served = [one for one in door.models() if one.kind == CHAT] or door.aliases()
+    found = [one.name for one in served if one.kind == CHAT]
     if len(found) > 1:
         raise invalid(
             "model", f"'model' is missing: there are {', '.join(found)}", "missing_required_parameter"

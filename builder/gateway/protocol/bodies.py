@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from builder.gateway import notes
 from builder.gateway.protocol.errors import ApiError, invalid, unsupported
 
 SECONDS_TO_SEND = 60.0
@@ -28,7 +29,15 @@ async def read(request: Request, most_bytes: int) -> Body:
         raise ApiError(408, f"the body did not arrive within {SECONDS_TO_SEND:g} s", code="timeout") from None
     except ClientDisconnect:
         raise ApiError(400, "the client went away before its body ended") from None
-    return Body(parse(data))
+    values = parse(data)
+    notes.current().user = _user(values)
+    return Body(values)
+
+
+def _user(values: dict[str, Any]) -> str:
+    """Return for whom a client asks, by OpenAI's newer name for it or the older; "" where it does not say."""
+    told = [values.get(name) for name in ("safety_identifier", "user")]
+    return next((one for one in told if isinstance(one, str)), "")
 
 
 async def _bytes(request: Request, most: int) -> bytes:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from builder.gateway import notes
 from builder.gateway.door import Door
-from builder.gateway.protocol import bodies, errors, sampling, sse
+from builder.gateway.protocol import bodies, sampling, sse
 from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.errors import invalid, unsupported
 from builder.gateway.protocol.prompts import prompts
@@ -45,9 +45,7 @@ async def answer(door: Door, request: Request) -> Response:
     try:
         found, tokens = await sse.unless_left(request.receive, asking)
     except Failure as failure:
-        if failure.is_triton_gone:
-            door.catalogue.forget()
-        raise errors.of_failure(failure, {"text_input": "input", "input_ids": "input"}) from failure
+        raise door.refused(failure, {"text_input": "input", "input_ids": "input"}) from failure
     usage = Read(tokens)
     notes.current().usage = usage
     return Response(_told(model.name, cut(found, width), usage, form), media_type="application/json")

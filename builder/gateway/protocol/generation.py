@@ -85,9 +85,7 @@ class Generation:
             if self._asked.tops is not None:
                 await self._learn([piece for _, piece in pieces])
         except Failure as failure:
-            if failure.is_triton_gone:
-                self._door.catalogue.forget()
-            raise errors.of_failure(failure, self._asked.names) from failure
+            raise self._door.refused(failure, self._asked.names) from failure
         return [self._told(prompt, piece) for prompt, piece in pieces]
 
     async def whole(self) -> list[list[Piece]] | None:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Awaitable, Iterable
 from pathlib import Path
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,7 +20,7 @@ from builder.gateway.notes import Notes
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"
 """In the place of a path that is none of the gateway's: anyone may ask for any."""
-_STREAMS = (b"text/event-stream", b"application/x-ndjson")
+STREAMS = (b"text/event-stream", b"application/x-ndjson")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -51,17 +52,46 @@ class Meters:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.routed = Counter(
+            f"{prefix}_routed", "requests that a route led to a model", ("route", "model"), registry=registry
+        )
+        self.fallbacks = Counter(
+            f"{prefix}_fallbacks",
+            "requests that went on from a model which could not answer",
+            ("route", "model"),
+            registry=registry,
+        )
+        self.returns = Counter(
+            f"{prefix}_canary_returns", "canaries taken back", ("route", "model"), registry=registry
+        )
+        self._collectors: list[Any] = []
+
+    def add(self, collector: Any) -> None:
+        """Tell what a collector of prometheus_client tells too, which knows it of all processes."""
+        self._collectors.append(collector)
+
+    def take_back(self, route: str, model: str) -> None:
+        """Count a canary that was taken back."""
+        self.returns.labels(route, model).inc()
 
     def text(self) -> bytes:
         """Return all of it, of all processes."""
         from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
-        if FOLDER not in os.environ:
-            return generate_latest(self._registry)
-        _forget_dead(os.environ[FOLDER])
-        everyone = CollectorRegistry()
-        multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        told = CollectorRegistry()
+        if FOLDER in os.environ:
+            _forget_dead(os.environ[FOLDER])
+            multiprocess.MultiProcessCollector(told)  # type: ignore[no-untyped-call]
+        else:
+            told.register(self._registry)
+        for collector in self._collectors:
+            told.register(collector)
+        return generate_latest(told)
+
+
+def shared(name: str) -> Path | None:
+    """Return a file for figures of all processes, None for a gateway of one."""
+    return Path(os.environ[FOLDER]) / name if FOLDER in os.environ else None
 
 
 def _forget_dead(folder: str) -> None:
@@ -110,11 +140,12 @@ class Watch:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             kinds = [value for name, value in message["headers"] if name == b"content-type"]
-            self._streams = self._looks = any(kind.startswith(_STREAMS) for kind in kinds)
+            self._streams = self._looks = any(kind.startswith(STREAMS) for kind in kinds)
             if self._streams:
                 self._meters.streams.labels(self._noted.model).inc()
         elif not message["body"].startswith(b":"):  # a comment is no event
-            self._meters.first.labels(self._noted.model).observe(time.monotonic() - self._begun)
+            self._noted.first = time.monotonic()
+            self._meters.first.labels(self._noted.model).observe(self._noted.first - self._begun)
             self._looks = False
 
 

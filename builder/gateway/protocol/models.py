@@ -26,6 +26,7 @@ async def answer(door: Door, request: Request) -> Response:
     if not door.catalogue.reachable:
         raise errors.of_failure(Failure(Kind.UNAVAILABLE, failures.LOST), {})
     told = [_told(model) for model in door.models()]
+    told += [_told(alias, "builder") for alias in door.aliases()]
     return Response(orjson.dumps({"object": "list", "data": told}), media_type="application/json")
 
 
@@ -36,11 +37,13 @@ async def answer_of_one(door: Door, request: Request) -> Response:
     if not model.kind:
         message = f"'{name}' is a part of another model"
         raise ApiError(404, message, param="model", code="model_not_found")
-    return Response(orjson.dumps(_told(model)), media_type="application/json")
+    alias = door.alias(name)
+    told = _told(model) if alias is None else _told(alias, "builder")
+    return Response(orjson.dumps(told), media_type="application/json")
 
 
-def _told(model: Served) -> dict[str, Any]:
-    told = {"id": model.name, "object": "model", "created": model.created, "owned_by": "triton"}
+def _told(model: Served, owner: str = "triton") -> dict[str, Any]:
+    told = {"id": model.name, "object": "model", "created": model.created, "owned_by": owner}
     # vLLM's name for it, which clients look for
     length = {"max_model_len": model.context_length} if model.context_length else {}
     return {**told, "task": model.kind, **length}

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from builder.gateway.door import Door
-from builder.gateway.protocol import bodies, errors, sampling, sse
+from builder.gateway.protocol import bodies, sampling, sse
 from builder.gateway.protocol.bodies import Body, clean
 from builder.gateway.protocol.errors import invalid
 from builder.gateway.protocol.prompts import MOST
@@ -42,9 +42,7 @@ async def answer(door: Door, request: Request) -> Response:
     try:
         found = await sse.unless_left(request.receive, asking)
     except Failure as failure:
-        if failure.is_triton_gone:
-            door.catalogue.forget()
-        raise errors.of_failure(failure, {}) from failure
+        raise door.refused(failure, {}) from failure
     results = ranked(found, documents if shows else None)[:top]
     told = {"id": f"rerank-{os.urandom(12).hex()}", "model": model.name, "results": results}
     return Response(orjson.dumps(told), media_type="application/json")

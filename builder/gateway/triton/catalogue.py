@@ -57,6 +57,10 @@ class Catalogue:
         """Return the models that some endpoint answers for, by name."""
         return sorted((one for one in self._models.values() if one.kind), key=lambda one: one.name)
 
+    def loaded(self, name: str) -> Served | None:
+        """Return a model that was ready at the last look."""
+        return self._models.get(name)
+
     async def find(self, name: str, *, is_hidden: bool = False) -> Served:
         """Return a model that is ready; one that is hidden is as one that is not, also in how long it takes.
 
