@@ -59,7 +59,7 @@ def test_what_fails_on_both_sides_is_not_the_canarys_fault() -> None:
 def test_latencies_need_answers_on_both_sides() -> None:
     slow, fast = 0.21, 0.1
     assert judging.worse(TERMS, tally(20, seconds=slow), tally(20, seconds=fast)) == (
-        f"its median latency is 0.21 s, the other's 0.1 s ({CHAT})"
+        f"its median latency is 0.21 s, the other's 0.099 s ({CHAT})"
     )
     for own, other in ((19, 20), (20, 19)):
         assert judging.worse(TERMS, tally(own, seconds=slow), tally(other, seconds=fast)) is None
