@@ -32,6 +32,7 @@ ORDER = (
         "chat",
         "gateway",
         "keys",
+        "routing",
         "chat-page",
         "verify",
         "measure",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from builder.gateway.routing import judging
 from builder.gateway.routing.judging import Tally
 from builder.gateway.routing.route import Canary, Route
-from builder.gateway.routing.trials import FAILED, Answer, Trials
+from builder.gateway.routing.trials import FAILED, FILE, Answer, Trials
 
 TERMS = Canary("new", 5, max_error_rate=0.1, max_latency_ratio=2, window=60, min_answers=20)
 CHAT = "/v1/chat/completions, whole"
@@ -108,12 +108,14 @@ def test_a_canary_is_taken_back_once(trials: Trials) -> None:
 
 
 def test_things_are_said_once(trials: Trials) -> None:
-    assert (trials.say_once("a"), trials.say_once("a"), trials.say_once("b")) == (True, False, True)
+    for about in (FILE, "names"):
+        said = [trials.say_once(about, what) for what in ("a", "a", "b", "a")]
+        assert said == [True, False, True, False]
     assert trials.good() is None
     trials.keep_good("text")
     trials.keep_good("newer")
     assert trials.good() == "newer"
-    assert trials.say_once("a")
+    assert trials.say_once(FILE, "a") and not trials.say_once("names", "a")
 
 
 WORKER = """

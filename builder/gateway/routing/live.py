@@ -18,7 +18,7 @@ from builder.errors import UsageError
 from builder.gateway.routing import judging, reading
 from builder.gateway.routing.reading import Routes
 from builder.gateway.routing.route import Route
-from builder.gateway.routing.trials import FAILED, Answer, Trials
+from builder.gateway.routing.trials import FAILED, FILE, Answer, Trials
 from builder.gateway.routing.way import Way
 
 Result = TypeVar("Result")
@@ -184,7 +184,7 @@ class Routing:
 
     def _refuse(self, trials: Trials, error: UsageError) -> None:
         said = error.sentence().replace("\n", "; ")
-        if trials.say_once(said):
+        if trials.say_once(FILE, said):
             _LOG.error("the routes stay as they were: %s", said)
 
     def _judge(self, route: Route, trials: Trials, now: int) -> None:
@@ -201,7 +201,7 @@ class Routing:
 
 def _warn(trials: Trials, hidden: Sequence[str]) -> None:
     for name in hidden:
-        if trials.say_once(f"hidden {name}"):
+        if trials.say_once("hidden", name):
             _LOG.warning(
                 "route %r hides the model of this name: whoever asks for it is led to another one", name
             )

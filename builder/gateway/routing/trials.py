@@ -7,7 +7,6 @@ nothing waits for the disk.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -20,12 +19,14 @@ PATIENCE = 5.0
 FAILED = -(2**31)
 """In the place of the bucket of a latency: the answer was none."""
 
+FILE = "file"
+
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS answers (
         trial TEXT, is_canary INTEGER, second INTEGER, kind TEXT, bucket INTEGER, count INTEGER,
         PRIMARY KEY (trial, is_canary, second, kind, bucket)) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS taken_back (trial TEXT PRIMARY KEY)",
-    "CREATE TABLE IF NOT EXISTS said (what TEXT PRIMARY KEY)",
+    "CREATE TABLE IF NOT EXISTS said (about TEXT, what TEXT, PRIMARY KEY (about, what))",
     "CREATE TABLE IF NOT EXISTS good (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT)",
 )
 
@@ -95,16 +96,15 @@ class Trials:
         for table in ("answers", "taken_back"):
             self._connection.execute(f"DELETE FROM {table} WHERE trial NOT IN ({marks})", tuple(trials))
 
-    def say_once(self, what: str) -> bool:
-        """Say whether no worker has said this yet."""
-        name = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
-        done = self._connection.execute("INSERT OR IGNORE INTO said VALUES (?)", (name,))
+    def say_once(self, about: str, what: str) -> bool:
+        """Say whether no worker has said this yet; `about` is FILE for what a better file makes good."""
+        done = self._connection.execute("INSERT OR IGNORE INTO said VALUES (?, ?)", (about, what))
         return bool(done.rowcount)
 
     def keep_good(self, text: str) -> None:
         """Keep a file of routes that was taken; what was said of worse ones may be said again."""
         self._connection.execute("INSERT OR REPLACE INTO good VALUES (1, ?)", (text,))
-        self._connection.execute("DELETE FROM said")
+        self._connection.execute("DELETE FROM said WHERE about = ?", (FILE,))
 
     def good(self) -> str | None:
         """Return the last file of routes that was taken, by whichever worker."""
