@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,14 @@ def test_the_command_refuses_a_file_that_is_wrong(tmp_path: Path) -> None:
     assert f"{path}: routes.a.split.x is -1" in done.stderr and "a number of 0 to" in done.stderr
     done = CliRunner().invoke(main, ["gateway", "--routes", str(tmp_path / "none.toml")])
     assert done.exit_code == 2 and "none.toml" in done.stderr
+
+
+def test_routing_knows_nothing_beyond_its_wall() -> None:
+    for file in Path(reading.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                module = str(node.module)
+                own = module.startswith(("builder.gateway.routing", "builder.errors", "prometheus_client"))
+                assert own or module.partition(".")[0] in sys.stdlib_module_names, (file, module)
+            if isinstance(node, ast.Import):
+                assert {one.name.partition(".")[0] for one in node.names} <= sys.stdlib_module_names, file
