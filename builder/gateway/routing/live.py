@@ -77,21 +77,25 @@ class Routing:
             self.state = await self._in_thread(self._begin, self._path)
 
     async def watch(self, serves: Callable[[str], object]) -> None:
-        """Look at file and canaries every second, for ever; `serves` says whether there is such a model."""
-        while self._trials is not None and self._path is not None:
+        """Look again and again, for ever; `serves` says whether there is a model of a name."""
+        while self.is_on:
             await asyncio.sleep(SECONDS)
-            heard, self._heard = self._heard, Counter()
-            hidden = [
-                name for name, route in self.state.routes.items() if name not in route.models and serves(name)
-            ]
-            try:
-                self.state = await self._in_thread(self._look, self._path, self._trials, heard)
-                await self._in_thread(_warn, self._trials, hidden)
-                self._is_failing = False
-            except sqlite3.Error as error:
-                if not self._is_failing:
-                    _LOG.error("%s is not looked at: what the workers share fails: %s", self._path, error)
-                self._is_failing = True
+            await self.look(serves)
+
+    async def look(self, serves: Callable[[str], object]) -> None:
+        """Look at file and canaries once; `start` must have been called."""
+        assert self._path is not None and self._trials is not None
+        heard, self._heard = self._heard, Counter()
+        routes = self.state.routes
+        hidden = [name for name, route in routes.items() if name not in route.models and serves(name)]
+        try:
+            self.state = await self._in_thread(self._look, self._path, self._trials, heard)
+            await self._in_thread(_warn, self._trials, hidden)
+            self._is_failing = False
+        except sqlite3.Error as error:
+            if not self._is_failing:
+                _LOG.error("%s is not looked at: what the workers share fails: %s", self._path, error)
+            self._is_failing = True
 
     async def close(self) -> None:
         """Let the files go, when what the thread does now is done."""
