@@ -480,10 +480,10 @@ def test_a_canary_that_fails_is_taken_back(server: Server, moods: Moods, tmp_pat
             return made.figure("canary_active", FRESH, "chat") == 0
 
         until(asked_again)
-        until(lambda: {made.answering("chat", user=taken) for _ in range(6)} == {STEADY})
-        assert made.figure("canary_returns_total", FRESH, "chat") == 1
         # well again, and still away
         moods[FRESH] = "fine"
+        until(lambda: {made.answering("chat", user=taken) for _ in range(6)} == {STEADY})
+        assert made.figure("canary_returns_total", FRESH, "chat") == 1
         made.path.write_text(text + '[routes.other]\nto = "spare"\n')
         until(lambda: {made.ask("other")[0] for _ in range(6)} == {200})
         assert {made.answering("chat", user=taken) for _ in range(6)} == {STEADY}
