@@ -154,9 +154,9 @@ class Attempt:
 
     def _may_pass_on(self) -> bool:
         way, failure = self.noted.way, self.noted.failure
-        if way is None or not way.ahead or failure is None or failure.is_triton_gone:
+        if way is None or failure is None:
             return False
-        return failure.kind in _ELSEWHERE
+        return bool(way.ahead) and failure.kind in _ELSEWHERE
 
 
 async def _nothing() -> None:
