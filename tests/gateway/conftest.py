@@ -143,14 +143,18 @@ def real(real_server: Server) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="session")
-def tools_client(tools_server: Server) -> Iterator[Any]:
+def tools(tools_server: Server) -> Iterator[Gateway]:
+    """A gateway in front of the smollm2 that takes tools."""
+    with gateway_process.running(tools_server.grpc) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def tools_client(tools: Gateway) -> Iterator[Any]:
     """The official client of the smollm2 that takes tools."""
     import openai
 
-    with (
-        gateway_process.running(tools_server.grpc) as gateway,
-        openai.OpenAI(base_url=gateway.url, api_key="none", max_retries=0) as made,
-    ):
+    with openai.OpenAI(base_url=tools.url, api_key="none", max_retries=0) as made:
         yield made
 
 

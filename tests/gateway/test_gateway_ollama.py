@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,9 +11,7 @@ import ollama
 import pytest
 import tool_deployments
 from echoing_repository import NAME
-from gateway_process import Gateway, running
-
-from builder.server import Server
+from gateway_process import Gateway
 
 pytestmark = pytest.mark.triton
 WEATHER = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
@@ -133,11 +132,10 @@ def test_what_a_prompt_cannot_have_is_refused_by_its_name(calling: Gateway, name
 
 
 @pytest.fixture(scope="module")
-def smollm2(tools_server: Server) -> Iterator[Any]:
-    with running(tools_server.grpc) as gateway:
-        made = ollama.Client(f"http://{gateway.address}")
-        yield made
-        made._client.close()
+def smollm2(tools: Gateway) -> Iterator[Any]:
+    made = ollama.Client(f"http://{tools.address}")
+    yield made
+    made._client.close()
 
 
 @pytest.mark.slow
@@ -172,3 +170,45 @@ def test_forms_of_real_answers(smollm2: Any, form: Any) -> None:
         assert isinstance(json.loads(told.response), dict)
     else:
         assert told.response.lstrip().startswith("{")
+
+
+@pytest.mark.slow
+def test_streams_of_real_answers(tools: Gateway) -> None:
+    """By the asynchronous client, and held to a form."""
+    form = {"type": "object", "properties": {"capital": {"enum": ["Paris", "Rome"]}}, "required": ["capital"]}
+
+    async def ask() -> list[Any]:
+        client = ollama.AsyncClient(f"http://{tools.address}")
+        stream = await client.chat(
+            tool_deployments.SMOLLM2,
+            user("What is the capital of France? Answer in JSON."),
+            format=form,
+            options={"temperature": 0, "num_predict": 100},
+            stream=True,
+        )
+        lines = [line async for line in stream]
+        await client._client.aclose()
+        return lines
+
+    *lines, last = asyncio.run(ask())
+    assert len(lines) > 2 and last.done and not any(line.done for line in lines)
+    assert json.loads("".join(line.message.content for line in [*lines, last]))["capital"] == "Paris"
+    assert last.eval_count > 2 and last.done_reason == "stop"
+
+
+@pytest.mark.slow
+def test_results_of_calls_go_to_real_weights(smollm2: Any) -> None:
+    """Past calls and their results are told to the model by its own template."""
+    messages = user("What is the weather in Paris?")
+    call = {"function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
+    past = [
+        *messages,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_name": "get_weather", "content": "It is sunny in Paris."},
+    ]
+    options = {"temperature": 0, "num_predict": 40}
+    before = smollm2.chat(tool_deployments.SMOLLM2, messages, tools=TOOLS, options=options)
+    after = smollm2.chat(tool_deployments.SMOLLM2, past, tools=TOOLS, options=options)
+    assert after.prompt_eval_count > before.prompt_eval_count + 20
+    without = smollm2.chat(tool_deployments.SMOLLM2, messages, options=options)
+    assert before.prompt_eval_count > without.prompt_eval_count + 20

@@ -8,9 +8,13 @@ import math
 from collections import Counter
 from typing import Any
 
+import gateway_process
+import openai
 import pytest
 from gateway_process import Gateway
 from processes import until
+
+from builder.server import Server
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -211,6 +215,23 @@ def test_streams_of_completions(complete: Any, prompts: Any, most: int) -> None:
         assert offsets == choice.logprobs.text_offset
 
 
+def test_silence_is_filled_with_comments(real_server: Server) -> None:
+    long = [{"role": "user", "content": "Tell me this story again. " * 250}]
+    asked = {"model": "smollm2", "messages": long, "max_tokens": 2, "temperature": 0}
+    with gateway_process.running(real_server.grpc, "--keep-alive", "0.02") as gateway:
+        with gateway.streaming(CHAT, **asked) as response:
+            heard = list(gateway_process.events(response))
+        comments = [one for one in heard if isinstance(one, str) and one.startswith(":")]
+        assert comments and heard[-1] == "[DONE]"
+        # a client does not see them
+        with openai.OpenAI(base_url=gateway.url, api_key="none", max_retries=0) as client:
+            chunks = list(client.chat.completions.create(**asked, stream=True))
+    told = [one for one in heard if isinstance(one, dict)]
+    assert [chunk.choices[0].delta.content for chunk in chunks if chunk.choices[0].delta.content] == [
+        one["choices"][0]["delta"]["content"] for one in told if one["choices"][0]["delta"].get("content")
+    ]
+
+
 def test_prompts_of_tokens(real: Gateway, complete: Any) -> None:
     ids = real.post("/tokenize", model="smollm2", prompt=PROMPT)[1]["tokens"]
     assert real.post("/detokenize", model="smollm2", tokens=ids) == (200, {"prompt": PROMPT})
@@ -288,8 +309,6 @@ def test_a_form_is_kept_or_refused_by_its_name(real: Gateway, form: Any) -> None
 
 @pytest.mark.parametrize("where", ["body", "header"])
 def test_a_deadline_is_passed_on(real: Gateway, where: str) -> None:
-    import gateway_process
-
     fields: dict[str, Any] = {"model": "smollm2", "messages": POEM, "ignore_eos": True}
     headers = dict(gateway_process.JSON)
     if where == "body":
