@@ -18,7 +18,9 @@ from builder.finding import Finding
 from builder.rule import Host
 from builder.rules import backends
 from builder.server import Options, Server
-from builder.serving import readiness, triton_log, wakefulness
+from builder.serving import readiness, together, triton_log, wakefulness
+from builder.serving.gateway import GatewayProcess
+from builder.serving.together import Part
 
 _PORT_RACES = 3
 _POLL = 0.1
@@ -106,63 +108,51 @@ def serve(
     options: Options = _DEFAULT,
     refusing: Choice = _REFUSING,
     low_latency: bool = False,
+    gateway: GatewayProcess | None = None,
     ready: Callable[[Server], None],
     say: Callable[[str], None],
 ) -> int:
     """Boot, call `ready` with the server, and serve until a signal or Ctrl-C; call from the main thread.
 
     The first signal lets requests in flight finish, the second ends the server at once. With `low_latency`
-    the processors of this machine do not sleep until then.
+    the processors of this machine do not sleep until then. A `gateway` is started in front of the server;
+    `ready` is called once it answers too, and when one of the two ends by itself the other is stopped.
 
     Returns:
-        0 after a stop that was asked for and in which nothing was cut off, else 1: Triton ended by
-        itself (`say` gets its last words), or the exit timeout or a second signal cut requests off.
+        0 after a stop that was asked for and in which nothing was cut off, else 1: Triton or the gateway
+        ended by itself (`say` gets Triton's last words), or the exit timeout or a second signal cut
+        requests off.
 
     Raises:
-        ServeError: the boot failed, or the processors cannot be kept awake.
+        UsageError: the gateway's packages are missing.
+        ServeError: the boot failed, the gateway's port is taken, or the processors cannot be kept awake.
         Interrupted: a signal came during the boot; nothing is left running.
     """
     stop = _Signals()
     with stop, wakefulness.awake() if low_latency else nullcontext():
+        if gateway is not None:
+            gateway.require()
         server = boot(repository, using=using, timeout=timeout, options=options, refusing=refusing)
-        stop.serving = server
+        parts: list[Part] = [server] if gateway is None else [gateway, server]
+        stop.serving = parts
         try:
-            ready(server)
-            while server.alive() and not stop.asked:
+            if gateway is None:
+                ready(server)
+            else:
+                gateway.start(server.grpc, lambda: ready(server))
+            while all(part.alive() for part in parts) and not stop.asked:
                 time.sleep(_POLL)
-            return _stop(server, options, say) if stop.asked else _mourn(server, say)
+            return together.stop(parts, options, say) if stop.asked else together.mourn(parts, say)
         finally:
-            server.kill()
-
-
-def _stop(server: Server, options: Options, say: Callable[[str], None]) -> int:
-    say(
-        f"stopping: requests in flight have {options.exit_timeout} s to finish "
-        "(open connections count), a second Ctrl-C ends them"
-    )
-    server.stop()
-    code = server.exit_code()
-    if code:
-        say(f"Triton did not end cleanly (exit code {code}): requests may have been cut off")
-    return 1 if code else 0
-
-
-def _mourn(server: Server, say: Callable[[str], None]) -> int:
-    server.keep_log()
-    code = server.exit_code()
-    server.stop()
-    last = triton_log.last_lines(server.log())
-    say(f"Triton ended by itself (exit code {code}); its last words:\n{last}")
-    if server.log_path() is not None:
-        say(f"Triton's whole log: {server.log_path()}")
-    return 1
+            for part in parts:
+                part.kill()
 
 
 class _Signals:
     """SIGTERM, SIGHUP and SIGINT while it is entered: during the boot, once, and once more."""
 
     def __init__(self) -> None:
-        self.serving: Server | None = None
+        self.serving: list[Part] = []
         self.asked = False
         self._before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
@@ -179,14 +169,15 @@ class _Signals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.serving is None:
+        if not self.serving:
             before = self._before.get(signal.Signals(number))
             if callable(before) and number != signal.SIGINT:
                 # the command line's own, which ends with the signal's exit code
                 before(number, frame)
             raise Interrupted("stopped during the boot; no server is left running")
         if self.asked:
-            self.serving.kill()
+            for part in self.serving:
+                part.kill()
         self.asked = True
 
 

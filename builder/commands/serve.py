@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from builder.commands import options
+
+
+class OptionalPort(click.IntRange):
+    """A port that may be left out: Click takes a folder that stands behind the option for one."""
+
+    name = "port"
+
+    def __init__(self) -> None:
+        super().__init__(0, 65535)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not value.isdecimal():
+            self.fail(f"{value!r} is no port; name a folder before the option: {value} --openai", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 @click.command()
@@ -44,6 +59,15 @@ from builder.commands import options
     show_default=True,
     help="explicit lets clients unload models and load them again.",
 )
+@click.option(
+    "--openai",
+    "openai_port",
+    type=OptionalPort(),
+    is_flag=False,
+    flag_value="8080",
+    metavar="[PORT]",
+    help="Also start `builder gateway`, on this port of loopback: 8080 where none is named, 0 a free one.",
+)
 @options.ignore
 def command(
     directory: Path,
@@ -59,6 +83,7 @@ def command(
     gpus: str,
     low_latency: bool,
     model_control: str,
+    openai_port: int | None,
     ignore: tuple[str, ...],
 ) -> None:
     """Serve DIRECTORY with Triton until Ctrl-C or SIGTERM; requests in flight then finish.
@@ -69,6 +94,7 @@ def command(
     from builder.check import Choice
     from builder.planning import versions
     from builder.server import Options, Server
+    from builder.serving.gateway import GatewayProcess
 
     if low_latency and using == "remote":
         raise click.UsageError("--low-latency is about this machine: --using remote serves on another")
@@ -83,10 +109,13 @@ def command(
         *(http, grpc, metrics, exit_timeout), url=url, image=image, gpus=gpus, model_control=model_control
     )
 
+    if openai_port and openai_port in (http, grpc, metrics):
+        raise click.UsageError(f"--openai {openai_port} is a port of Triton's: choose another one")
+    gateway = None if openai_port is None else GatewayProcess(openai_port, exit_timeout)
+
     def ready(server: Server) -> None:
-        click.echo(
-            f"READY  http://{server.http}  grpc://{server.grpc}  metrics http://{server.metrics}/metrics"
-        )
+        told = f"READY  http://{server.http}  grpc://{server.grpc}  metrics http://{server.metrics}/metrics"
+        click.echo(told + (f"  openai http://{gateway.address}/v1" if gateway else ""))
         sys.stdout.flush()
 
     code = serving.serve(
@@ -96,6 +125,7 @@ def command(
         options=options,
         refusing=Choice(ignore=ignore),
         low_latency=low_latency,
+        gateway=gateway,
         ready=ready,
         say=lambda text: click.echo(text, err=True),
     )

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 # It reads until every writing end of its input is closed, which the kernel sees to when the owner ends.
-_WATCH = 'read -r _; kill -s KILL -- "-$1"; shift; rm -rf -- "$@"; rm -f -- "$0"*'
+_WATCH = 'read -r _; kill -s KILL -- "-$1"'
+_CLEAN = '; shift; rm -rf -- "$@"; rm -f -- "$0"*'
 
 
 class Guard:
@@ -16,12 +17,13 @@ class Guard:
     PR_SET_PDEATHSIG would end the server with the thread that started it, and its stubs not at all.
     """
 
-    def __init__(self, group: int, regions: Path, *folders: Path) -> None:
-        """Watch over a process group; `regions` is how the paths of its shared memory begin."""
+    def __init__(self, group: int, regions: Path | None = None, *folders: Path) -> None:
+        """Watch over a process group; `regions` is how the paths of its shared memory begin, if it has."""
         heard, self._held = os.pipe()
+        watch = [_WATCH, "sh"] if regions is None else [_WATCH + _CLEAN, str(regions)]
         try:
             self._shell = subprocess.Popen(
-                ["/bin/sh", "-c", _WATCH, str(regions), str(group), *map(str, folders)],
+                ["/bin/sh", "-c", *watch, str(group), *map(str, folders)],
                 stdin=heard,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

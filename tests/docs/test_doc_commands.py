@@ -137,6 +137,8 @@ class Journey:
         if words[:2] == ["builder", "serve"]:
             names = ("--http-port", "--grpc-port", "--metrics-port")
             ports = [word for pair in zip(names, map(str, self._ports), strict=False) for word in pair]
+            if "--openai" in words:
+                words.insert(words.index("--openai") + 1, str(self._ports[3]))
             code, output = 0, self.start("serve", [*words[2:], *ports, "--exit-timeout", "5"])
         elif words[:2] == ["builder", "gateway"]:
             ports = ["--triton", f"grpc://127.0.0.1:{self._ports[1]}", "--port", str(self._ports[3])]
