@@ -13,13 +13,14 @@ from typing import Any
 
 from builder import compiling, files, house
 from builder.contract import MODELS
+from builder.deploying import gateway
 from builder.deploying.launching import EXIT_TIMEOUT
 from builder.deploying.unbuilt import SERVICE
 from builder.deployment import ENVIRONMENT, PORTS, Deployment
 from builder.errors import RepositoryError
 from builder.probes import Probe
 
-COMPOSE = ("Dockerfile", "compose.yaml")
+COMPOSE = ("Dockerfile", "Dockerfile.gateway", "compose.yaml")
 """The files of `deploy compose`, in the order in which they are written."""
 
 # Seconds beyond Triton's own exit timeout, which it may overrun while it unloads models.
@@ -50,6 +51,7 @@ def compose(deployment: Deployment, output: Path) -> dict[str, str]:
         "engines": [(one, _source(one.folder, output)) for one in deployment.unbuilt],
         "profile": SERVICE,
         "engine_folder": compiling.FOLDER,
+        **gateway.values(deployment.address, deployment.openai_port, output, exit_timeout=EXIT_TIMEOUT),
     }
     return {name: _with_header(_render(name, values)) for name in COMPOSE}
 

@@ -52,6 +52,7 @@ class Options:
     memory: str | None = None
     packages: tuple[str, ...] = ()
     lock: Path | None = None
+    openai_port: int = 8080
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Deployment:
     on the CPU) and `memory`, the limit if there is one, are bytes. `published` are the ports
     outside, in the order of PORTS; `ranks` are the parts of an engine that spans GPUs, `pinned` is
     what a lock says of the image, `unbuilt` are the engines that are not there yet. `adapters` are the bytes
-    of those that fronts send to engines.
+    of those that fronts send to engines. `openai_port` is the gateway's, outside.
     """
 
     repository: Path
@@ -82,6 +83,7 @@ class Deployment:
     pinned: Pinned = field(default_factory=Pinned)
     unbuilt: tuple[Unbuilt, ...] = ()
     adapters: int = 0
+    openai_port: int = 8080
 
     @property
     def base(self) -> str:
@@ -115,7 +117,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
     """
     address = choices.address(options.bind)
     published = {"http": options.http_port, "grpc": options.grpc_port, "metrics": options.metrics_port}
-    choices.require_different(published)
+    choices.require_different({**published, "openai": options.openai_port})
     models = _read(repository)
     facts = [_facts(model) for model in models.models.values()]
     imported = packages.imports(models)
@@ -151,6 +153,7 @@ def deployment(repository: Path, options: Options) -> Deployment:
         pinned=locked,
         unbuilt=to_build,
         adapters=adapters,
+        openai_port=options.openai_port,
     )
 
 

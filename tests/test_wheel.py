@@ -28,6 +28,7 @@ def test_wheel_holds_what_runs_inside_triton_under_one_name(wheel: Path) -> None
         "builder/backends/front/model.py",
         "builder/ensembles/text_generation.py",
         "builder/docker/Dockerfile",
+        "builder/docker/gateway.txt",
         "builder/gateway/page/files/index.html",
         "builder/gateway/page/files/vendor/marked.LICENSE.md",
         "builder/recipes/smollm2.toml",

@@ -35,6 +35,7 @@ def command() -> None:
 @click.option("--http-port", type=PORT, default=8000, show_default=True, help="Port of HTTP.")
 @click.option("--grpc-port", type=PORT, default=8001, show_default=True, help="Port of gRPC.")
 @click.option("--metrics-port", type=PORT, default=8002, show_default=True, help="Port of the metrics.")
+@click.option("--openai-port", type=PORT, default=8080, show_default=True, help="Port of the gateway.")
 @click.option(
     "--memory", callback=options.not_empty, metavar="SIZE", help="Limit, such as 8g; none without it."
 )
@@ -66,13 +67,16 @@ def compose(
     http_port: int,
     grpc_port: int,
     metrics_port: int,
+    openai_port: int,
     memory: str | None,
     packages: tuple[str, ...],
     lock_file: Path,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a compose.yaml and a Dockerfile that serve DIRECTORY in NVIDIA's container.
+    """Write a compose.yaml and Dockerfiles that serve DIRECTORY in NVIDIA's container.
+
+    A gateway for OpenAI's API is a service of the profile openai.
 
     The same DIRECTORY and options give the same files. A file that somebody changed stays as it is.
     """
@@ -90,6 +94,7 @@ def compose(
         memory,
         packages,
         None if str(lock_file) == lock.NOWHERE else lock_file,
+        openai_port,
     )
     decided = deployment(directory, asked)
     written = deploy.write(deploy.compose(decided, output), output, force=force)

@@ -101,7 +101,7 @@ def require_different(ports: Mapping[str, int]) -> None:
         if port in owners:
             raise UsageError(
                 f"--{owners[port]}-port and --{name}-port are both {port}",
-                expected="three different ports",
+                expected="different ports",
                 remedy=f"pass another --{name}-port",
             )
         owners[port] = name

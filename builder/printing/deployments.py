@@ -28,7 +28,7 @@ def to_json(deployment: Deployment, output: Path, written: Sequence[Path]) -> di
         "python_processes": deployment.python_processes,
         "gpus": deployment.gpus,
         "address": deployment.address,
-        "ports": dict(zip(PORTS, deployment.published, strict=True)),
+        "ports": {**dict(zip(PORTS, deployment.published, strict=True)), "openai": deployment.openai_port},
         "shared_memory": deployment.shared_memory,
         "planned_memory": deployment.planned_memory,
         "memory": deployment.memory,
@@ -38,6 +38,7 @@ def to_json(deployment: Deployment, output: Path, written: Sequence[Path]) -> di
 def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
     """Print the decisions, what was written and the next command; what is risky goes to stderr."""
     ports = ", ".join(f"{name} {port}" for name, port in zip(PORTS, deployment.published, strict=True))
+    ports += f", openai {deployment.openai_port}"
     rows = [
         ("image", deployment.base),
         ("models", ", ".join(deployment.models)),
@@ -62,6 +63,7 @@ def show(deployment: Deployment, output: Path, written: Sequence[Path]) -> None:
         click.echo(one.setting + shlex.join([*compose, "run", "--rm", one.service]))
     start = [*compose, "up", "--build", "--wait"]
     click.echo(f"start it: {shlex.join(start)}")
+    click.echo(f"with OpenAI's API: {shlex.join([*compose, '--profile', 'openai', *start[len(compose) :]])}")
     for warning in warnings(deployment):
         click.echo(f"warning: {warning}", err=True)
 

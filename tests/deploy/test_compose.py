@@ -17,7 +17,7 @@ from builder.planning.versions import containers
 
 VARIANTS = {
     "as it comes": Options(),
-    "every option": Options("26.03", "all", "::1", 9000, 9001, 9002, "16g"),
+    "every option": Options("26.03", "all", "::1", 9000, 9001, 9002, "16g", openai_port=9080),
     "two GPUs": Options(gpus="2"),
     "open": Options(bind="0.0.0.0"),
 }
@@ -50,7 +50,8 @@ def test_committed_default_is_what_the_renderer_gives(name: str, default: Path) 
 def test_rendered_files_are_valid(options: Options, default: Path, tmp_path: Path) -> None:
     deploy.write(rendered(default, tmp_path, options), tmp_path)
     require_valid(tmp_path / "compose.yaml")
-    require_no_lint(tmp_path / "Dockerfile")
+    for name in ("Dockerfile", "Dockerfile.gateway"):
+        require_no_lint(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "docker/compose.yaml", *OVERLAYS])
@@ -58,7 +59,7 @@ def test_committed_compose_files_are_valid(name: str) -> None:
     require_valid(ROOT / name)
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.build"])
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gateway", "Dockerfile.build"])
 def test_committed_dockerfiles_are_clean(name: str) -> None:
     require_no_lint(ROOT / "docker" / name)
 
@@ -102,6 +103,7 @@ def test_every_option_is_in_the_file(default: Path, tmp_path: Path) -> None:
     texts = rendered(default, tmp_path, VARIANTS["every option"])
     triton = service(texts["compose.yaml"])
     assert triton["ports"] == ["[::1]:9000:8000", "[::1]:9001:8001", "[::1]:9002:8002"]
+    assert service(texts["compose.yaml"], "gateway")["ports"] == ["[::1]:9080:8080"]
     resources = triton["deploy"]["resources"]
     assert resources["limits"] == {"memory": "16384m"}
     assert resources["reservations"]["devices"] == [

@@ -28,6 +28,7 @@ from builder.plan import plan
 from builder.subjects import read
 from builder.target import Compilation
 
+USUAL = ["triton", "gateway", "tls"]
 GOLDEN = Path(__file__).with_name("golden") / "engine-build.yaml"
 IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
 BEGINS = "  # once, on a GPU"
@@ -94,7 +95,7 @@ def rendered(repository: Path, **options: Any) -> dict[str, str]:
 
 def test_the_service_is_the_golden_one(unbuilt: Unbuilt) -> None:
     text = rendered(unbuilt())["compose.yaml"]
-    assert yaml.safe_load(text)["services"].keys() == {"triton", "engine-build"}
+    assert yaml.safe_load(text)["services"].keys() == {*USUAL, "engine-build"}
     assert text[text.index(BEGINS) :] == GOLDEN.read_text()
 
 
@@ -132,7 +133,7 @@ def services(engine: Path) -> list[str]:
 def test_no_service_builds_what_is_there(engine: Path, checkpoint: bool) -> None:
     if not checkpoint:
         shutil.rmtree(engine.parent / "checkpoint")
-    assert services(engine) == ["triton"]
+    assert services(engine) == USUAL
 
 
 SPOILT: Mapping[str, Callable[[Path], object]] = {
@@ -147,7 +148,7 @@ SPOILT: Mapping[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("spoilt", SPOILT)
 def test_an_engine_that_is_not_whole_is_built_or_refused(engine: Path, spoilt: str) -> None:
     SPOILT[spoilt](engine)
-    assert services(engine) == ["triton", "engine-build"]
+    assert services(engine) == [*USUAL, "engine-build"]
     (engine.parent / "checkpoint" / "config.json").unlink()
     for _ in range(2):
         with pytest.raises(RepositoryError, match="holds neither engine, whole, nor checkpoint"):
@@ -181,7 +182,7 @@ def nvidia(unbuilt: Unbuilt) -> Path:
 def test_nvidia_s_models_are_one_front_and_its_steps(nvidia: Path) -> None:
     texts = rendered(nvidia)
     assert ("FROM", IMAGE) in instructions(texts["Dockerfile"])
-    assert yaml.safe_load(texts["compose.yaml"])["services"].keys() == {"triton", "engine-build"}
+    assert yaml.safe_load(texts["compose.yaml"])["services"].keys() == {*USUAL, "engine-build"}
 
 
 def test_a_step_of_no_front_still_has_to_run_in_the_image(nvidia: Path) -> None:
@@ -194,7 +195,7 @@ def test_several_engines_have_a_service_each(unbuilt: Unbuilt) -> None:
     unbuilt("a_engine")
     text = rendered(unbuilt("b c_engine"))["compose.yaml"]
     services = yaml.safe_load(text)["services"]
-    assert list(services) == ["triton", "engine-build-a_engine", "engine-build-b-c_engine"]
+    assert list(services) == [*USUAL, "engine-build-a_engine", "engine-build-b-c_engine"]
     assert services["engine-build-b-c_engine"]["volumes"][0]["source"] == "../engines/b c_engine/1"
 
 

@@ -43,7 +43,7 @@ def test_first_time(scripted: Path, output: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert f"wrote {output / 'compose.yaml'}" in result.stdout
     assert f"docker compose --file {output / 'compose.yaml'} up" in result.stdout
-    assert names(output) == ["Dockerfile", "compose.yaml"]
+    assert names(output) == ["Dockerfile", "Dockerfile.gateway", "compose.yaml"]
 
 
 def test_again_changes_nothing(scripted: Path, output: Path) -> None:
@@ -110,6 +110,7 @@ def test_a_file_in_the_way(scripted: Path, tmp_path: Path) -> None:
         (("--triton", ""), 2, "is not in the table"),
         (("--bind", "everywhere"), 2, "is not an IP address"),
         (("--http-port", "8002"), 2, "--http-port and --metrics-port are both 8002"),
+        (("--openai-port", "8001"), 2, "--grpc-port and --openai-port are both 8001"),
         (("--http-port", "0"), 2, "not in the range 1<=x<=65535"),
         (("--gpus", "few"), 2, "expected: all, 1, 2, ... or none"),
         (("--memory", ""), 2, "is empty"),
