@@ -83,6 +83,8 @@ def test_token_arrays(real: Gateway, embed: Any) -> None:
         ({"input": "a", "dimensions": 64}, "dimensions"),
         ({"input": "a", "encoding_format": "int8"}, "encoding_format"),
         ({"input": "a", "truncate": True}, "truncate"),
+        ({"input": ["a", {"type": "image_url", "image_url": {"url": "data:,"}}]}, "input[1]"),
+        ({"input": "a", "messages": [{"role": "user", "content": "a"}]}, "messages"),
     ],
 )
 def test_refusals_name_the_parameter(real: Gateway, fields: Any, param: str) -> None:
@@ -107,6 +109,9 @@ def test_models_by_kind(real: Gateway, client: Any) -> None:
         "minilm": "embedding",
         "ranker": "reranking",
     }
+    # what OpenAI's record lacks comes along
+    chats = {model.id: model.capabilities["completion_chat"] for model in client.models.list()}
+    assert chats == {"smollm2": True, "minilm": False, "ranker": False}
     assert client.models.retrieve("minilm").owned_by == "triton"
     for path, model in (("/v1/embeddings", "smollm2"), ("/v1/chat/completions", "minilm")):
         status, error = real.refusal(path, model=model)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from builder.gateway.protocol import calls, embeddings, errors, messages
+from builder.gateway.protocol import calls, embeddings, errors, messages, models
 from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.envelopes import MARK, Envelope
 from builder.gateway.triton import asking, failures, hearing
@@ -141,6 +141,20 @@ def test_models_are_told_apart_by_their_configs() -> None:
     assert kind({"text_input": "BYTES"}, {"embedding": "FP32", "num_input_tokens": "INT32"}) == EMBEDDING
     assert kind({"input_ids": "INT32"}, {"embedding": "FP32"}) == ""
     assert kind({"query": "BYTES", "documents": "BYTES"}, {"scores": "FP32"}) == RERANKING
+
+
+def test_what_a_model_can_is_told_by_its_config() -> None:
+    def can(inputs: Any = FRONT.inputs, **parameters: str) -> tuple[bool, bool]:
+        told = models.told(Served("a", inputs, FRONT.outputs, parameters, True, 1))["capabilities"]
+        assert told["vision"] is False
+        return told["completion_chat"], told["function_calling"]
+
+    # a repository that says nothing of it is asked
+    assert can() == can(chat="true") == (True, False)
+    assert can(chat="true", tool_format="hermes") == (True, True)
+    assert can(chat="true", tool_format="of tomorrow") == (True, False)
+    assert can(chat="false") == can(chat="false", tool_format="hermes") == (False, False)
+    assert can({"query": "BYTES", "documents": "BYTES"}) == (False, False)
 
 
 def test_vectors_that_are_cut_have_length_1() -> None:

@@ -51,6 +51,11 @@ def called(message: Any) -> list[tuple[str, str]]:
     return [(one.function.name, one.function.arguments) for one in message.tool_calls or []]
 
 
+def test_models_that_take_tools_say_so(echo_client: Any) -> None:
+    (model,) = echo_client.models.list()
+    assert model.capabilities == {"completion_chat": True, "function_calling": True, "vision": False}
+
+
 def test_calls_are_told_as_openai_does(ask: Any) -> None:
     choice = ask(f"so: {WEATHER}\n{CLOCK}", tools=TOOLS).choices[0]
     assert choice.finish_reason == "tool_calls"

@@ -22,11 +22,17 @@ def echoing(repository: Path) -> Path:
     echoing_repository.write(repository)
     front = repository / echoing_repository.NAME
     (front / "1" / "tokenizer" / "chat_template.jinja").write_text(ECHO, encoding="utf-8")
-    config = text_format.Parse((front / "config.pbtxt").read_text(), ModelConfig())
-    for name, value in (("tool_format", "hermes"), ("reasoning", "true")):
-        config.parameters[name].string_value = value
-    (front / "config.pbtxt").write_text(text_format.MessageToString(config))
+    tell(repository, tool_format="hermes", reasoning="true")
     return repository
+
+
+def tell(repository: Path, **parameters: str) -> None:
+    """Have the front's config say something to clients."""
+    file = repository / echoing_repository.NAME / "config.pbtxt"
+    config = text_format.Parse(file.read_text(), ModelConfig())
+    for name, value in parameters.items():
+        config.parameters[name].string_value = value
+    file.write_text(text_format.MessageToString(config))
 
 
 ECHO = (

@@ -49,6 +49,7 @@ async def chat(door: Door, request: Request) -> Response:
     """Answer a chat as Ollama does."""
     try:
         body, model = await _read(door, request)
+        messages.require_template(model, GENERATE_PATH)
         offer = offers.take(model, body)
         prompt = messages.take(Body({"messages": _past(body)}), offer.tools, offer.told)
         return await _answer(door, request, body, model, {"messages": prompt}, offer)
@@ -61,7 +62,7 @@ async def generate(door: Door, request: Request) -> Response:
     try:
         body, model = await _read(door, request)
         prompt, system = body.text("prompt") or "", body.text("system")
-        if body.flag("raw") or model.parameters.get("chat") == "false":
+        if body.flag("raw") or not model.chats:
             if system:
                 raise unsupported("system", "the prompt is taken as it stands")
             asked = {"text_input": prompt}

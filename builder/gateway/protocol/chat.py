@@ -27,8 +27,7 @@ async def answer(door: Door, request: Request) -> Response:
     """Answer a chat. Raises ApiError."""
     body = await bodies.read(request, door.settings.most_body_bytes)
     model = await door.find(body.model(), CHAT)
-    if model.parameters.get("chat") == "false":
-        raise invalid("model", f"the model '{model.name}' has no chat template: use /v1/completions")
+    messages.require_template(model, "/v1/completions")
     offer = offers.take(model, body)
     asked, tells_usage = read(model, body, offer, sampling.timeout(body, request.headers))
     kind = "chat.completion.chunk" if asked.stream else "chat.completion"

@@ -8,6 +8,7 @@ from typing import Any
 
 from builder.gateway.protocol.bodies import Body, clean
 from builder.gateway.protocol.errors import ApiError, invalid
+from builder.gateway.triton.served import Served
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _TEXTS = {"text": "text", "refusal": "refusal", "input_text": "text", "output_text": "text"}
@@ -30,6 +31,12 @@ def take(
     if told is not None:
         read = _rewritten(read, told)
     return clean("messages", written({"messages": read, "tools": tools} if tools else read))
+
+
+def require_template(model: Served, instead: str) -> None:
+    """Raise ApiError for a model that only goes on with texts, which the endpoint `instead` is for."""
+    if not model.chats:
+        raise invalid("model", f"the model '{model.name}' has no chat template: use {instead}")
 
 
 def written(told: Any) -> str:
@@ -59,8 +66,9 @@ def _message(place: str, message: Any) -> dict[str, Any]:
     role = message.get("role")
     if role not in ROLES:
         raise invalid(f"{place}.role", f"'{place}.role' must be one of {', '.join(ROLES)}", "invalid_value")
-    for name in ("audio", "function_call"):
-        if message.get(name) is not None:
+    # the last is Ollama's, whose clients send an empty list too
+    for name in ("audio", "function_call", "images"):
+        if message.get(name) not in (None, []):
             raise _unsupported(f"{place}.{name}")
     if not isinstance(message.get("tool_calls"), list | None):
         raise invalid(f"{place}.tool_calls", f"'{place}.tool_calls' must be an array", "invalid_type")

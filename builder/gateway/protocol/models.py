@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from builder.gateway.door import Door
-from builder.gateway.protocol import errors
+from builder.gateway.protocol import errors, offers
 from builder.gateway.protocol.errors import ApiError
 from builder.gateway.triton import failures
 from builder.gateway.triton.failures import Failure, Kind
@@ -25,9 +25,9 @@ async def answer(door: Door, request: Request) -> Response:
         await door.catalogue.look()
     if not door.catalogue.reachable:
         raise errors.of_failure(Failure(Kind.UNAVAILABLE, failures.LOST), {})
-    told = [_told(model) for model in door.models()]
-    told += [_told(alias, "builder") for alias in door.aliases()]
-    return Response(orjson.dumps({"object": "list", "data": told}), media_type="application/json")
+    data = [told(model) for model in door.models()]
+    data += [told(alias, "builder") for alias in door.aliases()]
+    return Response(orjson.dumps({"object": "list", "data": data}), media_type="application/json")
 
 
 async def answer_of_one(door: Door, request: Request) -> Response:
@@ -38,12 +38,23 @@ async def answer_of_one(door: Door, request: Request) -> Response:
         message = f"'{name}' is a part of another model"
         raise ApiError(404, message, param="model", code="model_not_found")
     alias = door.alias(name)
-    told = _told(model) if alias is None else _told(alias, "builder")
-    return Response(orjson.dumps(told), media_type="application/json")
+    record = told(model) if alias is None else told(alias, "builder")
+    return Response(orjson.dumps(record), media_type="application/json")
 
 
-def _told(model: Served, owner: str = "triton") -> dict[str, Any]:
-    told = {"id": model.name, "object": "model", "created": model.created, "owned_by": owner}
+def told(model: Served, owner: str = "triton") -> dict[str, Any]:
+    """Return the record of a model or an alias: OpenAI's, and what others tell beside it."""
+    known = {"id": model.name, "object": "model", "created": model.created, "owned_by": owner}
     # vLLM's name for it, which clients look for
     length = {"max_model_len": model.context_length} if model.context_length else {}
-    return {**told, "task": model.kind, **length}
+    return {**known, "task": model.kind, "capabilities": _capabilities(model), **length}
+
+
+def _capabilities(model: Served) -> dict[str, bool]:
+    """Return what a model can, by the names of Mistral's API (docs.mistral.ai/api, GET /v1/models)."""
+    return {
+        "completion_chat": model.chats,
+        "function_calling": offers.takes_tools(model),
+        # no front takes images
+        "vision": False,
+    }

@@ -74,6 +74,11 @@ def take(model: Served, body: Body) -> Offer:
     return Offer(told, offered, lambda: Reader(form, names, several=several, forced=True), inputs)
 
 
+def takes_tools(model: Served) -> bool:
+    """Say whether a chat may offer the model functions."""
+    return model.chats and _format(model) is not None
+
+
 def _format(model: Served) -> Format | None:
     """Return the format that the model's config names; None for none, or one that is not known here."""
     name = model.parameters.get("tool_format")

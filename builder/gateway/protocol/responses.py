@@ -42,8 +42,7 @@ async def answer(door: Door, request: Request) -> Response:
     """Answer a chat in the form of responses. Raises ApiError."""
     body = await bodies.read(request, door.settings.most_body_bytes)
     model = await door.find(body.model(), CHAT)
-    if model.parameters.get("chat") == "false":
-        raise invalid("model", f"the model '{model.name}' has no chat template: use /v1/completions")
+    messages.require_template(model, "/v1/completions")
     told = {name: value for name in responding.ECHOED if (value := body.peek(name)) is not None}
     asked = _read(model, body, sampling.timeout(body, request.headers))
     writer = responding.Writer(model.name, told)

@@ -41,6 +41,11 @@ class Served:
         return ""
 
     @property
+    def chats(self) -> bool:
+        """Say whether it takes conversations: its config may say that it has no chat template."""
+        return self.kind == CHAT and self.parameters.get("chat") != "false"
+
+    @property
     def reasons(self) -> bool:
         """Say whether the config tells that the front parts reasoning from answers."""
         return self.parameters.get("reasoning") == "true" and "reasoning_output" in self.outputs

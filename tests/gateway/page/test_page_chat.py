@@ -122,12 +122,13 @@ def test_closing_the_tab_frees_the_place(
 
 def test_only_models_that_chat_are_offered(chat: ChatPage, opened: Callable[..., ChatPage]) -> None:
     with_others = [
-        {"id": name, "object": "model", "created": 1, "owned_by": "triton", "task": task}
-        for name, task in (
-            ("minilm", "embedding"),
-            ("reranker", "reranking"),
-            ("smollm2", "chat"),
-            (NAME, "chat"),
+        {"id": name, "object": "model", "task": task, "capabilities": {"completion_chat": chats}}
+        for name, task, chats in (
+            ("a base model", "chat", False),
+            ("minilm", "embedding", False),
+            ("reranker", "reranking", False),
+            ("smollm2", "chat", True),
+            (NAME, "chat", True),
         )
     ]
     chat.page.route("**/v1/models", lambda route: route.fulfill(json={"object": "list", "data": with_others}))
@@ -144,7 +145,9 @@ def test_only_models_that_chat_are_offered(chat: ChatPage, opened: Callable[...,
 
 
 def test_models_are_those_of_the_gateway(chat: ChatPage, echo: Gateway) -> None:
-    served = [one["id"] for one in echo.get("/v1/models")[1]["data"] if one["task"] == "chat"]
+    told = echo.get("/v1/models")[1]["data"]
+    served = [one["id"] for one in told if one["capabilities"]["completion_chat"]]
+    assert served == [NAME]
     assert [one.get_attribute("value") for one in chat.model.locator("option").all()] == served
 
 

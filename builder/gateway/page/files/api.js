@@ -21,7 +21,7 @@ export const key = {
 export async function chatModels() {
   const response = await ask("v1/models");
   const { data } = await response.json();
-  return data.filter((model) => model.task === "chat");
+  return data.filter((model) => model.capabilities.completion_chat);
 }
 
 /** Yield the chunks of a streamed answer, parsed; aborting `signal` ends it at the server. Throws Refusal. */
