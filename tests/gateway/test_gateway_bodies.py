@@ -87,6 +87,69 @@ def test_what_is_no_body(echo: Gateway, data: bytes, said: str) -> None:
     assert said in error["message"]
 
 
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+IMAGE = {"type": "image_url", "image_url": {"url": PICTURE}}
+TEXT = {"type": "text", "text": "What is this?"}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        (CHAT, {"messages": [{"role": "user", "content": [TEXT, IMAGE]}]}, "messages[0].content[1]"),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": [IMAGE]}]},
+            "messages[1].content[0]",
+        ),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [TEXT, {"type": "input_audio", "input_audio": {}}]}]},
+            "messages[0].content[1]",
+        ),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "a"}}]}]},
+            "messages[0].content[0]",
+        ),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": "a", "images": ["iVBORw0KGgo="]}]},
+            "messages[0].images",
+        ),
+        ("/v1/completions", {"prompt": [{"prompt": "a", "multi_modal_data": {}}]}, "prompt[0]"),
+        (
+            "/v1/responses",
+            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PICTURE}]}]},
+            "input[0].content[0]",
+        ),
+        (
+            "/v1/responses",
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "a"}]}]},
+            "input[0].content[0]",
+        ),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_images_are_refused_where_they_stand(
+    echo: Gateway, path: str, fields: Any, param: str, stream: bool
+) -> None:
+    status, error = echo.refusal(path, model=NAME, stream=stream, **fields)
+    assert (status, error["param"], error["type"]) == (400, param, "invalid_request_error"), error
+    assert param in error["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_ollamas_images_are_refused_where_they_stand(echo: Gateway, stream: bool) -> None:
+    message = {"role": "user", "content": "What is this?", "images": ["iVBORw0KGgo="]}
+    status, told = echo.post("/api/chat", model=NAME, messages=[message], stream=stream)
+    assert status == 400 and "'messages[0].images'" in told["error"]
+    status, told = echo.post("/api/generate", model=NAME, prompt="a", images=["iVBORw0KGgo="], stream=stream)
+    assert status == 400 and "'images'" in told["error"]
+    # a client that has none may say so
+    message["images"] = []
+    assert echo.post("/api/chat", model=NAME, messages=[message], stream=False)[0] == 200
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [

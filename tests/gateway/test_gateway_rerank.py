@@ -72,6 +72,7 @@ def test_documents_as_objects(ask: Any) -> None:
         ({"documents": ["a"] * 2049}, "documents"),
         ({"documents": ["a", 1]}, "documents[1]"),
         ({"documents": [{"title": "a"}]}, "documents[0]"),
+        ({"documents": ["a", {"image": "data:image/png;base64,AAAA"}]}, "documents[1]"),
         ({"top_n": 0}, "top_n"),
         ({"return_documents": "yes"}, "return_documents"),
         ({"max_chunks_per_doc": 2}, "max_chunks_per_doc"),

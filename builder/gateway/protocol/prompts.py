@@ -28,6 +28,10 @@ def prompts(body: Body, name: str) -> list[Prompt]:
         return [clean(name, one) for one in value]
     if all(isinstance(one, list) for one in value):
         return [_ids(name, one) for one in value]
+    for place, one in enumerate(value):
+        if isinstance(one, dict):
+            where = f"{name}[{place}]"
+            raise invalid(where, f"'{where}' is an object: texts and token ids are taken", "invalid_type")
     message = f"'{name}' must be a string, an array of token ids, or an array of one of these"
     raise invalid(name, message, "invalid_type")
 
