@@ -56,13 +56,22 @@ _INCOMPARABLE = (
 def shown(catalogue: Catalogue, name: str, route: Route) -> Served | None:
     """Return a route as a model that has its name, None where nobody can answer for it now.
 
-    Its context is the smallest of those that it may lead to.
+    Its context is the smallest of those that it may lead to, and it can what all of them can.
     """
     models = [one for model in route.models if (one := catalogue.loaded(model)) is not None and one.kind]
     if not models or (models[0].kind == EMBEDDING and len(route.models) > 1):
         return None
     like = [one for one in models if one.kind == models[0].kind]
-    return replace(like[0], name=name, parameters={**like[0].parameters, **_context(like)})
+    return replace(like[0], name=name, parameters={**_common(like), **_context(like)})
+
+
+def _common(models: Sequence[Served]) -> dict[str, str]:
+    told = dict(models[0].parameters)
+    if not all(one.chats for one in models):
+        told["chat"] = "false"
+    if not all("tool_format" in one.parameters for one in models):
+        told.pop("tool_format", None)
+    return told
 
 
 def _context(models: Sequence[Served]) -> dict[str, str]:

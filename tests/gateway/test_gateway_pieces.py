@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
+from builder.gateway import leading
 from builder.gateway.protocol import calls, embeddings, errors, messages, models
 from builder.gateway.protocol.bodies import Body
 from builder.gateway.protocol.envelopes import MARK, Envelope
+from builder.gateway.routing.route import Route
 from builder.gateway.triton import asking, failures, hearing
 from builder.gateway.triton.failures import Failure, Kind
 from builder.gateway.triton.served import CHAT, EMBEDDING, RERANKING, Served
@@ -155,6 +159,22 @@ def test_what_a_model_can_is_told_by_its_config() -> None:
     assert can(chat="true", tool_format="of tomorrow") == (True, False)
     assert can(chat="false") == can(chat="false", tool_format="hermes") == (False, False)
     assert can({"query": "BYTES", "documents": "BYTES"}) == (False, False)
+
+
+def test_a_route_can_what_all_of_its_models_can() -> None:
+    def can(*told: dict[str, str]) -> tuple[bool, bool]:
+        loaded = {f"m{place}": replace(FRONT, parameters=one) for place, one in enumerate(told)}
+        catalogue: Any = SimpleNamespace(loaded=loaded.get)
+        shown = leading.shown(catalogue, "small", Route("small", dict.fromkeys(loaded, 1.0)))
+        assert shown is not None
+        record = models.told(shown, "builder")
+        assert (record["id"], record["owned_by"]) == ("small", "builder")
+        return record["capabilities"]["completion_chat"], record["capabilities"]["function_calling"]
+
+    tools, base = {"chat": "true", "tool_format": "hermes"}, {"chat": "false"}
+    assert can(tools, tools) == can(tools, {**tools, "tool_format": "llama3"}) == (True, True)
+    assert can(tools, {"chat": "true"}) == can({}, tools) == (True, False)
+    assert can(tools, base) == can(base, tools) == (False, False)
 
 
 def test_vectors_that_are_cut_have_length_1() -> None:
