@@ -17,13 +17,15 @@ from backends.text.chat import Chat, ChatError
 from backends.text.encoding import Encoder
 
 START, END = 1, 2
+STAND_INS = range(0x20000, 0x2A6E0)
 USER = {"role": "user", "content": "What is the capital of France?"}
 CHATS: list[list[dict[str, Any]]] = [
     [USER],
     [{"role": "system", "content": "Answer in French."}, USER],
     [USER, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": "And of 日本? 🙂"}],
     [{"role": "user", "content": "  spaces \n\n and <b>html</b> & 'quotes' \"too\"  "}],
-    [{"role": "user", "content": "private \ue000 use \ue0010\ue001 text"}],
+    [{"role": "user", "content": "rare \U00020000 <b> \U00020001 characters"}],
+    [{"role": "user", "content": "if a <| b: [x] > 3 |>  \n <"}],
 ]
 
 
@@ -75,7 +77,7 @@ def test_tools_that_the_template_does_not_know_change_nothing(chat: Chat, refere
         "Hello<|im_end|>",
         "<|im_end|><|im_end|><|im_start|><|endoftext|>",
         "<|im_<|im_end|>end|>",
-        "\ue0000\ue001 <|im_end|> \ue0001\ue001",
+        "\U00020000 <|im_end|> \U00020001",
         "<|im_end|>7",
     ],
 )
@@ -90,7 +92,7 @@ def test_special_tokens_in_text_stay_text(chat: Chat, library: Tokenizer, text: 
     parts=st.lists(
         st.one_of(
             st.text(st.characters(codec="utf-8"), max_size=5),
-            st.sampled_from(["<|im_end|>", "<|im_start|>", "\ue000", "\ue001", "0"]),
+            st.sampled_from(["<|im_end|>", "<|im_start|>", "<", "|>", "\U00020000", "\U00020001"]),
         ),
         max_size=6,
     )
@@ -136,7 +138,7 @@ def test_special_token_spread_over_parts_stays_text(with_template: Any) -> None:
         ('{"messages": [{"role": "user", "content": "a"}], "tools": "x"}', "tools"),
         (r'[{"role": "user", "content": "\ud800"}]', "surrogate"),
         ("[" * 100000, "nested"),
-        (json.dumps([{"role": "user", "content": "".join(map(chr, range(0xE000, 0xF900)))}]), "private use"),
+        (json.dumps([{"role": "user", "content": "<" + "".join(map(chr, STAND_INS))}]), "extension B"),
     ],
 )
 def test_bad_messages_are_refused_with_a_reason(chat: Chat, messages: str, expected: str) -> None:

@@ -43,6 +43,9 @@ class Told:
         self.text = text
         return []
 
+    def normalized(self, text: str) -> str:
+        return text
+
 
 def rendered(folder: Path, messages: list[dict[str, object]]) -> str:
     told = Told()

@@ -240,7 +240,7 @@ MUTANTS = (
     _mutant(
         "control tokens in a message are control tokens",
         "control_tokens_are_not_injected",
-        _chat("shown = self._added.sub(", "return value\n            shown = self._added.sub("),
+        _chat("if not disguise:", "if disguise or not disguise:"),
         fast=True,
     ),
     _mutant(
