@@ -32,6 +32,27 @@ from builder.commands import options
     help="Requests that a worker answers at once; those beyond are refused with 429.",
 )
 @click.option(
+    "--max-connections",
+    type=click.IntRange(1, 1_000_000),
+    default=10_000,
+    show_default=True,
+    help="Connections open to a worker at once, as far as its limit of files allows; others get 503.",
+)
+@click.option(
+    "--head-timeout",
+    type=options.FiniteRange(0.1, 3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds for a client to send the headers of a request.",
+)
+@click.option(
+    "--body-timeout",
+    type=options.FiniteRange(0.1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Seconds for a client to send the body of a request.",
+)
+@click.option(
     "--max-body",
     type=click.IntRange(1, 2**16),
     default=16,
@@ -76,6 +97,9 @@ def command(
     port: int,
     workers: int,
     max_requests: int,
+    max_connections: int,
+    head_timeout: float,
+    body_timeout: float,
     max_body: int,
     keep_alive: float,
     exit_timeout: int,
@@ -93,6 +117,7 @@ def command(
         from builder.gateway import running
         from builder.gateway.door import Settings
         from builder.gateway.keys.prices import Prices, read
+        from builder.gateway.listening import Bounds
         from builder.gateway.routing import reading
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("builder"):
@@ -107,6 +132,7 @@ def command(
         address,
         max_requests,
         max_body * 2**20,
+        body_timeout,
         keep_alive,
         _database(keys),
         read(prices) if prices else Prices(),
@@ -127,6 +153,7 @@ def command(
         port=port,
         workers=workers,
         exit_timeout=exit_timeout,
+        clients=Bounds(head_timeout, body_timeout, connections=max_connections),
         ready=ready,
     )
 

@@ -42,6 +42,9 @@ from builder.gateway.routing.live import Routing
 from builder.gateway.triton.catalogue import Catalogue
 from builder.gateway.triton.connection import Connection
 
+_BODIES = 16
+"""Of the largest size that may be on their way at once; there is room for many more of the usual size."""
+
 Endpoint = Callable[[Door, Request], Awaitable[Response]]
 
 # method, path, what answers, the schema of its body
@@ -112,7 +115,12 @@ def create(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(Exception, _fail)
     app.add_middleware(Routed, routing=routing, meters=meters)
-    app.add_middleware(Bounded, most=settings.most_requests)
+    app.add_middleware(
+        Bounded,
+        most=settings.most_requests,
+        most_bytes=_BODIES * settings.most_body_bytes,
+        seconds=settings.body_seconds,
+    )
     if books is not None:
         # outside of all else: who has no key takes no place either
         app.add_middleware(Guarded, books=books, prices=settings.prices)

@@ -25,6 +25,7 @@ class Settings:
         triton: "HOST:PORT" of Triton's gRPC endpoint.
         most_requests: answered at once by one worker; those beyond are refused.
         most_body_bytes: of one request.
+        body_seconds: in which a client must have sent its body.
         keep_alive_seconds: of silence after which a stream gets a comment.
         keys: where the keys are kept; "" for a gateway that asks for none.
         prices: what tokens cost whoever has a key.
@@ -34,6 +35,7 @@ class Settings:
     triton: str
     most_requests: int = 1024
     most_body_bytes: int = 16 * 2**20
+    body_seconds: float = 60.0
     keep_alive_seconds: float = 10.0
     keys: str = ""
     prices: Prices = field(default_factory=Prices)

@@ -21,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 from builder.errors import ServeError
 from builder.gateway import app
 from builder.gateway.door import Settings
+from builder.gateway.listening import Bounds, Listener
 from builder.gateway.protocol.metering import FOLDER
 
 BACKLOG = 2048
@@ -48,12 +49,14 @@ def run(
     port: int,
     workers: int,
     exit_timeout: int,
+    clients: Bounds,
     ready: Callable[[str], None],
 ) -> None:
     """Serve until a signal; streams then have `exit_timeout` seconds to finish.
 
     Args:
         port: 0 takes a free one.
+        clients: what each may take before its request is there.
         ready: is told the address as soon as a request is answered.
 
     Raises ServeError where the address cannot be had.
@@ -63,7 +66,7 @@ def run(
         partial(app.create, settings),
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=partial(Listener, bounds=clients.within_files()),  # type: ignore[arg-type]
         ws="none",
         log_level="warning",
         access_log=False,

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +99,13 @@ def events(response: http.client.HTTPResponse) -> Iterator[Any]:
 
 
 @contextmanager
-def running(grpc: str, *options: str, last_words: str = "") -> Iterator[Gateway]:
+def running(
+    grpc: str, *options: str, last_words: str = "", before: Callable[[], None] | None = None
+) -> Iterator[Gateway]:
     """Run a gateway in front of a Triton until the end of the block.
 
     SIGTERM must end it well and without a word on stderr but `last_words`, unless the test has killed it.
+    What is to be done `before` is done in its process.
     """
     words = ["gateway", "--triton", f"grpc://{grpc}", "--port", "0", *options]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -112,6 +115,7 @@ def running(grpc: str, *options: str, last_words: str = "") -> Iterator[Gateway]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=before,
     )
     try:
         assert process.stdout is not None

@@ -15,6 +15,7 @@ import pytest
 from echoing_repository import ENDLESS, NAME
 from gateway_process import Gateway, error_of, events
 from processes import alive, children, until
+from raw_client import connected, request
 
 from builder import serve
 from builder.server import Options, Server
@@ -52,6 +53,15 @@ def test_leaving_before_an_unstreamed_answer_frees_its_place(
     with echo.started(path, model=NAME, **prompt):
         until(lambda: metric(echoing, "active_requests") == (1 if path == CHAT else 2))
     until(lambda: nobody_is_answered(echoing))
+
+
+def test_leaving_several_requests_on_one_connection(echo: Gateway, echoing: Server) -> None:
+    before = metric(echoing, "cancelled_total")
+    with connected(echo) as opened:
+        opened.sendall(request({"model": NAME, "messages": FOREVER}) * 3)
+        until(lambda: metric(echoing, "active_requests") == 1)
+    until(lambda: metric(echoing, "cancelled_total") == before + 1)
+    assert nobody_is_answered(echoing)
 
 
 def test_ten_leave_at_once(echo: Gateway, echoing: Server) -> None:
