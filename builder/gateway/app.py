@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -21,6 +20,7 @@ from builder.gateway.guard import Guarded
 from builder.gateway.keys.clerk import Clerk
 from builder.gateway.page import serving as page
 from builder.gateway.protocol import (
+    answers,
     chat,
     completions,
     embeddings,
@@ -28,14 +28,17 @@ from builder.gateway.protocol import (
     health,
     metrics,
     models,
+    openapi,
     rerank,
     responses,
     schemas,
     sse,
     tokenize,
 )
+from builder.gateway.protocol.answers import Answer
 from builder.gateway.protocol.errors import ApiError
 from builder.gateway.protocol.metering import Metered, Meters, shared
+from builder.gateway.protocol.shapes import Schema
 from builder.gateway.routed import Routed
 from builder.gateway.routing.figures import Figures
 from builder.gateway.routing.live import Routing
@@ -47,24 +50,24 @@ _BODIES = 16
 
 Endpoint = Callable[[Door, Request], Awaitable[Response]]
 
-# method, path, what answers, the schema of its body
-ENDPOINTS: tuple[tuple[str, str, Endpoint, dict[str, Any] | None], ...] = (
-    ("POST", chat.PATH, chat.answer, schemas.chat()),
-    ("POST", completions.PATH, completions.answer, schemas.completions()),
-    ("POST", embeddings.PATH, embeddings.answer, schemas.embeddings()),
-    ("POST", responses.PATH, responses.answer, schemas.responses()),
-    *(("POST", path, rerank.answer, schemas.rerank()) for path in rerank.PATHS),
-    ("POST", ollama.CHAT_PATH, ollama.chat, schemas.ollama("messages")),
-    ("POST", ollama.GENERATE_PATH, ollama.generate, schemas.ollama("prompt")),
-    ("GET", ollama.TAGS_PATH, ollama.tags, None),
-    ("POST", tgi.PATH, tgi.generate, schemas.tgi()),
-    ("POST", tgi.STREAM_PATH, tgi.generate_stream, schemas.tgi()),
-    ("GET", models.PATH, models.answer, None),
-    ("GET", models.PATH_OF_ONE, models.answer_of_one, None),
-    ("POST", tokenize.PATH, tokenize.answer, schemas.tokenize()),
-    ("POST", tokenize.PATH_BACK, tokenize.answer_back, schemas.detokenize()),
-    ("GET", health.PATH, health.answer, None),
-    ("GET", metrics.PATH, metrics.answer, None),
+# method, path, what answers, the schema of its body, what it answers with
+ENDPOINTS: tuple[tuple[str, str, Endpoint, Schema | None, Answer], ...] = (
+    ("POST", chat.PATH, chat.answer, schemas.chat(), answers.CHAT),
+    ("POST", completions.PATH, completions.answer, schemas.completions(), answers.COMPLETION),
+    ("POST", embeddings.PATH, embeddings.answer, schemas.embeddings(), answers.EMBEDDINGS),
+    ("POST", responses.PATH, responses.answer, schemas.responses(), answers.RESPONSE),
+    *(("POST", path, rerank.answer, schemas.rerank(), answers.RANKING) for path in rerank.PATHS),
+    ("POST", ollama.CHAT_PATH, ollama.chat, schemas.ollama("messages"), answers.OLLAMA_CHAT),
+    ("POST", ollama.GENERATE_PATH, ollama.generate, schemas.ollama("prompt"), answers.OLLAMA_GENERATED),
+    ("GET", ollama.TAGS_PATH, ollama.tags, None, answers.TAGS),
+    ("POST", tgi.PATH, tgi.generate, schemas.tgi(tgi.WITHOUT_EFFECT), answers.GENERATED),
+    ("POST", tgi.STREAM_PATH, tgi.generate_stream, schemas.tgi(tgi.WITHOUT_EFFECT), answers.GENERATED_STREAM),
+    ("GET", models.PATH, models.answer, None, answers.MODELS),
+    ("GET", models.PATH_OF_ONE, models.answer_of_one, None, answers.MODEL),
+    ("POST", tokenize.PATH, tokenize.answer, schemas.tokenize(), answers.TOKENS),
+    ("POST", tokenize.PATH_BACK, tokenize.answer_back, schemas.detokenize(), answers.TEXT_OF_TOKENS),
+    ("GET", health.PATH, health.answer, None, answers.HEALTH),
+    ("GET", metrics.PATH, metrics.answer, None, answers.METRICS),
 )
 
 
@@ -101,15 +104,16 @@ def create(settings: Settings) -> FastAPI:
             await books.close()
 
     app = FastAPI(title="builder gateway", version=builder.__version__, lifespan=lifespan)
-    for method, path, endpoint, body in ENDPOINTS:
+    for method, path, endpoint, body, answered in ENDPOINTS:
         app.add_api_route(
             path,
             _route(endpoint),
             methods=[method],
-            openapi_extra=schemas.operation(body),
+            openapi_extra=openapi.operation(path, body, answered),
             response_class=Response,
-            description=endpoint.__doc__ or "",
+            summary=(endpoint.__doc__ or "").partition(". Raises")[0].rstrip("."),
         )
+    openapi.publish(app, with_keys=books is not None)
     page.attach(app)
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_http)
@@ -125,7 +129,7 @@ def create(settings: Settings) -> FastAPI:
         # outside of all else: who has no key takes no place either
         app.add_middleware(Guarded, books=books, prices=settings.prices)
     # outermost: what the others refuse is counted too
-    app.add_middleware(Metered, meters=meters, paths=[path for _, path, _, _ in ENDPOINTS])
+    app.add_middleware(Metered, meters=meters, paths=[path for _, path, *_ in ENDPOINTS])
     return app
 
 

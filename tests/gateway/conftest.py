@@ -17,23 +17,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "single_pass"))
 
 import echoing_repository
 import gateway_process
+import guarded_gateway
 import postgres_process
 import tool_deployments
 from gateway_process import ROOT, Gateway
+from guarded_gateway import Guarded
 
 from builder.server import Server
 
-NEEDED = (
-    "fastapi",
-    "uvicorn",
-    "uvloop",
-    "httptools",
-    "h2",
-    "orjson",
-    "prometheus_client",
-    "openai",
-    "ollama",
-)
+SERVER = ("fastapi", "uvicorn", "uvloop", "httptools", "h2", "orjson", "prometheus_client")
+NEEDED = (*SERVER, "openai", "ollama", "schemathesis", "psutil")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 # without them the modules here cannot even be imported
 collect_ignore_glob = ["test_*.py"] if MISSING else []
@@ -72,6 +65,13 @@ def postgres() -> Iterator[str]:
 def echo(echoing: Server) -> Iterator[Gateway]:
     with gateway_process.running(echoing.grpc, "--keep-alive", "0.2", "--max-body", "1") as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="session")
+def guarded(echoing: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A gateway with keys in front of it."""
+    with guarded_gateway.running(echoing, tmp_path_factory.mktemp("keys")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

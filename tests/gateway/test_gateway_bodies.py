@@ -283,7 +283,8 @@ def test_the_published_openapi_names_every_endpoint(echo: Gateway) -> None:
     status, told = echo.get("/openapi.json")
     assert status == 200
     assert set(told["paths"]) >= {*ASKING, "/v1/models", "/v1/models/{model}", "/health"}
-    chat = told["paths"][CHAT]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    where = told["paths"][CHAT]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    chat = told["components"]["schemas"][where.rpartition("/")[2]]
     assert chat["required"] == ["model", "messages"]
 
 

@@ -30,7 +30,7 @@ _NAMES = {
     "guided_decoding_guide_type": "grammar",
     "guided_decoding_guide": "grammar",
 }
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
     "watermark": False,
     "decoder_input_details": False,
     "return_full_text": False,
@@ -98,7 +98,7 @@ async def _model(door: Door, body: Body) -> Served:
 
 
 def _asked(model: Served, prompt: str, parameters: Body, stream: bool, details: bool) -> Asked:
-    for name, nothing in _WITHOUT_EFFECT.items():
+    for name, nothing in WITHOUT_EFFECT.items():
         value = parameters.take(name, bool, int, float)
         if value is not None and value != nothing:
             raise unsupported(name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 
+from builder.gateway.protocol.shapes import TEXT, Schema, maybe, record
 from builder.gateway.triton.failures import Failure, Kind
 
 INVALID, SERVER = "invalid_request_error", "server_error"
@@ -113,10 +113,7 @@ def event(error: ApiError) -> bytes:
     return b"data: " + error.body() + b"\n\n"
 
 
-def shape() -> dict[str, Any]:
+def shape() -> Schema:
     """Return its JSON schema."""
-    text = {"type": "string"}
-    maybe = {"type": ["string", "null"]}
-    fields = {"message": text, "type": text, "param": maybe, "code": maybe}
-    error = {"type": "object", "properties": fields, "required": list(fields)}
-    return {"type": "object", "properties": {"error": error}, "required": ["error"]}
+    error = record({"message": TEXT, "type": TEXT, "param": maybe(TEXT), "code": maybe(TEXT)})
+    return record({"error": error}, title="Error")

@@ -11,7 +11,7 @@ from builder.gateway.protocol.errors import ApiError, invalid
 from builder.gateway.triton.served import Served
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-_TEXTS = {"text": "text", "refusal": "refusal", "input_text": "text", "output_text": "text"}
+TEXTS = {"text": "text", "refusal": "refusal", "input_text": "text", "output_text": "text"}
 """Type of a part -> where its text stands; the last two are those of /v1/responses."""
 _TAKEN_AS = {"developer": "system"}
 """OpenAI's newer name; templates know the older one."""
@@ -94,8 +94,8 @@ def _content(place: str, content: Any) -> str | None:
 
 def _part(place: str, part: Any) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in _TEXTS:
-        text = part.get(_TEXTS[kind])
+    if kind in TEXTS:
+        text = part.get(TEXTS[kind])
         if isinstance(text, str):
             return text
         raise invalid(place, f"'{place}' has no text", "invalid_type")

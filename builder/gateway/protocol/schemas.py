@@ -1,30 +1,34 @@
-"""What the published OpenAPI says of bodies and answers."""
+"""What the published OpenAPI says of bodies."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from builder.gateway.protocol import errors, offers, sampling
+from builder.gateway.protocol import messages, offers, prompts, sampling
+from builder.gateway.protocol.shapes import (
+    ANYTHING,
+    FLAG,
+    TEXT,
+    Schema,
+    any_of,
+    body,
+    maybe,
+    one_of,
+    record,
+    several,
+    whole,
+)
 
-_TEXT: dict[str, Any] = {"type": "string"}
-_FLAG = {"type": "boolean"}
-_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": sampling.STOPS}]}
-_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}, "minItems": 1}
-_INPUTS = {
-    "anyOf": [
-        _TEXT,
-        _IDS,
-        {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 2048},
-        {"type": "array", "items": _IDS, "minItems": 1, "maxItems": 2048},
-    ]
-}
+_TEXTS = any_of(TEXT, several(TEXT, highest=sampling.STOPS))
+_IDS = several(whole(0, prompts.LARGEST_ID), 1)
+_INPUTS = any_of(TEXT, _IDS, several(TEXT, 1, prompts.MOST), several(_IDS, 1, prompts.MOST))
+_TOKENS = whole(1, sampling.LARGEST)
+_STREAM = {"stream": FLAG, "stream_options": record({}, {"include_usage": maybe(FLAG)})}
+_CALLER: dict[str, Schema] = {name: {"description": "of no effect"} for name in sampling.IGNORED}
 
 
-def _whole(lowest: int, highest: int) -> dict[str, Any]:
-    return {"type": "integer", "minimum": lowest, "maximum": highest}
-
-
-def _numbers() -> dict[str, Any]:
+def _numbers() -> dict[str, Schema]:
     return {
         number.name: {
             "type": "integer" if number.whole else "number",
@@ -36,114 +40,177 @@ def _numbers() -> dict[str, Any]:
     }
 
 
-def _generation() -> dict[str, Any]:
+def _sampling() -> dict[str, Schema]:
     return {
-        "model": _TEXT,
         **_numbers(),
-        "max_tokens": _whole(1, sampling.LARGEST),
-        "n": _whole(1, sampling.SEQUENCES),
         "stop": _TEXTS,
         "bad_words": _TEXTS,
-        "seed": _whole(-(2**63), 2**64 - 1),
-        "logit_bias": {"type": "object", "additionalProperties": {"type": "number"}},
-        "ignore_eos": _FLAG,
-        "response_format": {"type": "object"},
-        "stream": _FLAG,
-        "stream_options": {"type": "object", "properties": {"include_usage": _FLAG}},
-        "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "seconds"},
-        "user": _TEXT,
-        "metadata": {"type": "object"},
+        "seed": whole(-(2**63), 2**64 - 1),
+        "logit_bias": {
+            "type": "object",
+            "propertyNames": {"pattern": "^[0-9]+$"},
+            "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+        },
+        "ignore_eos": FLAG,
+        "response_format": _FORM,
     }
 
 
-def chat() -> dict[str, Any]:
+_FORM = any_of(
+    record({"type": one_of("text", "json_object")}),
+    record(
+        {
+            "type": one_of("json_schema"),
+            "json_schema": record(
+                {"schema": ANYTHING}, {"name": maybe(TEXT), "description": maybe(TEXT), "strict": maybe(FLAG)}
+            ),
+        }
+    ),
+)
+_TIMEOUT: Schema = {"type": "number", "minimum": 0.000001, "maximum": 86_400, "description": "seconds"}
+
+
+def _generation() -> dict[str, Schema]:
+    return {
+        **_sampling(),
+        **_STREAM,
+        **_CALLER,
+        "max_tokens": _TOKENS,
+        "n": whole(1, sampling.SEQUENCES),
+        "timeout": _TIMEOUT,
+    }
+
+
+def _parts(*kinds: str) -> Schema:
+    return several(any_of(*(record({"type": one_of(kind), messages.TEXTS[kind]: TEXT}) for kind in kinds)))
+
+
+def _messages(*kinds: str) -> Schema:
+    content = any_of(TEXT, _parts(*kinds))
+    message = any_of(
+        record({"role": one_of("system", "developer", "user"), "content": content}),
+        record(
+            {"role": one_of("assistant")},
+            {"content": maybe(content), "tool_calls": maybe(several(ANYTHING))},
+        ),
+        record({"role": one_of("tool"), "content": content, "tool_call_id": TEXT}),
+    )
+    return several(message, 1)
+
+
+def chat() -> Schema:
     """Return the schema of a chat's body."""
-    message = {"type": "object", "required": ["role"], "properties": {"role": _TEXT}}
-    function = {"type": "object", "required": ["name"], "properties": {"name": _TEXT}}
-    kind = {"type": "string", "enum": ["function"]}
-    tool = {
-        "type": "object",
-        "required": ["type", "function"],
-        "properties": {"type": kind, "function": function},
-    }
+    name = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
+    about = {"description": maybe(TEXT), "parameters": maybe(ANYTHING), "strict": maybe(FLAG)}
+    tool = record({"type": one_of("function"), "function": record({"name": name}, about)})
+    chosen = record({"type": one_of("function"), "function": record({"name": TEXT})})
     own = {
-        "messages": {"type": "array", "items": message, "minItems": 1},
-        "max_completion_tokens": _whole(1, sampling.LARGEST),
-        "logprobs": _FLAG,
-        "top_logprobs": _whole(0, sampling.TOPS),
-        "tools": {"type": "array", "items": tool, "maxItems": offers.MOST},
-        "tool_choice": {"anyOf": [{"enum": ["none", "auto", "required"]}, {"type": "object"}]},
-        "parallel_tool_calls": _FLAG,
+        "max_completion_tokens": _TOKENS,
+        "logprobs": FLAG,
+        "top_logprobs": whole(0, sampling.TOPS),
+        "tools": several(tool, highest=offers.MOST),
+        "tool_choice": any_of(one_of("none", "auto", "required"), chosen),
+        "parallel_tool_calls": FLAG,
+        "store": {"type": "boolean", "const": False},
+        "modalities": {"type": "array", "const": ["text"]},
     }
-    return _object({**own, **_generation()}, "model", "messages")
+    asked = {"model": TEXT, "messages": _messages(*messages.TEXTS)}
+    return body("ChatRequest", asked, {**_generation(), **own})
 
 
-def completions() -> dict[str, Any]:
+def completions() -> Schema:
     """Return the schema of a completion's body."""
-    own = {"prompt": _INPUTS, "echo": _FLAG, "logprobs": _whole(0, sampling.TOPS)}
-    return _object({**own, **_generation(), "add_special_tokens": _FLAG}, "model", "prompt")
-
-
-def embeddings() -> dict[str, Any]:
-    """Return the schema of the body of embeddings."""
-    forms = {"type": "string", "enum": ["float", "base64"]}
-    own = {"model": _TEXT, "input": _INPUTS, "encoding_format": forms, "dimensions": _whole(1, 2**31 - 1)}
-    return _object(own, "model", "input")
-
-
-def responses() -> dict[str, Any]:
-    """Return the schema of the body of responses."""
-    item = {"type": "object", "required": ["role", "content"], "properties": {"role": _TEXT}}
     own = {
-        "input": {"anyOf": [_TEXT, {"type": "array", "items": item, "minItems": 1}]},
-        "instructions": _TEXT,
-        "max_output_tokens": _whole(1, sampling.LARGEST),
-        "text": {"type": "object", "properties": {"format": {"type": "object"}}},
-        "store": {"type": "boolean", "enum": [False]},
+        "echo": FLAG,
+        "logprobs": whole(0, sampling.TOPS),
+        "best_of": whole(1, sampling.SEQUENCES),
+        "add_special_tokens": FLAG,
     }
-    without = ("max_tokens", "n", "response_format")
-    shared = {name: told for name, told in _generation().items() if name not in without}
-    return _object({**shared, **own}, "model", "input")
+    return body("CompletionRequest", {"model": TEXT, "prompt": _INPUTS}, {**_generation(), **own})
 
 
-def rerank() -> dict[str, Any]:
+def embeddings() -> Schema:
+    """Return the schema of the body of embeddings."""
+    own = {"encoding_format": one_of("float", "base64"), "dimensions": _TOKENS, "timeout": _TIMEOUT}
+    return body("EmbeddingRequest", {"model": TEXT, "input": _INPUTS}, {**own, **_CALLER})
+
+
+def responses() -> Schema:
+    """Return the schema of the body of responses."""
+    content = any_of(TEXT, _parts(*messages.TEXTS))
+    roles = one_of("system", "developer", "user", "assistant")
+    item = record({"role": roles}, {"content": maybe(content), "type": maybe(one_of("message"))})
+    form = any_of(
+        record({"type": one_of("text", "json_object")}),
+        record({"type": one_of("json_schema"), "schema": ANYTHING}),
+    )
+    fixed = {
+        "store": {"type": "boolean", "const": False},
+        "background": {"type": "boolean", "const": False},
+        "truncation": one_of("disabled"),
+        "tool_choice": one_of("auto", "none"),
+        "top_logprobs": {"type": "integer", "const": 0},
+    }
+    own = {
+        "instructions": TEXT,
+        "max_output_tokens": _TOKENS,
+        "text": record({}, {"format": maybe(form), "verbosity": maybe(one_of("medium"))}),
+        "stream": FLAG,
+        "stream_options": ANYTHING,
+        "parallel_tool_calls": {},
+        "timeout": _TIMEOUT,
+    }
+    without = ("response_format",)
+    shared = {name: told for name, told in _sampling().items() if name not in without}
+    asked = {"model": TEXT, "input": any_of(TEXT, several(item, 1))}
+    return body("ResponseRequest", asked, {**shared, **_CALLER, **fixed, **own})
+
+
+def rerank() -> Schema:
     """Return the schema of the body of /rerank."""
-    document = {"type": "object", "required": ["text"], "properties": {"text": _TEXT}}
-    documents = {"type": "array", "items": {"anyOf": [_TEXT, document]}, "minItems": 1, "maxItems": 2048}
-    own = {"model": _TEXT, "query": _TEXT, "documents": documents, "top_n": _whole(1, 2**31 - 1)}
-    return _object({**own, "return_documents": _FLAG}, "model", "query", "documents")
+    documents = several(any_of(TEXT, record({"text": TEXT})), 1, prompts.MOST)
+    own = {"top_n": _TOKENS, "return_documents": FLAG, "timeout": _TIMEOUT}
+    asked = {"model": TEXT, "query": TEXT, "documents": documents}
+    return body("RerankRequest", asked, {**own, **_CALLER})
 
 
-def ollama(asked: str) -> dict[str, Any]:
+def ollama(asked: str) -> Schema:
     """Return the schema of the body of Ollama's endpoint that is asked by this parameter."""
-    kinds = {"prompt": _TEXT, "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1}}
-    own = {"model": _TEXT, asked: kinds[asked], "stream": _FLAG, "options": {"type": "object"}}
-    return _object({**own, "format": {"type": ["string", "object"]}}, "model", asked)
+    think = {"type": ["string", "boolean"]}
+    own = {
+        "stream": FLAG,
+        "options": ANYTHING,
+        "format": {"type": ["string", "object"]},
+        "think": think,
+        "keep_alive": {},
+    }
+    if asked == "messages":
+        chat = {"tools": several(ANYTHING, highest=offers.MOST)}
+        return body("OllamaChatRequest", {"model": TEXT, "messages": several(ANYTHING, 1)}, {**own, **chat})
+    return body(
+        "OllamaGenerateRequest", {"model": TEXT}, {**own, "prompt": TEXT, "system": TEXT, "raw": FLAG}
+    )
 
 
-def tgi() -> dict[str, Any]:
-    """Return the schema of the body of TGI's endpoints."""
-    return _object({"model": _TEXT, "inputs": _TEXT, "parameters": {"type": "object"}}, "inputs")
+def tgi(without_effect: Mapping[str, Any]) -> Schema:
+    """Return the schema of the body of TGI's endpoints; some parameters are there in name alone."""
+    parameters = {
+        **{name: told for name, told in _sampling().items() if name != "response_format"},
+        "max_new_tokens": _TOKENS,
+        "do_sample": FLAG,
+        "details": FLAG,
+        "grammar": record({"type": one_of("json", "regex"), "value": {"type": ["object", "string"]}}),
+        **{name: one_of(nothing) for name, nothing in without_effect.items()},
+    }
+    closed = record({}, {name: maybe(one) for name, one in parameters.items()}, additionalProperties=False)
+    return body("GenerateRequest", {"inputs": TEXT}, {"model": TEXT, "parameters": closed})
 
 
-def tokenize() -> dict[str, Any]:
+def tokenize() -> Schema:
     """Return the schema of the body of /tokenize."""
-    return _object({"model": _TEXT, "prompt": _TEXT}, "model", "prompt")
+    return body("TokenizeRequest", {"model": TEXT, "prompt": TEXT}, {})
 
 
-def detokenize() -> dict[str, Any]:
+def detokenize() -> Schema:
     """Return the schema of the body of /detokenize."""
-    return _object({"model": _TEXT, "tokens": _IDS}, "model", "tokens")
-
-
-def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(required)}
-
-
-def operation(body: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a route adds to the OpenAPI: its body, and what errors look like."""
-    error = {"description": "refused", "content": {"application/json": {"schema": errors.shape()}}}
-    told: dict[str, Any] = {"responses": {"4XX": error, "5XX": error}}
-    if body is not None:
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    return told
+    return body("DetokenizeRequest", {"model": TEXT, "tokens": _IDS}, {})

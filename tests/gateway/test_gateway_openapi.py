@@ -1,0 +1,84 @@
+"""The published OpenAPI is true: requests made from it get answers that it tells of, whatever they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import schemathesis
+from echoing_repository import NAME
+from gateway_process import Gateway
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+
+pytestmark = pytest.mark.triton
+ALWAYS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+HONEST = ("/tokenize", "/v1/models", "/api/tags", "/health", "/metrics")
+"""Whatever fits the schema is answered here. Elsewhere more is asked: that a prompt fits the context, that a
+stop text fits the engine, that one parameter goes with another, which no schema of one body can say."""
+
+
+@pytest.fixture(scope="module")
+def operations(echo: Gateway) -> dict[str, Any]:
+    schema = schemathesis.openapi.from_url(f"http://{echo.address}/openapi.json")
+    found = [result.ok() for result in schema.get_all_operations()]
+    return {f"{one.method.upper()} {one.path}": one for one in found}
+
+
+def asks_the_model(case: Any) -> None:
+    """Have most requests reach the model: names made at random hardly do."""
+    if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
+        case.body["model"] = NAME
+
+
+def run(operation: Any, mode: Any, examples: int, more: list[Callable[..., Any]]) -> None:
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operation.as_strategy(generation_mode=mode))
+    def conforms(case: Any) -> None:
+        asks_the_model(case)
+        case.call_and_validate(checks=[*ALWAYS, *more], timeout=60)
+
+    conforms()
+
+
+def names() -> list[str]:
+    from builder.gateway.app import ENDPOINTS
+
+    return [f"{method} {path}" for method, path, *_ in ENDPOINTS]
+
+
+AMOUNTS = [
+    pytest.param(5, id="few"),
+    pytest.param(60, id="many", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("examples", AMOUNTS)
+@pytest.mark.parametrize("name", names())
+def test_what_fits(name: str, examples: int, operations: dict[str, Any]) -> None:
+    more = [checks.positive_data_acceptance] if name.rpartition(" ")[2] in HONEST else []
+    run(operations[name], GenerationMode.POSITIVE, examples, more)
+
+
+@pytest.mark.parametrize("examples", AMOUNTS)
+@pytest.mark.parametrize("name", [name for name in names() if name.startswith("POST")])
+def test_what_does_not_fit(name: str, examples: int, operations: dict[str, Any]) -> None:
+    run(operations[name], GenerationMode.NEGATIVE, examples, [checks.negative_data_rejection])
+
+
+def test_every_endpoint_is_there(operations: dict[str, Any]) -> None:
+    assert set(operations) == set(names())
