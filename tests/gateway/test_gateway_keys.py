@@ -13,72 +13,24 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import echoing_repository
 import gateway_process
 import pytest
 from echoing_repository import ENDLESS, NAME
 from gateway_process import JSON, ROOT, Gateway, error_of, events
+from guarded_gateway import CHAT, HELLO, Guarded, bearer
 from processes import until
 
 from builder import serve
 from builder.gateway.app import ENDPOINTS
 from builder.gateway.keys import clerk, database, ledger, times
-from builder.gateway.keys.database import Row
-from builder.gateway.keys.key import Terms
 from builder.server import Server
 
 pytestmark = pytest.mark.triton
-CHAT = "/v1/chat/completions"
-HELLO = [{"role": "user", "content": "hello"}]
 FOREVER = [{"role": "user", "content": f"Go on {ENDLESS}"}]
 EXCEEDED = "timeout graceful shutdown exceeded"
-PRICES = f"[{NAME}]\nprompt = 1\ncompletion = 2\n"
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """A gateway with keys, and the database that it keeps them in."""
-
-    gateway: Gateway
-    path: Path | str
-
-    def key(self, name: str, **terms: Any) -> str:
-        with closing(database.connect(str(self.path))) as opened:
-            return ledger.create(opened, name, Terms(**terms), clerk.clock())[1]
-
-    def rows(self, name: str) -> list[Row]:
-        """Return model, tokens, cost, status of what a key asked, in order."""
-        with closing(database.connect(str(self.path))) as opened:
-            return opened.rows(
-                "SELECT model, prompt_tokens, completion_tokens, cost, status FROM requests"
-                " JOIN keys ON keys.id = requests.key WHERE name = ? ORDER BY at",
-                (name,),
-            )
-
-    def ask(self, key: str, path: str = CHAT, **fields: Any) -> tuple[int, dict[str, str], Any]:
-        body = json.dumps({"model": NAME, "messages": HELLO} | fields).encode()
-        status, headers, told = self.gateway.request("POST", path, body, bearer(key))
-        return status, headers, json.loads(told)
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {**JSON, "Authorization": f"Bearer {key}"}
-
-
-@pytest.fixture(scope="module")
-def guarded(echoing: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("keys")
-    path, prices = folder / "keys.db", folder / "prices.toml"
-    prices.write_text(PRICES)
-    with closing(database.connect(str(path), creating=True)) as opened:
-        database.prepare(opened)
-    words = ("--keys", f"sqlite:///{path}", "--prices", str(prices), "--workers", "2")
-    with gateway_process.running(echoing.grpc, *words) as gateway:
-        yield Guarded(gateway, path)
 
 
 PATHS = [(method, path) for method, path, *_ in ENDPOINTS if path != "/health"]
