@@ -14,6 +14,9 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
+from builder.gateway.app import ENDPOINTS
+from builder.gateway.protocol import rerank
+
 pytestmark = pytest.mark.triton
 ALWAYS = [
     not_a_server_error,
@@ -29,18 +32,17 @@ stop text fits the engine, that one parameter goes with another, which no schema
 
 @pytest.fixture(scope="module")
 def operations(echo: Gateway) -> dict[str, Any]:
-    schema = schemathesis.openapi.from_url(f"http://{echo.address}/openapi.json")
-    found = [result.ok() for result in schema.get_all_operations()]
-    return {f"{one.method.upper()} {one.path}": one for one in found}
+    return found(echo)
 
 
-def asks_the_model(case: Any) -> None:
-    """Have most requests reach the model: names made at random hardly do."""
-    if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
-        case.body["model"] = NAME
+def found(gateway: Gateway) -> dict[str, Any]:
+    """Return the operations that a gateway publishes, by method and path."""
+    schema = schemathesis.openapi.from_url(f"http://{gateway.address}/openapi.json")
+    told = [result.ok() for result in schema.get_all_operations()]
+    return {f"{one.method.upper()} {one.path}": one for one in told}
 
 
-def run(operation: Any, mode: Any, examples: int, more: list[Callable[..., Any]]) -> None:
+def run(operation: Any, mode: Any, examples: int, more: list[Callable[..., Any]], model: str = NAME) -> None:
     @settings(
         max_examples=examples,
         deadline=None,
@@ -49,21 +51,21 @@ def run(operation: Any, mode: Any, examples: int, more: list[Callable[..., Any]]
     )
     @given(operation.as_strategy(generation_mode=mode))
     def conforms(case: Any) -> None:
-        asks_the_model(case)
+        # names made at random hardly reach one
+        if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
+            case.body["model"] = model
         case.call_and_validate(checks=[*ALWAYS, *more], timeout=60)
 
     conforms()
 
 
 def names() -> list[str]:
-    from builder.gateway.app import ENDPOINTS
-
     return [f"{method} {path}" for method, path, *_ in ENDPOINTS]
 
 
 AMOUNTS = [
     pytest.param(5, id="few"),
-    pytest.param(60, id="many", marks=pytest.mark.slow),
+    pytest.param(150, id="many", marks=pytest.mark.slow),
 ]
 
 
@@ -78,6 +80,16 @@ def test_what_fits(name: str, examples: int, operations: dict[str, Any]) -> None
 @pytest.mark.parametrize("name", [name for name in names() if name.startswith("POST")])
 def test_what_does_not_fit(name: str, examples: int, operations: dict[str, Any]) -> None:
     run(operations[name], GenerationMode.NEGATIVE, examples, [checks.negative_data_rejection])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "model"), [("/v1/embeddings", "minilm"), *((path, "ranker") for path in rerank.PATHS[:1])]
+)
+def test_what_real_encoders_answer(name: str, model: str, real: Gateway) -> None:
+    operation = found(real)[f"POST {name}"]
+    run(operation, GenerationMode.POSITIVE, 40, [], model)
+    run(operation, GenerationMode.NEGATIVE, 40, [checks.negative_data_rejection], model)
 
 
 def test_every_endpoint_is_there(operations: dict[str, Any]) -> None:

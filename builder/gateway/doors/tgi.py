@@ -99,7 +99,7 @@ async def _model(door: Door, body: Body) -> Served:
 
 def _asked(model: Served, prompt: str, parameters: Body, stream: bool, details: bool) -> Asked:
     for name, nothing in WITHOUT_EFFECT.items():
-        value = parameters.take(name, bool, int, float)
+        value = parameters.take(name, *((bool,) if isinstance(nothing, bool) else (int, float)))
         if value is not None and value != nothing:
             raise unsupported(name)
     draws = any([parameters.flag("do_sample"), *(parameters.peek(name) is not None for name in _DRAWN)])

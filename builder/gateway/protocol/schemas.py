@@ -13,6 +13,7 @@ from builder.gateway.protocol.shapes import (
     Schema,
     any_of,
     body,
+    closed,
     maybe,
     one_of,
     record,
@@ -202,8 +203,7 @@ def tgi(without_effect: Mapping[str, Any]) -> Schema:
         "grammar": record({"type": one_of("json", "regex"), "value": {"type": ["object", "string"]}}),
         **{name: one_of(nothing) for name, nothing in without_effect.items()},
     }
-    closed = record({}, {name: maybe(one) for name, one in parameters.items()}, additionalProperties=False)
-    return body("GenerateRequest", {"inputs": TEXT}, {"model": TEXT, "parameters": closed})
+    return body("GenerateRequest", {"inputs": TEXT}, {"model": TEXT, "parameters": closed({}, parameters)})
 
 
 def tokenize() -> Schema:

@@ -54,6 +54,11 @@ def record(fields: dict[str, Schema], optional: dict[str, Schema] | None = None,
 
 
 def body(title: str, fields: dict[str, Schema], optional: dict[str, Schema]) -> Schema:
-    """Return the schema of a request's body: what nobody told of is refused, and null is as absent."""
+    """Return the schema of a request's body, see `closed`."""
+    return {**closed(fields, optional), "title": title}
+
+
+def closed(fields: dict[str, Schema], optional: dict[str, Schema]) -> Schema:
+    """Return the schema of an object of which nothing else is taken; null is as absent, whatever its name."""
     maybes = {name: maybe(schema) for name, schema in optional.items()}
-    return record(fields, maybes, title=title, additionalProperties=False)
+    return record(fields, maybes, additionalProperties=NOTHING)
