@@ -162,6 +162,8 @@ def test_ollamas_images_are_refused_where_they_stand(echo: Gateway, stream: bool
         (CHAT, {"messages": [{"role": "user"}]}, "messages[0].content"),
         (CHAT, {"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
         (CHAT, {"messages": [{"role": "user", "content": ["a"]}]}, "messages[0].content[0]"),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": {}}]}]}, "messages[0].content[0]"),
+        (CHAT, {"messages": [{"role": [], "content": "a"}]}, "messages[0].role"),
         (
             CHAT,
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a"}}]}]},

@@ -94,7 +94,7 @@ def _content(place: str, content: Any) -> str | None:
 
 def _part(place: str, part: Any) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in TEXTS:
+    if isinstance(kind, str) and kind in TEXTS:
         text = part.get(TEXTS[kind])
         if isinstance(text, str):
             return text
