@@ -89,6 +89,7 @@ class Listener(HttpToolsProtocol):
         self._timed = _Awaited.NOTHING
         self._timer: asyncio.TimerHandle | None = None
         self._error: ApiError | None = None
+        self._has_ended = False
         self._is_refused = False
         self._cycles: list[RequestResponseCycle] = []
 
@@ -119,10 +120,12 @@ class Listener(HttpToolsProtocol):
         if self._read is _Awaited.HEAD and b"pgrade:" in data:
             # nothing is upgraded here, and the parser would take no body of such a request
             data = _UPGRADE.sub(b"\r\nIgnored:", data)
+        self._has_ended = False
         super().data_received(data)
         if self._is_refused:
             return
-        if self._read is _Awaited.HEAD:
+        # behind the end of another request it is not known how much of the data is head: it is not much
+        if self._read is _Awaited.HEAD and not self._has_ended:
             self._head += len(data)
         if self._head > self._bounds.head_bytes:
             self._refuse(_too_large(self._bounds))
@@ -147,7 +150,7 @@ class Listener(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note the end of a request."""
         super().on_message_complete()
-        self._read = _Awaited.NOTHING
+        self._read, self._has_ended = _Awaited.NOTHING, True
         self._stop()
 
     def send_400_response(self, msg: str) -> None:

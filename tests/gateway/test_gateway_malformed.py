@@ -256,6 +256,17 @@ def test_requests_one_behind_the_other(echo: Gateway) -> None:
     assert heard.count(b'"finish_reason"') == 2
 
 
+def test_a_large_body_before_the_beginning_of_another_request(echo: Gateway) -> None:
+    """What came in one piece with its end is not taken for the head of the next one."""
+    large = request({**HELLO, "metadata": {"note": "x" * 150_000}})
+    with connected(echo) as opened:
+        for _ in range(5):
+            opened.sendall(large + GET)
+            assert answer(opened)[0] == 200
+            opened.sendall(b"\r\n")
+            assert answer(opened)[0] == 200
+
+
 def test_what_stands_behind_a_stream_does_not_stand_in_it(echo: Gateway) -> None:
     with connected(echo) as opened:
         opened.sendall(request({**HELLO, "stream": True, "max_tokens": 50}) + b"\0\0 no request\r\n\r\n")
