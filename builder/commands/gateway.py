@@ -115,9 +115,9 @@ def command(
 
     try:
         from builder.gateway import running
+        from builder.gateway.clients import Bounds
         from builder.gateway.door import Settings
         from builder.gateway.keys.prices import Prices, read
-        from builder.gateway.listening import Bounds
         from builder.gateway.routing import reading
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("builder"):

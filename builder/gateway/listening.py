@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import resource
 import socket
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from builder.gateway.clients import Bounds
 from builder.gateway.protocol import errors
 from builder.gateway.protocol.errors import ApiError
 
@@ -27,40 +25,11 @@ LINGER_SECONDS = 2.0
 """In which a client that is refused may go on sending, so that it hears why."""
 STALLED_SECONDS = 60
 """After which a client that takes none of its answer is given up."""
-RESERVED_FILES = 100
-"""For Triton, the keys, the log and the program itself."""
 
 _UPGRADE = re.compile(rb"\r\n[Uu]pgrade:")
 _LOG = logging.getLogger(__name__)
 # what clients do wrong is told them, and no news for who runs the gateway
 _LOG.setLevel(logging.ERROR)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Of each client of a worker.
-
-    Args:
-        head_seconds: from a connection, or the first byte of a later request, to the end of its headers.
-        body_seconds: for the body behind it.
-        head_bytes: of the request line and the headers together.
-        connections: open at once; those beyond are answered with 503.
-    """
-
-    head_seconds: float = 10.0
-    body_seconds: float = 60.0
-    head_bytes: int = 64 * 2**10
-    connections: int = 10_000
-
-    def within_files(self) -> Bounds:
-        """Return them with as many connections as this process may have: its limit of files is raised."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            with suppress(OSError, ValueError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = self.connections if soft == resource.RLIM_INFINITY else soft - RESERVED_FILES
-        return replace(self, connections=max(1, min(self.connections, most)))
 
 
 class _Awaited(Enum):

@@ -20,8 +20,9 @@ from uvicorn.supervisors import Multiprocess
 
 from builder.errors import ServeError
 from builder.gateway import app
+from builder.gateway.clients import Bounds
 from builder.gateway.door import Settings
-from builder.gateway.listening import Bounds, Listener
+from builder.gateway.listening import Listener
 from builder.gateway.protocol.metering import FOLDER
 
 BACKLOG = 2048
