@@ -11,7 +11,6 @@ import logging
 import re
 import socket
 from collections.abc import Callable
-from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
@@ -32,10 +31,8 @@ _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.ERROR)
 
 
-class _Awaited(Enum):
-    NOTHING = auto()
-    HEAD = auto()
-    BODY = auto()
+# what is waited for; numbers, because every request comes by here
+_NOTHING, _HEAD, _BODY = range(3)
 
 
 class Listener(HttpToolsProtocol):
@@ -53,9 +50,9 @@ class Listener(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.logger = _LOG
         self._bounds = bounds
-        self._read = _Awaited.HEAD
-        self._head = 0
-        self._timed = _Awaited.NOTHING
+        self._read = _HEAD
+        self._head = self._came = 0
+        self._timed = _NOTHING
         self._timer: asyncio.TimerHandle | None = None
         self._error: ApiError | None = None
         self._has_ended = False
@@ -70,7 +67,7 @@ class Listener(HttpToolsProtocol):
             self._write(_too_many(self._bounds))
             transport.close()
         else:
-            self._wait(_Awaited.HEAD)
+            self._wait(_HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everything that is being answered here, not only the last of it as uvicorn does."""
@@ -83,19 +80,19 @@ class Listener(HttpToolsProtocol):
         """Read on, within the bounds."""
         if self._is_refused:
             return
-        if self._read is _Awaited.NOTHING:
+        if self._read == _NOTHING:
             # empty lines before a request are none of it, and endless ones no request at all
-            self._read, self._head = _Awaited.HEAD, 0
-        if self._read is _Awaited.HEAD and b"pgrade:" in data:
+            self._read, self._head = _HEAD, 0
+        if self._read == _HEAD and b"pgrade:" in data:
             # nothing is upgraded here, and the parser would take no body of such a request
             data = _UPGRADE.sub(b"\r\nIgnored:", data)
-        self._has_ended = False
+        self._has_ended, self._came = False, len(data)
         super().data_received(data)
         if self._is_refused:
             return
         # behind the end of another request it is not known how much of the data is head: it is not much
-        if self._read is _Awaited.HEAD and not self._has_ended:
-            self._head += len(data)
+        if self._read == _HEAD and not self._has_ended:
+            self._head += self._came
         if self._head > self._bounds.head_bytes:
             self._refuse(_too_large(self._bounds))
         else:
@@ -104,42 +101,41 @@ class Listener(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._read = _Awaited.HEAD
+        self._read = _HEAD
 
     def on_headers_complete(self) -> None:
         """Answer a request, unless its head is too large for that."""
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > self._bounds.head_bytes:
+        if self._head + self._came > self._bounds.head_bytes < self._size_of_head():
             self._error = _too_large(self._bounds)
             raise ValueError(self._error.message)
         super().on_headers_complete()
-        self._cycles = [*self._under_way(), self.cycle]
-        self._read, self._head = _Awaited.BODY, 0
+        self._cycles = [*self._under_way(), self.cycle] if self._cycles else [self.cycle]
+        self._read, self._head = _BODY, 0
 
     def on_message_complete(self) -> None:
         """Note the end of a request."""
         super().on_message_complete()
-        self._read, self._has_ended = _Awaited.NOTHING, True
+        self._read, self._has_ended = _NOTHING, True
         self._stop()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or what was found to be too much of it."""
         self._refuse(self._error or ApiError(400, "this is no request of HTTP/1.1"))
 
-    def _wait(self, awaited: _Awaited) -> None:
+    def _wait(self, awaited: int) -> None:
         """See to it that something comes in time; what is waited for already has been since it began."""
-        if self._timed is awaited:
+        if self._timed == awaited:
             return
         self._stop()
-        if awaited is not _Awaited.NOTHING and not self.transport.is_closing():
+        if awaited != _NOTHING and not self.transport.is_closing():
             self._timed = awaited
-            is_body = awaited is _Awaited.BODY
+            is_body = awaited == _BODY
             # who reads a body says first that it is late
             seconds = self._bounds.body_seconds + LINGER_SECONDS if is_body else self._bounds.head_seconds
             self._timer = self.loop.call_later(seconds, self._expire)
 
     def _stop(self) -> None:
-        self._timed = _Awaited.NOTHING
+        self._timed = _NOTHING
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -149,11 +145,14 @@ class Listener(HttpToolsProtocol):
         self._stop()
         if self._under_way():
             self._wait(awaited)
-        elif awaited is _Awaited.HEAD and self._head:
+        elif awaited == _HEAD and self._head:
             message = f"the head did not arrive within {self._bounds.head_seconds:g} s"
             self._refuse(ApiError(408, message, kind="timeout_error", code="timeout"))
         else:
             self.transport.close()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _under_way(self) -> list[RequestResponseCycle]:
         return [cycle for cycle in self._cycles if not cycle.response_complete]
