@@ -98,7 +98,8 @@ def _response() -> Schema:
 
 def _model() -> Schema:
     told = {"id": TEXT, "object": one_of("model"), "created": COUNT, "owned_by": TEXT, "task": TEXT}
-    return record(told, {"max_model_len": COUNT}, title="Model")
+    can = record({"completion_chat": FLAG, "function_calling": FLAG, "vision": FLAG})
+    return record({**told, "capabilities": can}, {"max_model_len": COUNT}, title="Model")
 
 
 def _embeddings() -> Schema:
