@@ -79,7 +79,6 @@ class Rehearsal:
 
 
 def _answer(compiler: Compiler, asked: queue.SimpleQueue[Guide], connection: Connection) -> None:
-    connection.send(compiler.tokens)
     while True:
         connection.send(_reason(compiler, asked.get()))
 
@@ -100,8 +99,10 @@ def main(tokenizer: Path, connection: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     asked: queue.SimpleQueue[Guide] = queue.SimpleQueue()
     threading.stack_size(STACK_BYTES)
-    answers = (Compiler(tokenizer), asked, connection)
-    threading.Thread(target=_answer, args=answers, daemon=True).start()
+    compiler = Compiler(tokenizer)
+    # the vocabulary is read here: what cannot be read ends this process, which the server hears at once
+    connection.send(compiler.tokens)
+    threading.Thread(target=_answer, args=(compiler, asked, connection), daemon=True).start()
     try:
         while True:
             asked.put(connection.recv())

@@ -1,17 +1,16 @@
 """Chat messages to ids through the model's own template, without a way in for special tokens.
 
-What users write is text: a `<|im_end|>` in it must not end their turn. Where a message holds the
-text of an added token, a sentinel takes its place while the template is rendered, and the text is
-encoded without added tokens afterwards. Where none does, template and text are encoded in one piece,
-exactly as the reference does it.
+What users write is text: a `<|im_end|>` in it must not end their turn, nor one that comes about when the
+template trims, joins or changes their texts. So the template is rendered once more with other characters
+in the place of those with which added tokens begin and end. Where both hold the same added tokens, nobody
+wrote any, and the first is encoded in one piece, exactly as the reference does it. Else only those of the
+second count, which the template itself wrote.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from backends.text.disguise import Disguise, Disguises, any_of, strings
 from backends.text.encoding import Encoder
-
-_PRIVATE_USE = range(0xE000, 0xF8FF)
 
 
 class ChatError(ValueError):
@@ -44,10 +42,7 @@ class Chat:
 
     def __init__(self, folder: Path, encoder: Encoder) -> None:
         self._encoder = encoder
-        # without any, a pattern that matches nothing
-        self._added = re.compile("|".join(map(re.escape, encoder.added)) or "(?!)")
-        self._starts = frozenset(token[:size] for token in encoder.added for size in range(1, len(token)))
-        self._longest = max(map(len, self._starts), default=0)
+        self._added = any_of(encoder.added)
         path = folder / "chat_template.jinja"
         self.available = path.is_file()
         self._names = _token_names(folder / "tokenizer_config.json")
@@ -59,6 +54,7 @@ class Chat:
         environment.globals["strftime_now"] = time.strftime
         text = path.read_text(encoding="utf-8") if self.available else ""
         self._template = environment.from_string(text)
+        self._disguises = Disguises(encoder, text)
 
     def encode(self, messages: str) -> list[int]:
         """Return the prompt ids of a JSON list of messages, or of {"messages": [...], "tools": [...]}.
@@ -73,33 +69,26 @@ class Chat:
             raise ChatError("messages is nested too deeply") from None
 
     def _encode(self, chat: list[dict[str, Any]], tools: list[Any]) -> list[int]:
-        mark = self._free_characters(chat, tools)
-        literals: list[str] = []
-        chat, tools = (self._masked(part, mark, literals) for part in (chat, tools))
+        disguise = self._disguise([*strings(chat), *strings(tools)])
         rendered = self._render(chat, tools)
-        if not literals:
-            return self._encoder.encode(rendered, add_special_tokens=False)
-        return self._encode_around(re.split(f"{mark[0]}(\\d+){mark[1]}", rendered), literals)
+        ids = self._encoder.encode(rendered, add_special_tokens=False)
+        if not disguise:
+            return ids
+        disguised = self._render(disguise.put_on(chat), disguise.put_on(tools))
+        text = disguise.taken_off(disguised)
+        written = [self._encoder.id_of(match[0]) for match in self._added.finditer(disguised)]
+        if text == rendered and self._encoder.controls(ids) == written:
+            return ids
+        return self._encoder.encode_around(text, disguised)
 
-    def _encode_around(self, pieces: list[str], literals: list[str]) -> list[int]:
-        """Encode text in which every second piece is the number of a literal that must stay text.
-
-        The template's own tokens are cut out first; each run of text between them is encoded in one
-        piece, as it would be if the literal had no meaning.
-        """
-        ids: list[int] = []
-        run = ""
-        for place, piece in enumerate(pieces):
-            if place % 2:
-                run += literals[int(piece)]
-                continue
-            for part in re.split(f"({self._added.pattern})", piece):
-                if part not in self._encoder.added:
-                    run += part
-                    continue
-                ids += [*self._encoder.encode_plain(run), *self._encoder.encode(part, False)]
-                run = ""
-        return [*ids, *self._encoder.encode_plain(run)]
+    def _disguise(self, texts: list[str]) -> Disguise:
+        try:
+            "".join(texts).encode()
+            return self._disguises.of(texts)
+        except UnicodeEncodeError:
+            raise ChatError("messages holds half of a surrogate pair, which is no character") from None
+        except ValueError as error:
+            raise ChatError(str(error)) from None
 
     def _render(self, chat: Any, tools: Any) -> str:
         try:
@@ -110,38 +99,6 @@ class Chat:
             raise
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             raise ChatError(f"the model's chat template refuses these messages: {error}") from error
-
-    def _masked(self, value: Any, mark: tuple[str, str], literals: list[str]) -> Any:
-        """Return the value with every added token's text, at any depth, as a numbered sentinel."""
-
-        def hidden(text: str) -> str:
-            literals.append(text)
-            return f"{mark[0]}{len(literals) - 1}{mark[1]}"
-
-        if isinstance(value, str):
-            # the end of a text may become a token with whatever the template puts behind it
-            sizes = range(min(self._longest, len(value)), 0, -1)
-            end = len(value) - next((size for size in sizes if value[-size:] in self._starts), 0)
-            shown = self._added.sub(lambda match: hidden(match[0]), value[:end])
-            return shown + (hidden(value[end:]) if value[end:] else "")
-        if isinstance(value, list):
-            return [self._masked(one, mark, literals) for one in value]
-        if isinstance(value, dict):
-            return {
-                self._masked(key, mark, literals): self._masked(one, mark, literals)
-                for key, one in value.items()
-            }
-        return value
-
-    def _free_characters(self, *parts: Any) -> tuple[str, str]:
-        used = set("".join(text for part in parts for text in _strings(part)))
-        if any("\ud800" <= character <= "\udfff" for character in used):
-            raise ChatError("messages holds half of a surrogate pair, which is no character")
-        free = (chr(code) for code in _PRIVATE_USE if chr(code) not in used)
-        first, second = next(free, ""), next(free, "")
-        if not second:
-            raise ChatError("messages uses every character of the private use area, which no text does")
-        return first, second
 
 
 def _parse(messages: str) -> tuple[list[dict[str, Any]], list[Any]]:
@@ -163,17 +120,6 @@ def _parse(messages: str) -> tuple[list[dict[str, Any]], list[Any]]:
     return chat, tools
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from (key, *_strings(one))
-
-
 def _token_names(path: Path) -> dict[str, str]:
     """Return bos_token, eos_token and their like, which templates may write."""
     if not path.is_file():
@@ -186,9 +132,9 @@ def _token_names(path: Path) -> dict[str, str]:
     return found
 
 
-def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
+def _to_json(value: Any, indent: int | None = None, *, ensure_ascii: bool = False, **options: Any) -> str:
     # the sandbox's own filter escapes HTML, which is not what a prompt is
-    return json.dumps(value, ensure_ascii=False, indent=indent, **options)
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
 def _refuse(message: str) -> None:
