@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from processes import until
 from rendered import ROOT, instructions, run, runs, service
 
@@ -86,9 +89,26 @@ def test_the_pins_are_those_that_everything_is_tested_with(texts: dict[str, str]
     assert len(pins) > 20
     known = {packages.normalised(pin): pin.partition("==")[2] for pin in pins}
     assert {name: version for name, version in known.items() if tested.get(name, version) != version} == {}
-    assert {"fastapi", "uvicorn", "uvloop", "httptools", "orjson", "prometheus-client", "psycopg"} < set(
-        known
-    )
+    assert needed("gateway", "postgresql") <= known.keys()
+
+
+def needed(*extras: str) -> set[str]:
+    """Return the packages of some of the project's extras, and all that these need in turn."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    waiting = [Requirement(one) for extra in extras for one in told[extra]]
+    found: dict[str, Requirement] = {}
+    while waiting:
+        one = waiting.pop()
+        if str(one) in found:
+            continue
+        found[str(one)] = one
+        for text in importlib.metadata.requires(one.name) or []:
+            behind = Requirement(text)
+            if not behind.marker or any(
+                behind.marker.evaluate({"extra": extra}) for extra in ("", *one.extras)
+            ):
+                waiting.append(behind)
+    return {packages.normalised(one.name) for one in found.values()}
 
 
 def test_the_program_is_found_from_wherever_the_files_lie(default: Path, tmp_path: Path) -> None:
