@@ -28,6 +28,8 @@ def engine_counters(subject: Subject) -> str:
     before = subject.counters(*families)
     subject.ask(subject.inputs(subject.prompt(), max_tokens=6))
     moved = subject.client.until(lambda: subject.counter(GENERATED) >= before[1] + 6, 3)
+    # what is counted too often comes after what is right
+    expect(subject.idle(), "the engine did not come to rest after an answer")
     after = subject.counters(*families)
     expect(moved, f"{GENERATED} went from {before[1]:.0f} to {after[1]:.0f} with 6 tokens")
     expect(after[1] - before[1] == 6, f"{after[1] - before[1]:.0f} tokens were counted for 6")
