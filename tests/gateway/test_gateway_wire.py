@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.gateway.triton import failures, wire
+from builder.gateway.triton.call import WINDOW
 from builder.gateway.triton.failures import Failure, Kind
 from builder.gateway.triton.hearing import Hearing
-from builder.gateway.triton.wire import WINDOW, Wire
+from builder.gateway.triton.wire import Wire
 
 PATH = "/package.Service/Method"
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
 from builder.gateway.triton import failures
+from builder.gateway.triton.call import Call
 from builder.gateway.triton.connection import Connection
 from builder.gateway.triton.failures import Failure, Kind
-from builder.gateway.triton.wire import Call
 
 TEXT = ("text_output", "finish_reason")
 COUNTS = ("num_input_tokens", "num_output_tokens")

@@ -1,15 +1,13 @@
 """A connection for calls whose answers stream: gRPC on HTTP/2, messages taken from the socket as they come.
 
 grpc.aio takes more processor time for a message than all else that becomes of a token here. So frames that
-hold messages are read in place, and everything else of HTTP/2 is h2's. Frames: RFC 9113, 4.1 and 6; calls:
-github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+hold messages are read in place, and everything else of HTTP/2 is h2's. Frames: RFC 9113, 4.1 and 6.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
-from urllib.parse import unquote
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -19,15 +17,13 @@ import h2.exceptions
 import h2.settings
 from hyperframe.frame import WindowUpdateFrame
 
-from builder.gateway.triton import failures
+from builder.gateway.triton.call import WINDOW, Call, Listener
 from builder.gateway.triton.failures import Failure, Kind
 
-WINDOW = 2**18
-"""Bytes of an answer that Triton may send before somebody takes them."""
 _LARGEST_WINDOW = 2**31 - 1
 _SHARED_STEP = 2**24
 """Bytes of all answers after which their common window is opened again: it never holds one of them up."""
-_FRAME_HEADER, _MESSAGE_HEADER = 9, 5
+_FRAME_HEADER = 9
 _DATA, _GOAWAY = 0, 7
 _LARGEST_FRAME = 2**14
 _LAST_ID = 2**31 - 3
@@ -36,81 +32,6 @@ _SETTINGS = {
     h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
     h2.settings.SettingCodes.MAX_FRAME_SIZE: _LARGEST_FRAME,
 }
-
-
-class Listener(Protocol):
-    """Hears one call."""
-
-    def heard(self, message: bytes) -> None:
-        """Take one message, as protobuf has serialised it."""
-        ...
-
-    def ended(self, failure: Failure | None) -> None:
-        """Take the end: nothing follows. A call that was cancelled is not told of any."""
-        ...
-
-
-class Call:
-    """One call under way."""
-
-    def __init__(self, wire: Wire, number: int, body: bytes, listener: Listener) -> None:
-        self.number = number
-        self.unsent = memoryview(body)
-        self.listener = listener
-        self.headers: dict[str, str] = {}
-        """Those that came last: the trailers once it has ended."""
-        self.untold = 0
-        """Bytes that the server does not know to be taken yet."""
-        self._wire = wire
-        self._kept: list[bytes] = []
-        """The beginning of a message, in parts."""
-        self._lacking = 0
-        self._has_begun = False
-
-    def take(self, data: bytes) -> None:
-        """Take the contents of a frame, which may end anywhere in a message."""
-        self._has_begun = True
-        if self._kept:
-            self._kept.append(data)
-            self._lacking -= len(data)
-            if self._lacking > 0:
-                if self._lacking + sum(map(len, self._kept)) > WINDOW // 2:
-                    self.go_on()  # nobody can take it before it is whole
-                return
-            data = b"".join(self._kept)
-            self._kept.clear()
-        place, length = 0, len(data)
-        while place < length:
-            after = start = place + _MESSAGE_HEADER
-            if start <= length:
-                after += int.from_bytes(data[place + 1 : start], "big")
-            if after > length:
-                self._kept.append(data[place:])
-                self._lacking = after - length
-                return
-            self.listener.heard(data[start:after])
-            place = after
-
-    def go_on(self) -> None:
-        """Let as much again be sent as was taken; without it an answer stands still after WINDOW bytes."""
-        if self.untold >= WINDOW // 2:
-            self._wire.widen(self.number, self.untold)
-            self.untold = 0
-
-    def cancel(self) -> None:
-        """Stop it on the server; of no effect once it has ended."""
-        self._wire.cancel(self)
-
-    def ended(self) -> Failure | None:
-        """Return what its end tells."""
-        status = self.headers.get("grpc-status", "")
-        if not status.isdecimal():
-            return self.lost()
-        return failures.of_status(int(status), unquote(self.headers.get("grpc-message", "")))
-
-    def lost(self) -> Failure:
-        """Return what it is to lose it now."""
-        return Failure(Kind.UNAVAILABLE, failures.CUT if self._has_begun else failures.LOST)
 
 
 class Wire(asyncio.Protocol):
