@@ -17,7 +17,7 @@ from builder.errors import ServeError, UsageError
 from builder.serving import ports
 from builder.serving.guard import Guard
 
-_NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson", "prometheus_client")
+_NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "h2", "orjson", "prometheus_client")
 _READY = re.compile(r"READY  http://(\S+) ")
 # Seconds beyond the gateway's own exit timeout.
 _PATIENCE = 5
