@@ -75,6 +75,16 @@ from builder.commands import options
     help="Seconds for streams to finish at the end.",
 )
 @click.option(
+    "--tls-certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Speak TLS with this certificate, a PEM file that may hold the key too.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The certificate's key, a PEM file without a password.",
+)
+@click.option(
     "--keys",
     envvar="BUILDER_KEYS",
     metavar="URL",
@@ -103,6 +113,8 @@ def command(
     max_body: int,
     keep_alive: float,
     exit_timeout: int,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
     keys: str | None,
     prices: Path | None,
     routes: Path | None,
@@ -114,7 +126,7 @@ def command(
     from builder.errors import UsageError
 
     try:
-        from builder.gateway import running
+        from builder.gateway import running, tls
         from builder.gateway.clients import Bounds
         from builder.gateway.door import Settings
         from builder.gateway.keys.prices import Prices, read
@@ -144,7 +156,7 @@ def command(
         click.echo(f"whoever reaches {host} is answered: --keys asks for a key", err=True)
 
     def ready(own: str) -> None:
-        click.echo(f"READY  http://{own}  triton grpc://{address}")
+        click.echo(f"READY  {own}  triton grpc://{address}")
         sys.stdout.flush()
 
     running.run(
@@ -154,6 +166,7 @@ def command(
         workers=workers,
         exit_timeout=exit_timeout,
         clients=Bounds(head_timeout, body_timeout, connections=max_connections),
+        tls=tls.of_options(tls_certificate, tls_key),
         ready=ready,
     )
 

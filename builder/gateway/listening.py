@@ -168,7 +168,8 @@ class Listener(HttpToolsProtocol):
         for cycle in cycles:
             _leave(cycle)
         self._write(error)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS has no end of one side alone
+            self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def _write(self, error: ApiError) -> None:

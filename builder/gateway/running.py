@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import tempfile
 import threading
 import time
@@ -24,6 +25,7 @@ from builder.gateway.clients import Bounds
 from builder.gateway.door import Settings
 from builder.gateway.listening import Listener
 from builder.gateway.protocol.metering import FOLDER
+from builder.gateway.tls import Tls
 
 BACKLOG = 2048
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -51,6 +53,7 @@ def run(
     workers: int,
     exit_timeout: int,
     clients: Bounds,
+    tls: Tls | None,
     ready: Callable[[str], None],
 ) -> None:
     """Serve until a signal; streams then have `exit_timeout` seconds to finish.
@@ -58,7 +61,7 @@ def run(
     Args:
         port: 0 takes a free one.
         clients: what each may take before its request is there.
-        ready: is told the address as soon as a request is answered.
+        ready: is told the URL as soon as a request is answered.
 
     Raises ServeError where the address cannot be had.
     """
@@ -75,10 +78,13 @@ def run(
         workers=workers,
         backlog=BACKLOG,
         timeout_graceful_shutdown=exit_timeout,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key or None if tls else None,
     )
     address = f"{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    url = f"{'https' if tls else 'http'}://{address}"
     server = Worker(config)
-    threading.Thread(target=_tell, args=(address, ready), daemon=True).start()
+    threading.Thread(target=_tell, args=(url, ready), daemon=True).start()
     try:
         if workers == 1:
             server.run(sockets=[listening])
@@ -101,12 +107,16 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _tell(address: str, ready: Callable[[str], None]) -> None:
+def _tell(url: str, ready: Callable[[str], None]) -> None:
     """Wait until /health answers, whatever it says, and tell."""
-    asked: Any = f"http://{address}/health"
+    asked: Any = f"{url}/health"
     for wild, own in (("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")):
         asked = asked.replace(f"//{wild}:", f"//{own}:")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # it is ourselves that are asked, by an address that the certificate need not name
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting))
+    opener = urllib.request.build_opener(*handlers)
     while True:
         try:
             opener.open(asked, timeout=5).close()
@@ -116,4 +126,4 @@ def _tell(address: str, ready: Callable[[str], None]) -> None:
             time.sleep(0.05)
             continue
         break
-    ready(address)
+    ready(url)

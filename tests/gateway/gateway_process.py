@@ -119,7 +119,7 @@ def running(
     )
     try:
         assert process.stdout is not None
-        ready = re.match(r"READY  http://(\S+)  triton grpc://(\S+)\n", process.stdout.readline())
+        ready = re.match(r"READY  https?://(\S+)  triton grpc://(\S+)\n", process.stdout.readline())
         assert ready, process.communicate(timeout=30)
         assert ready[2] == grpc
         yield Gateway(ready[1], process)
