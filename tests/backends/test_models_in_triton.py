@@ -396,6 +396,7 @@ def test_a_deadline_ends_a_running_request(client: clients.Client, idle: None) -
     assert "Request timeout expired" in str(answer.error)
 
 
+@pytest.mark.slow
 def test_sigterm_lets_a_stream_finish_even_after_refusals(
     boot: Callable[..., Server], repository: Path
 ) -> None:
