@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 from h2.settings import SettingCodes, Settings
 from hypothesis import given
 from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2
 
 from builder.gateway.triton import failures, wire
 from builder.gateway.triton.call import WINDOW
+from builder.gateway.triton.connection import Connection
 from builder.gateway.triton.failures import Failure, Kind
 from builder.gateway.triton.hearing import Hearing
 from builder.gateway.triton.wire import Wire
@@ -334,3 +337,48 @@ def test_a_response_that_cannot_be_read_is_its_own_requests_failure() -> None:
     hearing.heard(b"\xff\xff")
     hearing.heard(b"")  # a response without outputs
     assert [failure.kind for failure in said] == [Kind.INTERNAL] * 2
+
+
+def test_a_call_on_a_connection_that_was_lost_is_refused() -> None:
+    server = Server()
+    server.wire.connection_lost(None)
+    with pytest.raises(Failure, match=failures.LOST):
+        server.wire.call(PATH, b"", Heard())
+
+
+def test_what_keeps_a_request_from_being_sent_is_told() -> None:
+    class Broken:
+        async def open(self) -> Wire:
+            raise ValueError("broken")
+
+    async def said() -> list[Any]:
+        heard: list[Any] = []
+        Hearing(Broken(), service_pb2.ModelInferRequest(), heard.append)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        return heard
+
+    (failure,) = asyncio.run(said())
+    assert (failure.kind, "ValueError broken" in failure.text) == (Kind.INTERNAL, True)
+
+
+def test_many_who_wait_for_one_connection_try_once() -> None:
+    async def tries() -> tuple[int, list[Any]]:
+        connection = Connection("127.0.0.1:1")
+        begun = []
+
+        async def fail() -> Wire:
+            begun.append(0)
+            await asyncio.sleep(0.01)
+            raise Failure(Kind.UNAVAILABLE, failures.LOST)
+
+        connection._new_wire = fail  # type: ignore[method-assign]
+        waiting = [asyncio.ensure_future(connection.open()) for _ in range(20)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        await connection.close()
+        return len(begun), ends
+
+    begun, (first, *others) = asyncio.run(tries())
+    assert begun == 1 and isinstance(first, asyncio.CancelledError)
+    assert all(isinstance(one, Failure) for one in others)

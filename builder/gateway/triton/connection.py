@@ -40,14 +40,22 @@ class Connection:
         self.stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self.wire: Wire | None = None
         """The last one; `open` gives one that is open."""
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[Wire] | None = None
 
     async def open(self) -> Wire:
         """Return a wire that takes calls. Raises Failure (UNAVAILABLE) where Triton cannot be reached."""
-        async with self._opening:
-            if self.wire is None or not self.wire.is_open:
-                self.wire = await self._new_wire()
-            return self.wire
+        if self.wire is None or not self.wire.is_open:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._new_wire())
+                self._opening.add_done_callback(self._opened)
+            # one try for all who wait, which goes on when one of them gives up
+            self.wire = await asyncio.shield(self._opening)
+        return self.wire
+
+    def _opened(self, opening: asyncio.Task[Wire]) -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # it may be that nobody waits for it any more
 
     async def _new_wire(self) -> Wire:
         host, _, port = self.address.rpartition(":")

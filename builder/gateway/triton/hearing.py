@@ -85,6 +85,8 @@ class Hearing:
             self._call = wire.call(_PATH, request, self)
         except Failure as failure:
             self._tell(failure)
+        except Exception as error:  # whoever listens must not wait for ever
+            self._tell(Failure(Kind.INTERNAL, f"the request cannot be sent: {type(error).__name__} {error}"))
 
 
 def read(response: Any) -> Piece:

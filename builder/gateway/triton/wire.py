@@ -17,6 +17,7 @@ import h2.exceptions
 import h2.settings
 from hyperframe.frame import WindowUpdateFrame
 
+from builder.gateway.triton import failures
 from builder.gateway.triton.call import WINDOW, Call, Listener
 from builder.gateway.triton.failures import Failure, Kind
 
@@ -59,6 +60,8 @@ class Wire(asyncio.Protocol):
 
     def call(self, path: str, message: bytes, listener: Listener) -> Call:
         """Begin a call with the one message that it sends. Raises Failure."""
+        if not self.is_open:
+            raise Failure(Kind.UNAVAILABLE, failures.LOST)
         number = self._h2.get_next_available_stream_id()
         try:
             self._h2.send_headers(number, self._headers(path))
