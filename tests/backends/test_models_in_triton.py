@@ -404,11 +404,9 @@ def test_sigterm_lets_a_stream_finish_even_after_refusals(
     client = connect(server, repository)
     for inputs, _ in BAD:
         assert client.stream(NAME, inputs).error
-    leave_http(client)
-    # whoever leaves in the very moment of the stop may hold Triton 2.51 until its exit timeout, and the model
-    # knows that a client is gone before Triton has let its request go
+    # nobody leaves over HTTP here: Triton 2.51 may keep such a request to itself on a busy machine, and with it
+    # the model until its exit timeout, though the model has answered and let go of it
     assert client.until(lambda: counter(client, ACTIVE) == 0, 30)
-    time.sleep(2)
     ids = 0
     stopping = threading.Thread(target=server.stop)
     with client.open_http(NAME, endless(500), "generate_stream") as call:

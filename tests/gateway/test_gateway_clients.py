@@ -65,7 +65,7 @@ def test_journey(file: Path, journey: str, request: pytest.FixtureRequest) -> No
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout
