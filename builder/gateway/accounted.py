@@ -38,7 +38,7 @@ class Accounted:
         self._id = os.urandom(16).hex()
         told = refusals.standing(admission.standing) | {"x-request-id": self._id}
         self._headers = [(name.encode(), value.encode()) for name, value in told.items()]
-        self.write = send
+        self._write = send
         self._start: Message | None = None
         self._is_stream = False
         self._settled = False
@@ -49,7 +49,7 @@ class Accounted:
         if message["type"] == "http.response.start":
             await self._begin(message)
         elif message.get("more_body"):
-            await self.write(message)
+            await self._write(message)
         else:
             await self._end(message)
 
@@ -60,7 +60,7 @@ class Accounted:
         self._is_stream = b"content-length" not in names
         self._start = message
         if self._is_stream:
-            await self.write(message)
+            await self._write(message)
 
     async def _end(self, message: Message) -> None:
         assert self._start is not None
@@ -72,19 +72,19 @@ class Accounted:
             await self._fail()
             return
         if not self._is_stream:
-            await self.write(self._start)
-        await self.write(message)
+            await self._write(self._start)
+        await self._write(message)
 
     async def _fail(self) -> None:
         """Say that the answer could not be written down, so that nobody takes it for accounted."""
         if self._is_stream:
-            await self.write({"type": "http.response.body", "body": errors.event(refusals.unavailable())})
+            await self._write({"type": "http.response.body", "body": errors.event(refusals.unavailable())})
             return
         error = refusals.unavailable()
         headers = {**error.headers(), "content-type": "application/json"}
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await self.write({"type": "http.response.start", "status": error.status, "headers": encoded})
-        await self.write({"type": "http.response.body", "body": error.body()})
+        await self._write({"type": "http.response.start", "status": error.status, "headers": encoded})
+        await self._write({"type": "http.response.body", "body": error.body()})
 
     async def settle(self) -> None:
         """Write down what the request took, once. Raises KeysError."""

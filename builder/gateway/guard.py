@@ -18,7 +18,7 @@ from builder.gateway.keys.key import Reason, Refused
 from builder.gateway.keys.prices import Prices
 from builder.gateway.page import serving as page
 from builder.gateway.protocol import health
-from builder.gateway.protocol.sse import WRITE, error_response
+from builder.gateway.protocol.sse import error_response
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ class Guarded:
             await self._app(scope, receive, send)
 
     async def _account(self, request: Accounted, scope: Scope, receive: Receive) -> None:
-        scope[WRITE] = request.write
         try:
             await self._app(scope, receive, request.send)
         except Exception:

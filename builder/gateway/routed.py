@@ -13,7 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from builder.gateway import notes
 from builder.gateway.notes import Notes
 from builder.gateway.protocol.metering import STREAMS, Meters
-from builder.gateway.protocol.sse import WRITE
 from builder.gateway.routing.live import Routing
 from builder.gateway.triton.failures import Kind
 
@@ -37,7 +36,6 @@ class Routed:
         if not self._routing.state.routes or scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        scope.setdefault(WRITE, send)  # pieces of a stream go past this, as they do past a guard
         body = Body(receive)
         attempt = await self._attempt(scope, body, send)
         while attempt.is_passed_on:

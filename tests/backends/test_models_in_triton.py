@@ -404,8 +404,8 @@ def test_sigterm_lets_a_stream_finish_even_after_refusals(
     client = connect(server, repository)
     for inputs, _ in BAD:
         assert client.stream(NAME, inputs).error
-    # nobody leaves over HTTP here: Triton 2.51 may keep such a request to itself on a busy machine, and with it
-    # the model until its exit timeout, though the model has answered and let go of it
+    # nobody leaves over HTTP here: Triton 2.51 on a busy machine may keep such a request, and the model with it,
+    # until its exit timeout, though the model has answered and let go of it
     assert client.until(lambda: counter(client, ACTIVE) == 0, 30)
     ids = 0
     stopping = threading.Thread(target=server.stop)

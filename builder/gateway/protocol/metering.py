@@ -20,6 +20,8 @@ from builder.gateway.notes import Notes
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"
 """In the place of a path that is none of the gateway's: anyone may ask for any."""
+WRITE = "builder.write"
+"""In the scope of a request: what sends a piece of a stream past all that stands around an endpoint."""
 STREAMS = (b"text/event-stream", b"application/x-ndjson")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -164,6 +166,7 @@ class Metered:
             return
         path = scope["path"] if scope["path"] in self._paths else OTHER
         watch = Watch(self._meters, path, notes.begin(), send)
+        scope[WRITE] = watch.send
         try:
             await self._app(scope, receive, watch.send)
         finally:

@@ -16,14 +16,13 @@ from builder.gateway import notes
 from builder.gateway.protocol import errors
 from builder.gateway.protocol.errors import ApiError
 from builder.gateway.protocol.generation import Generation
+from builder.gateway.protocol.metering import WRITE
 from builder.gateway.triton.hearing import Piece
 
 Result = TypeVar("Result")
 
 KEEP_ALIVE = b": still there\n\n"
 DONE = b"data: [DONE]\n\n"
-WRITE = "builder.write"
-"""In the scope of a guarded request: what sends a piece past the guard."""
 _HEADERS = [
     (b"cache-control", b"no-cache"),
     # nginx would gather what is to be read at once
@@ -75,7 +74,7 @@ class EventStream(Response):
             return
         await send({"type": "http.response.start", "status": 200, "headers": self._told_headers()})
         # what stands around an answer sees its beginning and its end, not each piece
-        write = scope.get(WRITE, send)
+        write = scope[WRITE]
         try:
             while told is not None:
                 data = b"".join([self._writer.event(answer, piece) for answer, piece in told])

@@ -20,6 +20,7 @@ from hyperframe.frame import WindowUpdateFrame
 from builder.gateway.triton import failures
 from builder.gateway.triton.call import WINDOW, Call, Listener
 from builder.gateway.triton.failures import Failure, Kind
+from builder.gateway.triton.pacing import Pace
 
 _LARGEST_WINDOW = 2**31 - 1
 _SHARED_STEP = 2**24
@@ -46,6 +47,7 @@ class Wire(asyncio.Protocol):
         self._shared = 0
         self._is_leaving = False
         self._transport: Any = None
+        self._pace: Pace | None = None
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self._h2.local_settings = h2.settings.Settings(initial_values=_SETTINGS)
 
@@ -93,7 +95,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         """Say how much may be sent at once."""
-        self._transport = transport
+        self._transport, self._pace = transport, Pace(transport)
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_LARGEST_WINDOW - self._h2.inbound_flow_control_window)
         self._flush()
@@ -132,6 +134,8 @@ class Wire(asyncio.Protocol):
         if self._shared >= _SHARED_STEP:
             self.widen(0, self._shared)
             self._shared = 0
+        if self._pace is not None:
+            self._pace.keep(len(self._calls))
 
     def _headers(self, path: str) -> list[tuple[str, str]]:
         return [

@@ -1,6 +1,7 @@
 """A front without an engine: it answers any chat with as many words as are asked for, at once.
 
-What is measured before it is the door's own work. It speaks as the front of a text generation does.
+What is measured before it is the door's own work. It speaks as the front of a text generation does, in
+several instances: one alone waits for Triton after each word, and is slower than a door.
 """
 
 from __future__ import annotations
