@@ -404,7 +404,7 @@ def test_sigterm_lets_a_stream_finish_even_after_refusals(
     client = connect(server, repository)
     for inputs, _ in BAD:
         assert client.stream(NAME, inputs).error
-    # nobody leaves over HTTP here: Triton 2.51 on a busy machine may keep such a request, and the model with it,
+    # nobody leaves over HTTP here: Triton 2.51 on a busy machine may keep such a request, and the model too,
     # until its exit timeout, though the model has answered and let go of it
     assert client.until(lambda: counter(client, ACTIVE) == 0, 30)
     ids = 0
