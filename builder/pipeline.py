@@ -172,8 +172,9 @@ def _verify_staged(planned: Plan, stage: Path, progress: Progress) -> Report:
     if not report.passed:
         failed = [f"  {row.name}: {row.detail}" for row in report.failures]
         raise VerifyError(
-            f"{len(failed)} checks failed on the staged deployment; nothing was published:\n"
+            f"{len(failed)} of the checks failed on the staged deployment; nothing was published:\n"
             + "\n".join(failed),
-            remedy="`builder verify --list` says what each check asks",
+            remedy="`builder verify --list` says what each check asks; some are of time, which a busy "
+            "machine may miss: build again then, what was converted is kept",
         )
     return report

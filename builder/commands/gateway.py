@@ -150,6 +150,11 @@ def command(
         read(prices) if prices else Prices(),
         routes.absolute() if routes else None,
     )
+    if prices and not keys:
+        raise UsageError(
+            "--prices are what the tokens of a key cost, and --keys is not given",
+            remedy="pass --keys too, or leave --prices out",
+        )
     if routes:
         reading.parse(reading.read(routes), routes)
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from builder.commands import options
-from builder.errors import KeysError
+from builder.errors import KeysError, UsageError
 
 if TYPE_CHECKING:
     from builder.gateway.keys.database import Database
@@ -119,6 +119,8 @@ def create(
     from builder.gateway.keys.key import Terms
 
     ends = None if expires is None else times.of(expires)
+    if ends is not None and ends <= clerk.clock():
+        raise UsageError(f"--expires {times.show(ends)} is past", expected="a moment to come, by UTC")
     terms = Terms(models, requests_per_minute, tokens_per_minute, monthly_budget, ends)
     with opened(keys, creating=True) as database, _written(output) as write:
         made, text = ledger.create(database, name, terms, clerk.clock())

@@ -60,6 +60,7 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint, Schema | None, Answer], ...] = (
     ("POST", ollama.CHAT_PATH, ollama.chat, schemas.ollama("messages"), answers.OLLAMA_CHAT),
     ("POST", ollama.GENERATE_PATH, ollama.generate, schemas.ollama("prompt"), answers.OLLAMA_GENERATED),
     ("GET", ollama.TAGS_PATH, ollama.tags, None, answers.TAGS),
+    ("GET", ollama.VERSION_PATH, ollama.version, None, answers.VERSION),
     ("POST", tgi.PATH, tgi.generate, schemas.tgi(tgi.WITHOUT_EFFECT), answers.GENERATED),
     ("POST", tgi.STREAM_PATH, tgi.generate_stream, schemas.tgi(tgi.WITHOUT_EFFECT), answers.GENERATED_STREAM),
     ("GET", models.PATH, models.answer, None, answers.MODELS),
@@ -149,7 +150,9 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
     code = "unknown_url" if error.status_code == 404 else None
-    response = sse.error_response(ApiError(error.status_code, message, code=code))
+    refused = ApiError(error.status_code, message, code=code)
+    is_ollama = request.url.path.startswith(ollama.PREFIX)
+    response = ollama.refusal(refused) if is_ollama else sse.error_response(refused)
     response.headers.update(error.headers or {})
     return response
 

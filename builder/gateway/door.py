@@ -11,9 +11,10 @@ from builder.gateway.keys.prices import Prices
 from builder.gateway.protocol.errors import ApiError, of_failure
 from builder.gateway.protocol.metering import Meters
 from builder.gateway.routing.live import Routing
+from builder.gateway.triton import failures
 from builder.gateway.triton.catalogue import Catalogue
 from builder.gateway.triton.connection import Connection
-from builder.gateway.triton.failures import Failure
+from builder.gateway.triton.failures import Failure, Kind
 from builder.gateway.triton.served import Served
 
 
@@ -76,6 +77,13 @@ class Door:
     async def find_part(self, model: Served, part: str) -> Served:
         """Return a companion of a model that was found, such as its "tokenizer". Raises ApiError."""
         return await self._find(f"{model.name}_{part}")
+
+    async def require_triton(self) -> None:
+        """See that Triton can be asked what it serves. Raises ApiError."""
+        if not self.catalogue.reachable:
+            await self.catalogue.look()
+        if not self.catalogue.reachable:
+            raise of_failure(Failure(Kind.UNAVAILABLE, failures.LOST), {})
 
     def models(self) -> Sequence[Served]:
         """Return the models that the caller may see, by name; without those that a route hides."""

@@ -233,6 +233,21 @@ def test_refusals_name_the_parameter(echo: Gateway, path: str, fields: Any, para
     assert (status, error["param"], error["type"]) == (400, param, "invalid_request_error"), error
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"seed": 2**64}, f"'seed' is {2**64}, it must be {-(2**63)} to {2**64 - 1}"),
+        ({"temperature": 2.5}, "'temperature' is 2.5, it must be 0 to 2"),
+        ({"messages": [{"role": "alien"}]}, "'messages[0].role' is \"alien\", it must be one of"),
+        ({"response_format": {"type": "xml"}}, "'response_format.type' is \"xml\", it must be text"),
+        ({"store": True}, "'store': only false is taken"),
+    ],
+)
+def test_refusals_say_what_was_found_and_what_is_taken(echo: Gateway, fields: Any, said: str) -> None:
+    status, error = echo.refusal(CHAT, **{"model": NAME, "messages": HELLO, **fields})
+    assert status == 400 and said in error["message"]
+
+
 @pytest.mark.parametrize("path", ASKING)
 def test_models_that_are_not_there(echo: Gateway, path: str) -> None:
     for model in ("nobody", "", "../scripted", "x" * 5000, "\ud800"):

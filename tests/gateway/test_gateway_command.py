@@ -60,6 +60,14 @@ def test_prices_that_are_none(tmp_path: Path) -> None:
     assert "prices.toml: '-1' is out of range" in done.stderr
 
 
+def test_prices_without_keys(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[smollm2]\nprompt = 1\n")
+    done = run("--prices", str(prices))
+    assert done.exit_code == 2
+    assert "--keys is not given" in done.stderr and "leave --prices out" in done.stderr
+
+
 def test_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("builder.gateway")]:
         monkeypatch.delitem(sys.modules, name)

@@ -241,6 +241,14 @@ def test_revoked_and_expired_keys(guarded: Guarded) -> None:
     ]
 
 
+def test_figures_of_all_models_are_for_keys_of_all_models(guarded: Guarded) -> None:
+    some, every = guarded.key("some", models=frozenset({"smollm2"})), guarded.key("every")
+    status, _, body = guarded.gateway.request("GET", "/metrics", None, bearer(some))
+    error = error_of(json.loads(body))
+    assert (status, error["code"]) == (403, "insufficient_permissions") and "--models" in error["message"]
+    assert guarded.gateway.request("GET", "/metrics", None, bearer(every))[0] == 200
+
+
 def test_keys_that_are_guessed_are_counted(guarded: Guarded) -> None:
     key = guarded.key("guessed")
     prefix, secret = key[:-64], key[-64:]
@@ -443,5 +451,6 @@ def test_the_command(tmp_path: Path) -> None:
         ("x", "--monthly-budget", "-1"),
         ("x", "--models", "a,"),
         ("x", "--tokens-per-minute", "0"),
+        ("x", "--expires", "2020-01-01"),
     ):
         assert run("create", *words).returncode == 2

@@ -13,6 +13,8 @@ import tool_deployments
 from echoing_repository import NAME
 from gateway_process import Gateway
 
+import builder
+
 pytestmark = pytest.mark.triton
 WEATHER = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 TOOLS: Any = [
@@ -72,6 +74,32 @@ def test_the_longest_answer(client: Any) -> None:
     told = client.generate(NAME, "a bird that sings", options={"num_predict": 1, "num_ctx": 4096})
     assert (told.eval_count, told.done_reason) == (1, "length")
     assert client.generate(NAME, "a bird", options={"num_predict": -1}).response == "a bird"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_asks_nothing_is_told_that_the_model_is_loaded(client: Any, stream: bool) -> None:
+    asked: list[Any] = [
+        client.generate(NAME, keep_alive="5m", stream=stream),
+        client.chat(NAME, [], stream=stream),
+    ]
+    for told in asked:
+        (line,) = list(told) if stream else [told]
+        assert (line.done, line.done_reason, line.model) == (True, "load", NAME)
+
+
+def test_nothing_is_loaded_under_another_name(client: Any) -> None:
+    with pytest.raises(ollama.ResponseError, match="does not exist") as refused:
+        client.generate("nobody")
+    assert refused.value.status_code == 404
+
+
+def test_addresses_that_are_not_there_are_told_of_by_a_text(client: Any) -> None:
+    with pytest.raises(ollama.ResponseError, match="POST /api/show: Not Found"):
+        client.show(NAME)
+
+
+def test_the_version(calling: Gateway) -> None:
+    assert calling.get("/api/version") == (200, {"version": builder.__version__})
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -102,6 +102,8 @@ def test_triton_killed_in_the_middle_and_started_again(tmp_path: Path) -> None:
             status, error = gateway.refusal(CHAT, model=NAME, messages=HELLO)
             assert (status, error["code"]) == (503, "unavailable")
             assert gateway.get("/v1/models")[0] == 503
+            status, told = gateway.get("/api/tags")
+            assert (status, list(told)) == (503, ["error"]) and "cannot be reached" in told["error"]
             with serve.boot(repository, **ports):
                 status, answer = gateway.post(CHAT, model=NAME, messages=HELLO)
                 assert (status, answer["choices"][0]["finish_reason"]) == (200, "stop")

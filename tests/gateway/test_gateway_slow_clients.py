@@ -54,13 +54,6 @@ def drip(opened: socket.socket, data: bytes) -> None:
 @pytest.mark.parametrize(
     "begun", [b"POST", GET, GET + b"X: ", GET + b"X: y\r\n", b"\r\n", b"GET /" + b"x" * 100], ids=range(6)
 )
-def is_answered(gateway: Gateway) -> bool:
-    """Say whether a chat is answered; what it is told instead is shown with a failure."""
-    status, told = gateway.post(CHAT, **HELLO)
-    print(status, told)
-    return status == 200
-
-
 def test_a_head_that_does_not_end(begun: bytes, strict: Gateway) -> None:
     with connected(strict) as opened:
         opened.sendall(begun)
@@ -230,6 +223,13 @@ def test_the_limit_of_files_is_raised_and_bounds_connections(echoing: Server) ->
 
 
 WORDS = (b"", GET, GET + b"\r\n", request(HELLO), request({**FOREVER, "stream": True}))
+
+
+def is_answered(gateway: Gateway) -> bool:
+    """Say whether a chat is answered; what it is told instead is shown with a failure."""
+    status, told = gateway.post(CHAT, **HELLO)
+    print(status, told)
+    return status == 200
 
 
 @pytest.mark.parametrize("word", WORDS, ids=range(len(WORDS)))

@@ -1,4 +1,4 @@
-"""Ollama's /api/chat, /api/generate and /api/tags (docs.ollama.com/api), for clients made for it.
+"""Ollama's /api/chat, /api/generate, /api/tags, /api/version (docs.ollama.com/api), for clients made for it.
 
 What it does with model files is none of a gateway's business: no other of its endpoints is here.
 """
@@ -15,6 +15,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+import builder
 from builder.gateway.door import Door
 from builder.gateway.protocol import bodies, generation, messages, offers, sampling, sse
 from builder.gateway.protocol.bodies import Body, clean
@@ -26,6 +27,8 @@ from builder.gateway.triton.hearing import Piece
 from builder.gateway.triton.served import CHAT, Served
 
 CHAT_PATH, GENERATE_PATH, TAGS_PATH = "/api/chat", "/api/generate", "/api/tags"
+VERSION_PATH = "/api/version"
+PREFIX = "/api/"
 LATEST = ":latest"
 """What clients put behind a name that has no tag."""
 
@@ -51,7 +54,10 @@ async def chat(door: Door, request: Request) -> Response:
         body, model = await _read(door, request)
         messages.require_template(model, GENERATE_PATH)
         offer = offers.take(model, body)
-        prompt = messages.take(Body({"messages": _past(body)}), offer.tools, offer.told)
+        past = _past(body)
+        if not past:
+            return _loaded(body, model, offer)
+        prompt = messages.take(Body({"messages": past}), offer.tools, offer.told)
         return await _answer(door, request, body, model, {"messages": prompt}, offer)
     except ApiError as error:
         return refusal(error)
@@ -61,7 +67,9 @@ async def generate(door: Door, request: Request) -> Response:
     """Answer a prompt as Ollama does: as a chat of one message, unless `raw`."""
     try:
         body, model = await _read(door, request)
-        prompt, system = body.text("prompt") or "", body.text("system")
+        prompt, system = body.text("prompt"), body.text("system")
+        if not prompt:
+            return _loaded(body, model, None)
         if body.flag("raw") or not model.chats:
             if system:
                 raise unsupported("system", "the prompt is taken as it stands")
@@ -75,14 +83,32 @@ async def generate(door: Door, request: Request) -> Response:
         return refusal(error)
 
 
+def _loaded(body: Body, model: Served, offer: Offer | None) -> Response:
+    """Answer who asks without a question, as Ollama's clients do to have a model loaded: it is."""
+    _asked(model, body, {}, offer)
+    body.flag("raw")
+    body.ignore(("keep_alive",))
+    body.end()
+    return Response(Writer(model, offer).loaded(), media_type="application/json")
+
+
 async def tags(door: Door, request: Request) -> Response:
     """Tell which models answer."""
+    try:
+        await door.require_triton()
+    except ApiError as error:
+        return refusal(error)
     told = [
         {"name": one.name, "model": one.name, "modified_at": _time(one.created), "details": {}}
         for one in (*door.models(), *door.aliases())
         if one.kind == CHAT
     ]
     return Response(orjson.dumps({"models": told}), media_type="application/json")
+
+
+async def version(door: Door, request: Request) -> Response:
+    """Tell which gateway this is."""
+    return Response(orjson.dumps({"version": builder.__version__}), media_type="application/json")
 
 
 def refusal(error: ApiError) -> Response:
@@ -203,6 +229,11 @@ class Writer:
     def last(self, usage: dict[str, int]) -> bytes:
         """Return the line that ends an answer."""
         return self._line("", "", **self._end(usage))
+
+    def loaded(self) -> bytes:
+        """Return the answer to no question."""
+        self._reason = "load"
+        return self.last({"prompt_tokens": 0, "completion_tokens": 0})
 
     def failed(self, error: ApiError) -> bytes:
         """Return an error as the last line."""

@@ -164,10 +164,18 @@ _NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "a bo
 def within(name: str, value: float, lowest: float, highest: float) -> float:
     """Return a number that is within its range."""
     if not lowest <= value <= highest:
-        shown = f"{value:.10g}" if isinstance(value, float) else _short(str(value))
-        message = f"'{name}' is {shown}, it must be {lowest:g} to {highest:.20g}"
+        message = f"'{name}' is {_number(value)}, it must be {_number(lowest)} to {_number(highest)}"
         raise invalid(name, message, "invalid_value")
     return value
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else _short(str(value))
+
+
+def shown(value: Any) -> str:
+    """Return a value as JSON for an error's text, cut where it is long."""
+    return _short(json.dumps(value))
 
 
 def clean(name: str, text: str) -> str:

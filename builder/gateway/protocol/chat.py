@@ -101,7 +101,7 @@ def _refuse_what_costs(body: Body) -> None:
     for name, harmless in (("store", False), ("modalities", ["text"])):
         value = body.take(name, type(harmless))
         if value is not None and value != harmless:
-            raise unsupported(name)
+            raise unsupported(name, f"only {bodies.shown(harmless)} is taken")
 
 
 class Writer:

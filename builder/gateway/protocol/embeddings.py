@@ -31,7 +31,8 @@ async def answer(door: Door, request: Request) -> Response:
     given = prompts(body, "input")
     form = body.text("encoding_format") or "float"
     if form not in ("float", "base64"):
-        raise invalid("encoding_format", "'encoding_format' must be float or base64", "invalid_value")
+        message = f"'encoding_format' is {bodies.shown(form)}, it must be float or base64"
+        raise invalid("encoding_format", message, "invalid_value")
     width = _dimensions(model, body)
     seconds = sampling.timeout(body, request.headers)
     body.ignore(sampling.IGNORED)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from builder.gateway.protocol.bodies import Body, clean
+from builder.gateway.protocol.bodies import Body, clean, shown
 from builder.gateway.protocol.errors import ApiError, invalid
 from builder.gateway.triton.served import Served
 
@@ -65,7 +65,8 @@ def _message(place: str, message: Any) -> dict[str, Any]:
         raise invalid(place, f"'{place}' is no object", "invalid_type")
     role = message.get("role")
     if role not in ROLES:
-        raise invalid(f"{place}.role", f"'{place}.role' must be one of {', '.join(ROLES)}", "invalid_value")
+        message = f"'{place}.role' is {shown(role)}, it must be one of {', '.join(ROLES)}"
+        raise invalid(f"{place}.role", message, "invalid_value")
     # the last is Ollama's, whose clients send an empty list too
     for name in ("audio", "function_call", "images"):
         if message.get(name) not in (None, []):

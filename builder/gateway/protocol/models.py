@@ -9,10 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from builder.gateway.door import Door
-from builder.gateway.protocol import errors, offers
+from builder.gateway.protocol import offers
 from builder.gateway.protocol.errors import ApiError
-from builder.gateway.triton import failures
-from builder.gateway.triton.failures import Failure, Kind
 from builder.gateway.triton.served import Served
 
 PATH = "/v1/models"
@@ -21,10 +19,7 @@ PATH_OF_ONE = "/v1/models/{model}"
 
 async def answer(door: Door, request: Request) -> Response:
     """Tell what is served now. Raises ApiError."""
-    if not door.catalogue.reachable:
-        await door.catalogue.look()
-    if not door.catalogue.reachable:
-        raise errors.of_failure(Failure(Kind.UNAVAILABLE, failures.LOST), {})
+    await door.require_triton()
     data = [told(model) for model in door.models()]
     data += [told(alias, "builder") for alias in door.aliases()]
     return Response(orjson.dumps({"object": "list", "data": data}), media_type="application/json")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from builder.gateway.protocol.bodies import Body, clean, within
+from builder.gateway.protocol.bodies import Body, clean, shown, within
 from builder.gateway.protocol.errors import invalid
 
 LARGEST = 2**31 - 1
@@ -133,7 +133,8 @@ def guide(where: str, form: Mapping[str, Any] | None) -> dict[str, str]:
     if form.get("type") == "json_object":
         return {"guided_decoding_guide_type": "json"}
     if form.get("type") != "json_schema":
-        message = f"'{where}' has no type of text, json_object or json_schema"
+        found = shown(form.get("type"))
+        message = f"'{where}.type' is {found}, it must be text, json_object or json_schema"
         raise invalid(where, message, "invalid_value")
     told = form.get("json_schema")
     schema = told.get("schema") if isinstance(told, dict) else None

@@ -187,7 +187,7 @@ def ollama(asked: str) -> Schema:
     }
     if asked == "messages":
         chat = {"tools": several(ANYTHING, highest=offers.MOST)}
-        return body("OllamaChatRequest", {"model": TEXT, "messages": several(ANYTHING, 1)}, {**own, **chat})
+        return body("OllamaChatRequest", {"model": TEXT, "messages": several(ANYTHING)}, {**own, **chat})
     return body(
         "OllamaGenerateRequest", {"model": TEXT}, {**own, "prompt": TEXT, "system": TEXT, "raw": FLAG}
     )

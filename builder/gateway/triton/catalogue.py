@@ -119,7 +119,8 @@ class Catalogue:
         try:
             told = await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=name), timeout=PATIENCE)
         except grpc.aio.AioRpcError as error:
-            if failures.of_call(error).text == failures.LOST:
+            failure = failures.of_call(error)
+            if failure.is_triton_gone or failure.kind is Kind.DEADLINE:
                 raise
             self._models.pop(name, None)  # unloaded since the index was read
             return
