@@ -43,6 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+CRASHES = [-number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)]
+"""Exit codes of a server that nobody ended."""
+
+
 @pytest.fixture(scope="session")
 def boot() -> Iterator[Callable[..., Server]]:
     """Boot servers that live until the session ends: `boot(repository, timeout=120.0)`."""
@@ -53,5 +57,8 @@ def boot() -> Iterator[Callable[..., Server]]:
         return servers[-1]
 
     yield start
+    crashed = [server for server in servers if server.exit_code() in CRASHES]
+    told = "\n".join(f"Triton ended with {server.exit_code()}:\n{server.log()[-4000:]}" for server in crashed)
     for server in servers:
         server.kill()
+    assert not crashed, told
