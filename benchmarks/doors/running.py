@@ -26,6 +26,8 @@ _LITELLM = {
     "LITELLM_MODE": "PRODUCTION",
     "LITELLM_LOG": "ERROR",
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    # the stand-in says the same word again and again
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",
 }
 _READY = re.compile(r"READY\s+http://127\.0\.0\.1:(\d+)")
 _TICKS = os.sysconf("SC_CLK_TCK")
