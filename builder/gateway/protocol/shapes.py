@@ -32,7 +32,7 @@ def any_of(*schemas: Schema) -> Schema:
 def maybe(schema: Schema) -> Schema:
     """Return a schema that null fits too."""
     kind = schema.get("type")
-    if isinstance(kind, str) and "enum" not in schema:
+    if isinstance(kind, str) and not schema.keys() & {"enum", "const"}:
         return {**schema, "type": [kind, "null"]}
     return any_of(schema, NOTHING)
 
