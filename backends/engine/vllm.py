@@ -146,7 +146,10 @@ class Vllm:
             # vLLM leaves out a spelling that is longer or shorter than the one before it (0.22,
             # SamplingParams.update_from_tokenizer): it is given ids, and spells nothing
             asked._bad_words_token_ids = [list(word) for word in sampling.bad_ids] or None
-            prompt = {"prompt_token_ids": list(ids)}
+            # of this request alone: to copy them deeply takes longer than all the rest of taking it
+            asked.skip_clone = True
+            # the type says that nothing is left to tokenize, and spares it the way there
+            prompt = {"type": "token", "prompt_token_ids": list(ids)}
             self._engine.add_request(
                 str(key),
                 prompt,

@@ -40,6 +40,10 @@ from backends.text.encoding import Encoder
 
 WARM_UP_TOKENS = 2
 
+SECONDS_TO_BEGIN = 0.002
+"""How long the reading of the next request waits for the one before it: no longer than the loop may be busy
+with what others were answered."""
+
 
 class TritonPythonModel:
     """Decoupled: `execute` only admits, an event loop in a thread of its own answers."""
@@ -94,7 +98,7 @@ class TritonPythonModel:
                 continue
             answer = Answer(pb_utils, sender, self._sending, outputs, number, arrived)
             self._admitted(request, answer)
-            asyncio.run_coroutine_threadsafe(self._serve(answer, parsed), self._loop)
+            self._begin(self._serve(answer, parsed))
 
     def is_ready(self) -> bool:
         """Say whether the engine can be asked; Triton asks that from 26.03 on."""
@@ -126,6 +130,18 @@ class TritonPythonModel:
         # `generate` leaves the timeout among the parameters, every other call sets it on the request
         timeout = request.timeout() or parameters.get("timeout", 0)
         return parse(tensors, parameters, self._limits, self._encoder, self._chat, timeout)
+
+    def _begin(self, serving: Coroutine[Any, Any, None]) -> None:
+        """Have the loop serve a request, and tell the engine of it before the next one is read.
+
+        Tokenizing gives the interpreter back so often that a thread which waits for it may stay behind: of
+        many requests that come at once the engine would hear when most have been read, and idle until then.
+        """
+        begun = threading.Event()
+        asyncio.run_coroutine_threadsafe(serving, self._loop)
+        # in its next turn: the first makes the task, whose first step comes before what is called there
+        self._loop.call_soon_threadsafe(self._loop.call_soon, begun.set)
+        begun.wait(SECONDS_TO_BEGIN)
 
     async def _serve(self, answer: Answer, request: Request) -> None:
         self._lookout.enter(answer)

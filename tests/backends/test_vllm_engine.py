@@ -39,7 +39,7 @@ class StandIn:
     def add_request(
         self,
         request_id: str,
-        prompt: dict[str, list[int]],
+        prompt: dict[str, Any],
         params: SimpleNamespace,
         *,
         lora_request: Any = None,
@@ -47,6 +47,7 @@ class StandIn:
     ) -> None:
         if params.temperature == 7:
             raise ValueError("temperature is too hot")
+        assert prompt["type"] == "token" and params.skip_clone
         self.asked[request_id] = (prompt["prompt_token_ids"], params)
         self.priorities.append(priority)
         self.adapters.append(lora_request)
