@@ -11,6 +11,9 @@ WAITS = """
 import select, signal, sys, threading, time
 from builder.signals import as_exit
 
+# where tests run under nohup a hang-up would be ignored here, too
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 def send():
     time.sleep(0.3)
     # to this thread: the main one, which waits, is not woken, as when a signal comes just before it waits

@@ -22,12 +22,16 @@ Repository = Callable[..., Path]
 pytestmark = pytest.mark.triton
 
 PROGRAM = """
+import signal
 import sys
 from pathlib import Path
 from builder.errors import BuilderError
 from builder.serve import serve
 from builder.server import Options
 from builder.signals import as_exit
+
+# where tests run under nohup a hang-up would be ignored here, too
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
