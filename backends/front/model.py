@@ -40,9 +40,9 @@ from backends.text.encoding import Encoder
 
 WARM_UP_TOKENS = 2
 
-SECONDS_TO_BEGIN = 0.002
-"""How long the reading of the next request waits for the one before it: no longer than the loop may be busy
-with what others were answered."""
+SECONDS_TO_BEGIN = 0.0005
+"""How long the reading of the next request waits for the one before it. An idle loop needs less; one that is
+busy with others' answers must not hold up those who come."""
 
 
 class TritonPythonModel:
