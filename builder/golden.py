@@ -31,11 +31,24 @@ class GoldenPrompt:
 
 
 @dataclass(frozen=True)
+class GoldenText:
+    """A held-out text as the raw artifact read it.
+
+    `loss` is the sum of -log p over its tokens behind the first, in nats; `number` its place among the texts.
+    """
+
+    number: int
+    input_ids: tuple[int, ...]
+    loss: float
+
+
+@dataclass(frozen=True)
 class Golden:
     """What golden.json of one version folder holds."""
 
     epsilon: float
     prompts: tuple[GoldenPrompt, ...]
+    texts: tuple[GoldenText, ...] = ()
 
     def steady(self, count: int, tokens: int) -> list[GoldenPrompt]:
         """Return the prompts whose first `tokens` ids nothing but a fault can change.
@@ -67,7 +80,12 @@ def read_golden(path: Path) -> Golden:
         fields = json.loads(path.read_text())
         if fields["format"] != 1:
             raise VerifyError(f"{path} has format {fields['format']}", expected="format 1")
-        return Golden(float(fields["epsilon"]), tuple(_prompt(prompt) for prompt in fields["prompts"]))
+        return Golden(
+            float(fields["epsilon"]),
+            tuple(_prompt(prompt) for prompt in fields["prompts"]),
+            # those of before have none
+            tuple(_text(text) for text in fields.get("texts", ())),
+        )
     except FileNotFoundError as error:
         raise VerifyError(
             f"{path} does not exist", expected="golden answers beside manifest.json", remedy="builder build"
@@ -90,6 +108,10 @@ def _prompt(fields: dict[str, Any]) -> GoldenPrompt:
         max_tokens=int(fields["max_tokens"]),
         gaps=tuple(fields["gaps"]),
     )
+
+
+def _text(fields: dict[str, Any]) -> GoldenText:
+    return GoldenText(int(fields["number"]), tuple(fields["input_ids"]), float(fields["loss"]))
 
 
 def first_difference(left: Sequence[object], right: Sequence[object]) -> int | None:

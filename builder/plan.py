@@ -15,12 +15,13 @@ from builder import contract, house
 from builder.adapter import Adapter
 from builder.ensemble import Facts
 from builder.errors import UsageError
-from builder.planning import hosts, placement, precision, profile, speculating, versions, ways
+from builder.planning import hosts, judging, placement, precision, profile, speculating, versions, ways
 from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
 from builder.planning.models import ModelPlan, fitted, is_graph, placed
 from builder.planning.placement import Gpu, Split
 from builder.planning.resolving import Resolution
+from builder.quantization import Limits
 from builder.speculation import Speculation
 from builder.target import Compilation, Target
 from builder.weight_format import Stored
@@ -42,7 +43,9 @@ class Plan:
     `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name;
     `resolution` is how the container was found, None where any would do; `calibration` the user's own texts
     that scales are measured with, "" for the shipped ones, or where none are, and `workload` what will be
-    asked, which they are compared with, "" for nothing; `hosts` are the names of several, () where untold;
+    asked, which they are compared with, "" for nothing; `evaluation` the user's own texts that what was
+    lost is measured on, "" for the shipped ones, and `limits` what may be; `hosts` are the names of several,
+    () where untold;
     `settings` is what --set put in the place of what was planned.
     """
 
@@ -80,6 +83,8 @@ class Plan:
     resolution: Resolution | None = None
     calibration: str = ""
     workload: str = ""
+    evaluation: str = ""
+    limits: Limits | None = None
     hosts: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
@@ -101,7 +106,9 @@ class Plan:
         if self.resolution is not None:
             plain["resolution"] = self.resolution.to_json()
         # the manifest has the digests of their texts, and names no machine
-        del plain["calibration"], plain["workload"], plain["hosts"]
+        del plain["calibration"], plain["workload"], plain["evaluation"], plain["hosts"]
+        # they judge what is built, and are no part of it
+        del plain["limits"]
         # they are in the engine's arguments
         del plain["settings"]
         for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
@@ -244,6 +251,8 @@ def plan(subject: Subject, options: Options) -> Plan:
         resolution=resolution,
         calibration=_absolute(options.calibration),
         workload=_absolute(options.workload),
+        evaluation=_absolute(options.evaluation),
+        limits=judging.limits(pipeline.kind, chosen.quantization.budget, options),
         hosts=names,
         settings=options.settings,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,30 @@ class Support:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """The loss a build may have on held-out texts, against its source in float32.
+
+    `perplexity` is how many times the source's it may be, `divergence` the mean KL divergence of next-token
+    distributions in nats, `agreement` the share of tokens at which both must think the same one likeliest.
+    """
+
+    perplexity: float
+    divergence: float
+    agreement: float
+
+
+@dataclass(frozen=True)
 class Budget:
     """The loss a build may have against its source, in the source's own float32.
 
     `divergence` is the mean KL divergence of next-token distributions in nats, `agreement` the
     share of golden tokens that are also the source's first choice (ties within
-    proving.prompts.EPSILON logits count as agreement).
+    proving.prompts.EPSILON logits count as agreement). `held_out` is for what it reads instead of answers.
     """
 
     divergence: float
     agreement: float
+    held_out: Limits
 
 
 @dataclass(frozen=True)
@@ -51,9 +66,10 @@ class Quantization:
     `weight_bits` counts a weight of a matrix with its share of scales; `embedding_bits` one of the
     embedding table; `cache_bytes` one element of the KV cache. `shares_tied` is true when a tied
     head costs nothing beside its embedding. `budget` judges models that generate, `tolerance` all others.
-    `weight_bytes` are those of all weights where a checkpoint has them so already; `head_bits` counts a
-    weight of the head, where that is kept otherwise than the other matrices. `calibrated` says whether scales
-    are measured by running the model on texts.
+    `weight_bytes` are those of all weights where a checkpoint has them so already, and `bytes_of` tells them
+    where they follow from the model's dimensions; `head_bits` counts a weight of the head, where that is kept
+    otherwise than the other matrices. `calibrated` says whether scales are measured by running the model on
+    texts.
     """
 
     title: str
@@ -65,5 +81,6 @@ class Quantization:
     tolerance: Tolerance
     targets: Mapping[str, Support]
     weight_bytes: int | None = None
+    bytes_of: Callable[[Any], int] | None = None
     head_bits: float | None = None
     calibrated: bool = False

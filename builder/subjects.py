@@ -19,6 +19,7 @@ from builder import (
 from builder.architecture import Dimensions
 from builder.errors import SourceError
 from builder.plan import Subject
+from builder.planning import profile
 from builder.source import Checkpoint
 from builder.weight_format import Stored
 
@@ -191,11 +192,17 @@ def _target(pipeline: str, wanted: Subject | None, stored: Stored | None) -> str
     able = tuple(stored.kernels) if stored else ()
     if wanted and (not able or wanted.target in able):
         return wanted.target
-    for name in (*able, *house.plugin_names("targets")):
+    for name in (*able, *sorted(house.plugin_names("targets"), key=_rate, reverse=True)):
         target = house.plugin("targets", name, option="--target")
         if pipeline in target.PIPELINES and (name in able or "cpu" in target.ENGINES):
             return name
     raise SourceError(f"no target builds models for {pipeline}")
+
+
+def _rate(target: str) -> float:
+    """Return the most tokens per second that an engine of a target was measured with on a CPU, 0 for none."""
+    engines = house.plugin("targets", target, option="--target").ENGINES.get("cpu", ())
+    return max((row.tokens_per_second for row in profile.shipped() if row.engine in engines), default=0.0)
 
 
 def _at_hand(reference: str) -> Checkpoint | None:

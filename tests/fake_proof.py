@@ -1,4 +1,4 @@
-"""Stands for the interpreter that runs `-m builder.proving.golden|reference|parity REQUEST`."""
+"""Stands for the interpreter that runs `-m builder.proving.golden|reference|held_out|parity REQUEST`."""
 
 import json
 import os
@@ -38,5 +38,17 @@ elif what == "parity":
     (out / "golden.json").write_text(json.dumps(golden))
 else:
     far = 9.0 if how == "far" else 0.0
-    rows = [{"id": "one", "tokens": 2, "agreed": 0 if far else 2, "ties": 0, "divergence": [far, far]}]
-    Path(request["out"]).write_text(json.dumps(rows))
+    rows = [{"id": "one", "tokens": 2, "agreed": 0 if far else 2, "ties": 0, "together": 0 if far else 2}]
+    rows[0]["divergence"] = [far, far]
+    if what == "reference":
+        Path(request["out"]).write_text(json.dumps(rows))
+    read = {
+        "text": 1,
+        "opening": "one two",
+        "tokens": 2,
+        "source_loss": 2.0,
+        "loss": 2.0 + far,
+        "divergence": [far, far],
+        "agreed": 2,
+    }
+    Path(request["rows"]).write_text(json.dumps([read]))

@@ -15,6 +15,9 @@ from builder.prompt_lines import Prompt, read_line
 SHIPPED = Path(__file__).parent / "shipped.jsonl"
 """Chats of several kinds and languages, for want of the user's own: those are always better."""
 
+HELD_OUT = SHIPPED.with_name("held_out.jsonl")
+"""Other texts than those, of the same kinds and more, that what was lost is measured on."""
+
 LONGEST = 512
 """Tokens of a sequence that are used, as in ModelOpt's own examples."""
 
@@ -32,11 +35,12 @@ class Data:
     path: Path
     sha256: str
     prompts: tuple[Prompt, ...]
+    option: str = "--calibration"
 
     @property
     def name(self) -> str:
         """What is recorded of the path: two machines record the same."""
-        return "shipped" if self.path == SHIPPED else self.path.name
+        return "shipped" if self.path in (SHIPPED, HELD_OUT) else self.path.name
 
     def pieces(self) -> list[list[str]]:
         """Return the words and signs of each text."""
@@ -57,9 +61,9 @@ def read(path: Path = SHIPPED, option: str = "--calibration") -> Data:
         raise UsageError(
             f"{option} {path} holds no text",
             expected='lines such as {"prompt": "..."}, some hundred of them',
-            remedy=f"leave {option} out" + " for the texts that are shipped" * (option == "--calibration"),
+            remedy=f"leave {option} out" + " for the texts that are shipped" * (option != "--workload"),
         )
-    data = Data(path, hashlib.sha256(raw).hexdigest(), prompts)
+    data = Data(path, hashlib.sha256(raw).hexdigest(), prompts, option)
     _require_language(option, data)
     return data
 
@@ -96,7 +100,7 @@ def sequences(data: Data, tokenizer: Any, longest: int = LONGEST) -> list[list[i
     """
     found = [ids[:longest] for ids in _encoded(data, tokenizer)]
     if not any(found):
-        raise UsageError(f"--calibration {data.path}: no token in all of its texts", expected="texts")
+        raise UsageError(f"{data.option} {data.path}: no token in all of its texts", expected="texts")
     return [ids for ids in found if ids]
 
 
@@ -110,7 +114,7 @@ def _encoded(data: Data, tokenizer: Any) -> Iterator[list[int]]:
         except Exception as failure:
             # whatever a template raises, it is of this chat
             raise UsageError(
-                f"--calibration {data.path}, text {number}: the model's chat template refuses it: {failure}",
+                f"{data.option} {data.path}, text {number}: the model's chat template refuses it: {failure}",
                 expected="roles and contents that the model knows",
             ) from failure
         yield list(tokenizer(rendered, add_special_tokens=False)["input_ids"])

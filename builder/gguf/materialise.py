@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from builder.architecture import Decoder, Dimensions, tensor_names
 from builder.errors import SourceError
 from builder.gguf import tokenizer
 from builder.gguf.header import Header, read_header
-from builder.source import Checkpoint, Progress
+from builder.source import Checkpoint, Progress, TensorInfo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +27,13 @@ IGNORED = frozenset({"rope_freqs.weight"})
 
 
 @dataclass(frozen=True)
-class _Move:
+class Move:
+    """A tensor of a GGUF and where it goes; `rotary_heads` are those whose rows llama.cpp has reordered."""
+
     source: str
     target: str
     shape: tuple[int, ...]
     rotary_heads: int
-    """Heads whose rows llama.cpp has reordered; 0 for none."""
 
     @property
     def elements(self) -> int:
@@ -46,13 +47,20 @@ def materialise(
     checkpoint: Checkpoint, family: Decoder, folder: Path, progress: Progress | None = None
 ) -> None:
     """Write config, weights, tokenizer and chat template; see `builder.sources.gguf.materialise`."""
-    header = read_header(checkpoint.path)
-    moves = _moves(checkpoint, family)
+    # before anything is written
+    _moves(checkpoint, family)
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", {**checkpoint.config, "torch_dtype": "float32"})
     _write_json(folder / "generation_config.json", dict(checkpoint.generation))
     write_tokenizer(checkpoint, folder)
-    _write_weights(header, moves, folder / "model.safetensors", progress)
+    write_weights(checkpoint, family, folder / "model.safetensors", progress)
+
+
+def write_weights(
+    checkpoint: Checkpoint, family: Decoder, path: Path, progress: Progress | None = None
+) -> None:
+    """Write the weights alone, in float32; raise SourceError for a tensor that no model of the family has."""
+    _write(read_header(checkpoint.path), _moves(checkpoint, family), path, progress)
 
 
 def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
@@ -65,35 +73,40 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
         (folder / "chat_template.jinja").write_text(checkpoint.chat_template, encoding="utf-8")
 
 
-def _moves(checkpoint: Checkpoint, family: Decoder) -> list[_Move]:
-    dimensions = family.dimensions(checkpoint.config)
+def moves(tensors: Mapping[str, TensorInfo], family: Decoder, dimensions: Dimensions) -> list[Move]:
+    """Return where each tensor of a GGUF goes that a model of these dimensions has."""
     targets = {(role, layer): name for role, layer, name in tensor_names(family.HUGGING_FACE, dimensions)}
-    moves = [
-        _Move(
+    return [
+        Move(
             source,
             targets[role, layer],
-            checkpoint.tensors[source].shape,
-            _rotary_heads(family, role, dimensions),
+            tensors[source].shape,
+            rotary_heads(family, role, dimensions),
         )
         for role, layer, source in tensor_names(family.GGUF, dimensions)
     ]
-    unknown = sorted(checkpoint.tensors.keys() - {move.source for move in moves} - IGNORED)
+
+
+def _moves(checkpoint: Checkpoint, family: Decoder) -> list[Move]:
+    found = moves(checkpoint.tensors, family, family.dimensions(checkpoint.config))
+    unknown = sorted(checkpoint.tensors.keys() - {move.source for move in found} - IGNORED)
     if unknown:
         raise SourceError(
             f"{checkpoint.origin} holds {', '.join(unknown[:3])}, which no {checkpoint.model_type} has",
-            expected=f"the {len(moves)} tensors of a {checkpoint.model_type}",
+            expected=f"the {len(found)} tensors of a {checkpoint.model_type}",
             remedy="pass the Hugging Face checkpoint of this model instead",
         )
-    return moves
+    return found
 
 
-def _rotary_heads(family: Decoder, role: str, dimensions: Dimensions) -> int:
+def rotary_heads(family: Decoder, role: str, dimensions: Dimensions) -> int:
+    """Return how many heads' rows llama.cpp reorders in the tensor of a role; 0 where it does not."""
     if role not in family.GGUF_PERMUTED:
         return 0
     return dimensions.heads if role.startswith("query") else dimensions.key_value_heads
 
 
-def _write_weights(header: Header, moves: list[_Move], path: Path, progress: Progress | None) -> None:
+def _write(header: Header, moves: list[Move], path: Path, progress: Progress | None) -> None:
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     total = 0
     for move in moves:
@@ -106,14 +119,14 @@ def _write_weights(header: Header, moves: list[_Move], path: Path, progress: Pro
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(described)) + described)
         for move in moves:
-            for values in _values(header, move):
-                file.write(values.tobytes())
-                done += values.nbytes
+            for rows in values(header, move):
+                file.write(rows.tobytes())
+                done += rows.nbytes
                 if progress:
                     progress(done, total)
 
 
-def _values(header: Header, move: _Move) -> Iterator[npt.NDArray[np.float32]]:
+def values(header: Header, move: Move) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the tensor's rows as float32, some at a time, in Hugging Face's order."""
     import numpy as np
     from gguf import GGMLQuantizationType
@@ -128,7 +141,7 @@ def _values(header: Header, move: _Move) -> Iterator[npt.NDArray[np.float32]]:
         # a bias has one element per row; it is never quantized
         packed = packed.reshape(move.shape[0], -1)
         rows = move.shape[0]
-    order = _rotary_order(rows, move.rotary_heads) if move.rotary_heads else None
+    order = rotary_order(rows, move.rotary_heads) if move.rotary_heads else None
     step = max(1, CHUNK_ELEMENTS * rows // move.elements)
     for start in range(0, rows, step):
         # whole rows are whole blocks, so the rows can be put in order before they are unpacked
@@ -145,7 +158,7 @@ def _values(header: Header, move: _Move) -> Iterator[npt.NDArray[np.float32]]:
             ) from error
 
 
-def _rotary_order(rows: int, heads: int) -> npt.NDArray[np.int64]:
+def rotary_order(rows: int, heads: int) -> npt.NDArray[np.int64]:
     """Return where each row of Hugging Face's order lies in llama.cpp's.
 
     Hugging Face keeps the two halves of a head one after the other, llama.cpp interleaves them.

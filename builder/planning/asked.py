@@ -56,6 +56,14 @@ class Options:
     """The file of texts that scales are measured with."""
     workload: str | None = None
     """The file of texts like those that will be asked, which the former are compared with."""
+    evaluation: str | None = None
+    """The file of texts that what was lost is measured on."""
+    max_perplexity_ratio: float | None = None
+    """How many times the source's the perplexity may be on them."""
+    max_divergence: float | None = None
+    """The mean KL divergence that there may be on them, in nats."""
+    min_agreement: float | None = None
+    """The share of their tokens at which both must think the same one likeliest."""
 
 
 class Sizes(Protocol):

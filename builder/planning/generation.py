@@ -34,17 +34,25 @@ def precision(subject: Subject, card: Gpu | None) -> str:
 
 
 def usual_target(subject: Subject, quantize: str, card: Gpu | None, split: Split) -> str:
-    """Return what serves most tokens on GPUs where it takes the precision; else the recipe's."""
-    if split.gpus > 1 or (card is not None and GPU_TARGET in _targets_on_gpu(subject, quantize)):
+    """Return what serves most tokens on GPUs where it takes the precision.
+
+    Else it is the recipe's, or where that knows nothing of the precision the first that does.
+    """
+    able = subject.stored.kernels if subject.stored else _quantization(quantize).targets
+    if split.gpus > 1 or (card is not None and GPU_TARGET in _on_gpu(subject, quantize)):
         return GPU_TARGET
-    return subject.target
+    return subject.target if subject.target in able else next(iter(able), subject.target)
 
 
-def _targets_on_gpu(subject: Subject, quantize: str) -> Collection[str]:
+def _on_gpu(subject: Subject, quantize: str) -> Collection[str]:
     if subject.stored is not None:
         return subject.stored.kernels
-    found: Quantization = house.plugin("quantizations", quantize, option="--quantize").QUANTIZATION
-    return [name for name, support in found.targets.items() if "gpu" in support.devices]
+    return [name for name, support in _quantization(quantize).targets.items() if "gpu" in support.devices]
+
+
+def _quantization(name: str) -> Quantization:
+    found: Quantization = house.plugin("quantizations", name, option="--quantize").QUANTIZATION
+    return found
 
 
 def decide(question: Question) -> Decision:

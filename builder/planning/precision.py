@@ -13,13 +13,13 @@ from builder.calibration import texts
 from builder.errors import PlanError, UsageError
 from builder.planning.asked import Sizes, Subject
 from builder.planning.placement import Gpu, Split
-from builder.quantization import Budget, Quantization, Support, Tolerance
+from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
 from builder.target import Target
 from builder.weight_format import Stored
 
-KEPT = Budget(divergence=0.02, agreement=0.95)
+KEPT = Budget(0.02, 0.95, held_out=Limits(perplexity=1.01, divergence=0.01, agreement=0.97))
 """Of weights that are as the checkpoint holds them, where activations have 16 bits: bf16's."""
-ROUNDED = Budget(divergence=0.05, agreement=0.9)
+ROUNDED = Budget(0.05, 0.9, held_out=Limits(perplexity=1.03, divergence=0.03, agreement=0.93))
 """Where activations or the KV cache have 8 bits or fewer: int8's."""
 CACHE_BYTES = {"bf16": 2, "fp16": 2, "fp8": 1}
 """Value of --kv-cache -> bytes of an element."""
@@ -43,6 +43,8 @@ def quantization_of(name: str, stored: Stored | None, cache_type: str, sizes: Si
     """Return what bytes and budgets follow from what was chosen."""
     if stored is None:
         found: Quantization = house.plugin("quantizations", name, option="--quantize").QUANTIZATION
+        if found.bytes_of is not None:
+            found = replace(found, weight_bytes=found.bytes_of(sizes))
     else:
         found = _as_stored(stored, sizes)
     if not cache_type:

@@ -50,5 +50,11 @@ class Model:
         """Return the largest logits after each of the prompts, each read in one piece."""
         return [likeliest(self.start(ids, 1)) for ids in prompts]
 
+    def read(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Return the logits [tokens - 1, vocabulary] after each of these ids but the last."""
+        self.start(ids, 1)
+        found = np.asarray(self._generator.get_output("logits"), dtype=np.float32)
+        return found.reshape(len(ids), -1)[:-1]
+
     def _logits(self) -> npt.NDArray[np.float32]:
         return np.array(self._generator.get_logits(), dtype=np.float32).reshape(-1)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from builder.proving import prompts, source_model
+from builder.proving import held_out, prompts, source_model
 
 Rows = npt.NDArray[np.float64]
 
@@ -37,20 +37,24 @@ def compare(source: Rows, artifact: Rows, chosen: list[int], epsilon: float) -> 
     """Compare logits [tokens, vocabulary] of both after each golden token.
 
     `shortfall` is how far the golden token stands below the source's own choice, in logits: 0 where
-    they agree, a tie up to `epsilon`. `finite` says whether the source has an answer at all.
+    they agree, a tie up to `epsilon`. `together` counts the tokens before they part: up to
+    there the source's own greedy answer is the golden one. `finite` says whether the source has an
+    answer at all.
     """
     shortfall = source.max(axis=-1) - source[np.arange(len(chosen)), chosen]
+    parted = np.flatnonzero(~(shortfall <= epsilon))
     return {
         "tokens": len(chosen),
         "finite": bool(np.isfinite(source).all()),
         "agreed": int((shortfall == 0).sum()),
         "ties": int(((shortfall > 0) & (shortfall <= epsilon)).sum()),
+        "together": int(parted[0]) if len(parted) else len(chosen),
         "divergence": [float(value) for value in divergence(source, artifact)],
     }
 
 
 def main(request: Path) -> None:
-    """Read {source, golden, logits, out}; write one comparison per prompt."""
+    """Read {source, golden, logits, out}, and what `held_out.read` wants; write one comparison per prompt."""
     asked = json.loads(request.read_text(encoding="utf-8"))
     import torch
 
@@ -69,6 +73,8 @@ def main(request: Path) -> None:
         rows.append({"id": prompt["id"], **compare(source, artifact, chosen, prompts.EPSILON)})
         print(f"compared {len(rows)}/{len(golden['prompts'])}", flush=True)  # noqa: T201
     Path(asked["out"]).write_text(json.dumps(rows), encoding="utf-8")
+    # what follows needs the source too, which takes long to load
+    held_out.read(model, asked, request.parent)
 
 
 if __name__ == "__main__":

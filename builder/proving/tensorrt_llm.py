@@ -50,6 +50,19 @@ class Model(Prompted):
             max_tokens=1, end_id=-1, ignore_eos=True, top_k=1, return_generation_logits=True, detokenize=False
         )
         (answer,) = self._llm.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False)
-        found = answer.outputs[0].generation_logits
-        logits: npt.NDArray[np.float32] = found.float().cpu().numpy().reshape(-1)
-        return logits
+        return _numbers(answer.outputs[0].generation_logits).reshape(-1)
+
+    def read(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Return the logits [tokens - 1, vocabulary] after each of these ids but the last."""
+        from tensorrt_llm.llmapi import SamplingParams
+
+        asked = SamplingParams(
+            max_tokens=1, end_id=-1, ignore_eos=True, top_k=1, return_context_logits=True, detokenize=False
+        )
+        (answer,) = self._llm.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False)
+        return _numbers(answer.context_logits)[:-1]
+
+
+def _numbers(tensor: Any) -> npt.NDArray[np.float32]:
+    found: npt.NDArray[np.float32] = tensor.float().cpu().numpy()
+    return found

@@ -116,6 +116,14 @@ class Model:
         """Return the logits [vocabulary] after one more token."""
         return self._step([token])
 
+    def read(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Return the logits [tokens - 1, vocabulary] after each of these ids but the last."""
+        import torch
+
+        with torch.inference_mode():
+            logits: npt.NDArray[np.float32] = self._model(torch.tensor([ids])).logits[0, :-1].numpy()
+        return logits
+
     def _step(self, ids: list[int]) -> npt.NDArray[np.float32]:
         import torch
 

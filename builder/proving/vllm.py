@@ -50,6 +50,21 @@ class Model(Prompted):
         logits[np.array(found.token_ids)] = found.logprobs
         return logits
 
+    def read(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        """Return the logits [tokens - 1, vocabulary] after each of these ids but the last."""
+        from vllm import SamplingParams
+
+        asked = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=-1, flat_logprobs=True, detokenize=False
+        )
+        (answer,) = self._llm.generate([{"prompt_token_ids": ids}], asked, use_tqdm=False)
+        found = answer.prompt_logprobs
+        logits = np.full((len(ids) - 1, self._vocabulary), -np.inf, dtype=np.float32)
+        # nothing is told of the first: nothing came before it
+        for row, (start, end) in enumerate(zip(found.start_indices[1:], found.end_indices[1:], strict=True)):
+            logits[row, found.token_ids[start:end]] = found.logprobs[start:end]
+        return logits
+
     def again(self, prompts: list[list[int]]) -> list[dict[int, float]]:
         """Return the largest logits after each of the prompts, which vLLM reads in batches."""
         from vllm import SamplingParams

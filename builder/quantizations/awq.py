@@ -1,6 +1,6 @@
 """AWQ: 4-bit weights in groups of 128, inputs smoothed and in 16 bits; embedding and head have 16 bits."""
 
-from builder.quantization import Budget, Quantization, Support, Tolerance
+from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="AWQ, 4-bit weights",
@@ -11,7 +11,11 @@ QUANTIZATION = Quantization(
     cache_bytes=2,
     calibrated=True,
     shares_tied=False,
-    budget=Budget(divergence=0.3, agreement=0.75),
+    budget=Budget(
+        divergence=0.3,
+        agreement=0.75,
+        held_out=Limits(perplexity=1.15, divergence=0.2, agreement=0.83),
+    ),
     tolerance=Tolerance(cosine=0.99),
     targets={
         "tensorrtllm": Support(frozenset({"gpu"}), refused={"cpu": "an engine runs on a GPU"}),

@@ -1,6 +1,6 @@
 """Float16 weights, activations and cache."""
 
-from builder.quantization import Budget, Quantization, Support, Tolerance
+from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="float16",
@@ -8,9 +8,14 @@ QUANTIZATION = Quantization(
     embedding_bits=16,
     cache_bytes=2,
     shares_tied=True,
-    budget=Budget(divergence=0.01, agreement=0.97),
+    budget=Budget(
+        divergence=0.01,
+        agreement=0.97,
+        held_out=Limits(perplexity=1.005, divergence=0.005, agreement=0.98),
+    ),
     tolerance=Tolerance(cosine=0.999),
     targets={
+        "llamacpp": Support(frozenset({"cpu"}), arguments=("F16",)),
         "onnxruntime": Support(
             frozenset({"gpu"}),
             refused={"cpu": "a CPU computes in float32 and would only convert back and forth"},

@@ -1,6 +1,6 @@
 """FP8 (E4M3) weights, activations and cache, one scale for each matrix; embedding and head have 16 bits."""
 
-from builder.quantization import Budget, Quantization, Support, Tolerance
+from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="FP8",
@@ -10,7 +10,11 @@ QUANTIZATION = Quantization(
     cache_bytes=1,
     calibrated=True,
     shares_tied=False,
-    budget=Budget(divergence=0.05, agreement=0.9),
+    budget=Budget(
+        divergence=0.05,
+        agreement=0.9,
+        held_out=Limits(perplexity=1.03, divergence=0.03, agreement=0.93),
+    ),
     tolerance=Tolerance(cosine=0.99),
     targets={
         "tensorrtllm": Support(frozenset({"gpu"}), refused={"cpu": "an engine runs on a GPU"}),

@@ -3,7 +3,7 @@
 Asymmetric because a symmetric grid doubled the divergence on a checkpoint that was stored as Q4_1.
 """
 
-from builder.quantization import Budget, Quantization, Support, Tolerance
+from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="int8 weights",
@@ -12,7 +12,11 @@ QUANTIZATION = Quantization(
     embedding_bits=32,
     cache_bytes=4,
     shares_tied=False,
-    budget=Budget(divergence=0.05, agreement=0.9),
+    budget=Budget(
+        divergence=0.05,
+        agreement=0.9,
+        held_out=Limits(perplexity=1.02, divergence=0.02, agreement=0.95),
+    ),
     tolerance=Tolerance(cosine=0.99),
     targets={
         "onnxruntime": Support(frozenset({"cpu"}), refused={"gpu": "fp16 is faster there"}),

@@ -3,7 +3,7 @@
 `awq` loses less: it has as many bits, scales for groups, and texts to measure them with.
 """
 
-from builder.quantization import Budget, Quantization, Support, Tolerance
+from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
 
 QUANTIZATION = Quantization(
     title="4-bit weights alone",
@@ -12,7 +12,11 @@ QUANTIZATION = Quantization(
     head_bits=16,
     cache_bytes=2,
     shares_tied=False,
-    budget=Budget(divergence=0.6, agreement=0.6),
+    budget=Budget(
+        divergence=0.6,
+        agreement=0.6,
+        held_out=Limits(perplexity=1.25, divergence=0.3, agreement=0.8),
+    ),
     tolerance=Tolerance(cosine=0.99),
     targets={
         "tensorrtllm": Support(

@@ -14,17 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.engine import grammars, onnxruntime, onnxruntime_genai, scheduled
-from backends.engine.decoder_graph import Interrupted
+from backends.engine import grammars, onnxruntime, onnxruntime_genai, rounds, scheduled
 from backends.engine.decoder_rows import DecoderRows
 from backends.engine.device_rows import DeviceRows
 from backends.engine.protocol import Engine, EngineError, Guide, InvalidRequest, Sampling, Step
+from backends.engine.rows import Interrupted
 from backends.text.decoding import Vocabulary, decode
 
 PROMPT = list(np.random.default_rng(1).integers(20, 49000, 600))
 
 
-PIECE = {onnxruntime: "PROMPT_TOKENS_ALONE", onnxruntime_genai: "PROMPT_TOKENS_A_TURN"}
+PIECE = {
+    onnxruntime: (rounds, "PROMPT_TOKENS_ALONE"),
+    onnxruntime_genai: (onnxruntime_genai, "PROMPT_TOKENS_A_TURN"),
+}
 
 
 class Copying:
@@ -133,7 +136,7 @@ def test_a_prompt_in_pieces_equals_the_prompt_at_once(
 ) -> None:
     pieces = asyncio.run(collect(engine, PROMPT, log_probs=True))
     before = engine.health().steps
-    monkeypatch.setattr(module, PIECE[module], 10_000)
+    monkeypatch.setattr(*PIECE[module], 10_000)
     whole = asyncio.run(collect(engine, PROMPT, log_probs=True))
     assert engine.health().steps - before == 12
     assert pieces.ids == whole.ids
@@ -271,14 +274,14 @@ def test_rows_that_never_move_answer_like_those_that_do(artifact: Path) -> None:
         assert np.allclose(*made, atol=1e-4)
 
     for row in range(4):
-        same([np.array(rows.read(row, PROMPT[row * 7 : row * 7 + 3 + row])) for rows in both])
+        same([np.array(rows.read(row, PROMPT[row * 7 : row * 7 + 3 + row], every=True)) for rows in both])
     same([np.array(rows.step([5, 6])) for rows in both])
     for rows in both:
         rows.clear(0)
         rows.move(3, 0, exchanging=False)
     # the third was computed on by the steps of the others, and knows nothing of it
     same([np.array(rows.step([7, 8, 9])) for rows in both])
-    same([np.array(rows.read(3, PROMPT[:39])) for rows in both])
+    same([np.array(rows.read(3, PROMPT[:39], every=True)) for rows in both])
     for rows in both:
         rows.move(3, 1, exchanging=True)
     same([np.array(rows.step([1, 2, 3, 4])) for rows in both])
@@ -291,7 +294,7 @@ def test_rows_that_never_move_answer_like_those_that_do(artifact: Path) -> None:
 
 def test_rows_hold_no_more_than_they_were_made_for(artifact: Path) -> None:
     rows = DecoderRows(artifact, rows=2, capacity=300, threads=1)
-    rows.read(0, PROMPT[:299])
+    rows.read(0, PROMPT[:299], every=False)
     rows.step([5])
     with pytest.raises(ValueError, match="a row of 300 tokens cannot hold 301"):
         rows.step([5])
@@ -300,7 +303,7 @@ def test_rows_hold_no_more_than_they_were_made_for(artifact: Path) -> None:
 def test_an_interrupted_run_leaves_the_rows_as_they_were(artifact: Path) -> None:
     rows, undisturbed = (DecoderRows(artifact, rows=2, capacity=300, threads=1) for _ in range(2))
     for each in (rows, undisturbed):
-        each.read(0, PROMPT[:20])
+        each.read(0, PROMPT[:20], every=False)
     rows.interrupt()
     with pytest.raises(Interrupted):
         rows.step([7])

@@ -15,13 +15,25 @@ from builder.errors import ProofError
 from builder.plan import Options, plan
 from builder.proving import generation, reference
 from builder.proving.generation import Divergence, judge
-from builder.quantization import Budget
+from builder.proving.loss import Loss, Text
+from builder.quantization import Budget, Limits
+
+LIMITS = Limits(perplexity=1.1, divergence=0.05, agreement=0.9)
+
+
+def read(**changes):
+    values = {
+        "texts": "shipped", "sha256": "", "sequences": 64, "tokens": 30000, "source_perplexity": 10.0,
+        "perplexity": 10.5, "divergence": 0.02, "divergence_p99": 0.1, "agreement": 0.95, "worst": (Text(7, "Once", 0.3), Text(3, "A", 0.2)),
+    }  # fmt: skip
+    return Loss(**{**values, **changes})
 
 
 def evidence(**changes):
     values = {
-        "golden": Path("golden.json"), "prompts": 2, "tokens": 100, "agreed": 90, "ties": 5,
+        "golden": Path("golden.json"), "prompts": 2, "tokens": 100, "agreed": 90, "ties": 5, "together": 40.0,
         "divergence": 0.1, "divergence_p99": 0.5, "worst": ("poem", "sql"), "reference": "the source",
+        "loss": read(),
     }  # fmt: skip
     return Divergence(**{**values, **changes})
 
@@ -47,14 +59,23 @@ def test_ties_are_agreement():
         ({"agreed": 85}, None),
         ({"agreed": 84}, ["agreement 89.0%, at least 90.0%"]),
         ({"agreed": 10, "divergence": 3.0}, ["mean divergence 3.0000", "agreement 15.0%"]),
+        ({"loss": read(perplexity=11.0, divergence=0.05, agreement=0.9)}, None),
         (
-            {"tokens": 0, "agreed": 0, "ties": 0, "divergence": 0.0},
+            {"loss": read(perplexity=11.01)},
+            ["on held-out texts perplexity 1.1010 times the source's, at most 1.1"],
+        ),
+        ({"loss": read(perplexity=math.inf)}, ["perplexity inf times"]),
+        ({"loss": read(divergence=math.nan)}, ["on held-out texts mean divergence nan nats, at most 0.05"]),
+        ({"loss": read(agreement=0.899)}, ["on held-out texts the same first choice 89.9%, at least 90.0%"]),
+        (
+            {"tokens": 0, "agreed": 0, "ties": 0, "together": 2.0, "divergence": 0.0},
             ["no golden prompt was answered with a single token"],
         ),
     ],
 )
 def test_judgement(planned, changes, said):
-    budget = Budget(divergence=0.2, agreement=0.9)
+    planned = dataclasses.replace(planned, limits=LIMITS)
+    budget = Budget(divergence=0.2, agreement=0.9, held_out=LIMITS)
     if said is None:
         judge(evidence(**changes), budget, planned)
         return
@@ -87,7 +108,7 @@ def test_what_mends_it_is_what_the_proof_saw(asked, words):
     model = subjects.read("llama-8b", None, None)[0]
     found = plan(model, dataclasses.replace(asked, gpu="h100"))
     with pytest.raises(ProofError) as caught:
-        judge(evidence(divergence=9.0), Budget(divergence=0.2, agreement=0.9), found)
+        judge(evidence(divergence=9.0), Budget(divergence=0.2, agreement=0.9, held_out=LIMITS), found)
     remedy = caught.value.remedy
     assert remedy.startswith(words)
     assert ("more bits" in remedy) == (asked.quantize is not None)

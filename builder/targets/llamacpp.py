@@ -1,0 +1,55 @@
+"""GGUF by llama.cpp on a CPU: K-quants, and what mixes them tensor by tensor.
+
+The checkpoint is written as a GGUF in its own numbers, which llama.cpp's quantiser rounds, both in a child
+process. llama.cpp comes with cyllama, whose wheels need no compiler.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from builder import files
+from builder.target import Job, Placed
+
+TITLE = "GGUF by llama.cpp"
+PIPELINES = ("text_generation",)
+ENGINES = {"cpu": ("llamacpp",)}
+ACCELERATORS: dict[str, tuple[str, ...]] = {}
+WITNESS = "llamacpp"
+STRINGS = True
+SPANS_GPUS = False
+PAGED_CACHE = False
+SETTABLE = {"threads": "int", "cache_type": "f32|f16|q8_0"}
+TOOLS = ("cyllama", "gguf", "safetensors", "torch", "transformers", "numpy", "tokenizers")
+REQUIREMENTS = {
+    "cyllama": "builder[llamacpp]",
+    "gguf": "builder[convert]",
+    "torch": "builder[convert]",
+    "transformers": "builder[convert]",
+}
+
+_CACHES = {"fp32": "f32"}
+
+
+def engine_arguments(placed: Placed) -> dict[str, Any]:
+    """Return the threads, 0 for one of each core, and what keys and values are kept in."""
+    return {"threads": 0, "cache_type": _CACHES.get(placed.precision, "f16")}
+
+
+def convert(job: Job) -> list[str]:
+    """Return the exporter's command; what it is asked lies in a file beside the artifact."""
+    request = Path(job.out.parent / "request.json")
+    job.out.mkdir(parents=True, exist_ok=True)
+    (kind,) = job.arguments
+    files.write_json(request, {"source": str(job.checkpoint), "out": str(job.out), "type": kind})
+    return [sys.executable, "-m", "builder.exporting.llamacpp", str(request)]
+
+
+def progress(log: str, dimensions: Any) -> float:
+    """Return the share done, as the exporter prints it: to write takes as long as to round."""
+    written, rounded = (re.findall(rf"{what} (\d+)/(\d+)", log) for what in ("written", "rounded"))
+    share = sum(int(steps[-1][0]) / int(steps[-1][1]) for steps in (written, rounded) if steps)
+    return min(0.99, share / 2)
