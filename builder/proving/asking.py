@@ -141,7 +141,7 @@ def _reading(plan: Plan, artifact: Artifact, data: texts.Data, rows: Path) -> di
         "arguments": dict(plan.engine_arguments),
         "texts": str(data.path),
         "option": data.option,
-        "longest": min(texts.LONGEST, plan.dimensions.context_length),
+        "longest": min(texts.READ, plan.dimensions.context_length),
         "rows": str(rows),
     }
 

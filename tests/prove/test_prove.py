@@ -11,9 +11,11 @@ import pytest
 from tiny import hidden
 
 from builder import subjects
+from builder.calibration import texts
 from builder.errors import ProofError
 from builder.plan import Options, plan
 from builder.proving import generation, reference
+from builder.proving.asking import Found
 from builder.proving.generation import Divergence, judge
 from builder.proving.loss import Loss, Text
 from builder.quantization import Budget, Limits
@@ -24,7 +26,8 @@ LIMITS = Limits(perplexity=1.1, divergence=0.05, agreement=0.9)
 def read(**changes):
     values = {
         "texts": "shipped", "sha256": "", "sequences": 64, "tokens": 30000, "source_perplexity": 10.0,
-        "perplexity": 10.5, "divergence": 0.02, "divergence_p99": 0.1, "agreement": 0.95, "worst": (Text(7, "Once", 0.3), Text(3, "A", 0.2)),
+        "perplexity": 10.5, "divergence": 0.02, "divergence_p99": 0.1, "agreement": 0.95,
+        "worst": (Text(7, "Once", 0.3), Text(3, "A", 0.2)),
     }  # fmt: skip
     return Loss(**{**values, **changes})
 
@@ -191,19 +194,21 @@ def test_an_artifact_that_was_touched_is_proven_again(workshop):
 
 def test_a_proof_without_logits_and_requests(workshop):
     home = workshop.build().evidence.golden.parent
-    assert sorted(path.name for path in home.iterdir()) == ["golden.json", "proof.json"]
+    read = f"held-out-{texts.read(texts.HELD_OUT, '--evaluate').sha256[:16]}.json"
+    assert sorted(path.name for path in home.iterdir()) == ["golden.json", read, "proof.json"]
 
 
 def test_summary_figures(workshop, planned):
     rows = [
-        {"id": "good", "tokens": 2, "agreed": 2, "ties": 0, "divergence": [0.0, 0.1]},
-        {"id": "bad", "tokens": 1, "agreed": 0, "ties": 1, "divergence": [0.8]},
+        {"id": "good", "tokens": 2, "agreed": 2, "ties": 0, "together": 2, "divergence": [0.0, 0.1]},
+        {"id": "bad", "tokens": 1, "agreed": 0, "ties": 1, "together": 0, "divergence": [0.8]},
     ]
     artifact = dataclasses.make_dataclass("A", ["tools"])({"transformers": "9"})
     reference = generation._reference(planned, artifact)
-    found = generation._summarise(rows, Path("golden.json"), reference)
+    found = generation._summarise(Found(Path("golden.json"), rows, read()), reference)
     assert (found.prompts, found.tokens, found.agreed, found.ties) == (2, 3, 2, 1)
     assert found.divergence == pytest.approx(0.3)
+    assert found.together == 1
     assert found.worst == ("bad", "good")
     assert found.reference == "transformers 9 float32"
 
