@@ -185,7 +185,10 @@ def test_list():
     assert several == {"llmapi", "tensorrtllm", "vllm"} and "onnx" in spans
     serves = {row["name"]: row["serves"] for row in found["quantizations"]}
     assert serves["int4"] == {"onnx": ["cpu"]}
-    assert serves["fp32"] == {"onnxruntime": ["cpu", "gpu"], "tensorrt": ["gpu"], "onnx": ["cpu"]}
+    assert serves["fp32"] == {
+        "llamacpp": ["cpu"], "onnxruntime": ["cpu", "gpu"], "tensorrt": ["gpu"], "onnx": ["cpu"],
+    }  # fmt: skip
+    assert serves["q4_k_m"] == {"llamacpp": ["cpu"]}
 
 
 def test_doctor(monkeypatch, tmp_path):

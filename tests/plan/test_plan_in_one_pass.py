@@ -124,7 +124,7 @@ def test_rare_properties_of_tensors_stand_in_json_where_a_tensor_has_them():
         (
             "llama-8b",
             "--target onnxruntime",
-            ["does not serve text_generation", "--target llmapi or onnx or tensorrtllm or vllm"],
+            ["does not serve text_generation", "--target llamacpp or llmapi or onnx or tensorrtllm or vllm"],
         ),
         ("minilm", "--quantize int4", ["does not serve --quantize int4 on a CPU", "one of fp32, int8"]),
         ("minilm", "--quantize fp16", ["a CPU computes in float32", "one of fp32, int8"]),

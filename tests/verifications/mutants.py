@@ -372,10 +372,16 @@ MUTANTS = (
     ),
     _mutant(
         "log probabilities lose their sign",
-        "log_probs_are_probabilities prompt_log_probs top_log_probs_lead_with_the_greedy_token",
+        "log_probs_are_probabilities prompt_log_probs held_out_texts "
+        "top_log_probs_lead_with_the_greedy_token",
         _outputs("scores: chunk.log_probs, _floats", "scores: tuple(map(abs, chunk.log_probs)), _floats"),
         _outputs("scores: scores, _floats", "scores: tuple(map(abs, scores)), _floats"),
         _sampling("best = places[np.argsort(-logits", "best = places[np.argsort(logits"),
+    ),
+    _mutant(
+        "the weights are not those that were proven",
+        "held_out_texts",
+        _outputs("scores: scores, _floats", "scores: tuple(1.02 * score for score in scores), _floats"),
     ),
     _mutant(
         "nothing is echoed",

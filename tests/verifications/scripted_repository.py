@@ -11,6 +11,7 @@ from jinja2 import Environment
 from scripted_engine import Script, golden_answer
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from backends.engine.sampling import log_probability
 from builder import files, house, model_config, modules
 from builder.planning.models import ModelPlan
 
@@ -157,7 +158,15 @@ def _golden(tokenizer: Tokenizer, script: Script) -> dict[str, Any]:
         messages = [{"role": "user", "content": content}]
         text = template.render(messages=messages, bos_token=BOS, add_generation_prompt=True)
         prompts.append(_prompt(tokenizer, script, f"chat-{place}", text, messages))
-    return {"format": 1, "model": NAME, "epsilon": 0.01, "prompts": prompts}
+    read = [_read(tokenizer, script, number) for number in (1, 2)]
+    return {"format": 1, "model": NAME, "epsilon": 0.01, "prompts": prompts, "texts": read}
+
+
+def _read(tokenizer: Tokenizer, script: Script, number: int) -> dict[str, Any]:
+    """Return a text of which every word was read, none of them chosen."""
+    ids = tokenizer.encode(SPEECH).ids[: 20 * number]
+    found = [log_probability(script.logits(ids[:place]), ids[place]) for place in range(1, len(ids))]
+    return {"number": number, "input_ids": ids, "loss": round(-sum(found), 4)}
 
 
 def _prompt(
