@@ -86,6 +86,13 @@ async def collect(engine: Engine, ids: list[int], **options: Any) -> Step:
     return Step(tokens, values, steps[-1].finish_reason)
 
 
+async def idle(engine: Engine) -> None:
+    deadline = time.monotonic() + 10
+    while engine.health().active:
+        assert time.monotonic() < deadline, "still active"
+        await asyncio.sleep(0.005)
+
+
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
@@ -130,17 +137,15 @@ def test_those_who_come_and_go_disturb_nobody(engine: Engine) -> None:
     scores = [asyncio.run(engine.score(ids)) for ids in steady]
     alone = [asyncio.run(collect(engine, ids, max_tokens=60)) for ids in steady]
     assert asyncio.run(main()) == alone
-    assert (engine.health().active, engine.health().waiting) == (0, 0)
+    asyncio.run(idle(engine))
+    assert engine.health().waiting == 0
 
 
 def test_leaving_stops_the_engine(engine: Engine) -> None:
     async def main() -> None:
         async with aclosing(engine.generate("left", PROMPT[:9], Sampling(max_tokens=1000))) as steps:
             await anext(steps)
-        deadline = time.monotonic() + 10
-        while engine.health().active:
-            assert time.monotonic() < deadline, "still active"
-            await asyncio.sleep(0.005)
+        await idle(engine)
 
     before = engine.health().generated_tokens
     asyncio.run(main())
