@@ -252,7 +252,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         calibration=_absolute(options.calibration),
         workload=_absolute(options.workload),
         evaluation=_absolute(options.evaluation),
-        limits=judging.limits(pipeline.kind, chosen.quantization.budget, options),
+        limits=judging.limits(pipeline.kind, subject, chosen, options),
         hosts=names,
         settings=options.settings,
     )

@@ -9,14 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import architecture, encoder, house
+from builder import architecture, encoder, house, recipe_limits
 from builder.architecture import AnyDimensions
 from builder.errors import UsageError
+from builder.quantization import Limits
 
 REQUIRED = ("description", "licence", "checkpoint", "defaults", "config")
-OPTIONAL = ("revision", "chat")
+OPTIONAL = ("revision", "chat", "limits")
 DEFAULTS = ("target", "quantize", "precision", "pipeline", "max_tokens", "truncate")
-KINDS: Mapping[str, type] = {"chat": bool, "truncate": bool, "max_tokens": int, "config": dict}
+KINDS: Mapping[str, type] = {
+    "chat": bool,
+    "truncate": bool,
+    "max_tokens": int,
+    "config": dict,
+    "limits": dict,
+}
 """The fields that are no text."""
 GENERATION = "text_generation"
 NULL = "null"
@@ -30,7 +37,8 @@ class Recipe:
     `quantize` is None where the weights stay in `precision`; `config` holds the published fields of
     Hugging Face's config.json. `pipeline` is the file of ensembles/ that it serves. `max_tokens` is the
     most tokens a text may have, None for all that the model has positions for; `truncate` says that a
-    longer one is cut instead of refused.
+    longer one is cut instead of refused. `limits` tells by precision what may be lost, where that is not what
+    the precision says.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Recipe:
     pipeline: str = GENERATION
     max_tokens: int | None = None
     truncate: bool = False
+    limits: Mapping[str, Limits] = field(default_factory=dict)
     path: Path = field(default=Path(), compare=False)
 
     @property
@@ -92,6 +101,7 @@ def load(name_or_path: str | Path) -> Recipe:
         if type(value) is not kind:
             raise UsageError(f"{path}: {name} is {value!r}", expected=f"a {kind.__name__}")
     _check_pipeline(path, fields)
+    fields["limits"] = recipe_limits.parse(path, fields.get("limits", {}))
     fields.setdefault("chat", fields.get("pipeline", GENERATION) == GENERATION)
     return Recipe(name=path.stem, path=path, **fields)
 

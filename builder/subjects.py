@@ -116,6 +116,7 @@ def _from_recipe(known: recipe.Recipe) -> Subject:
         truncates=known.truncate,
         stored=weight_format.read(known.config),
         config=known.config,
+        limits=known.limits,
     )
 
 
@@ -148,6 +149,7 @@ def _from_checkpoint(name: str, found: Checkpoint, wanted: Subject | None) -> Su
         opset=int(found.config.get("opset", 0)),
         ir_version=int(found.config.get("ir_version", 0)),
         config=found.config,
+        limits=wanted.limits if wanted else {},
         checkpoint=found,
     )
 

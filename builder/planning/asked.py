@@ -11,7 +11,7 @@ from builder.contract import Contract
 from builder.ensemble import Facts
 from builder.planning.memory import Memory
 from builder.planning.placement import Gpu, Model, Split
-from builder.quantization import Quantization
+from builder.quantization import Limits, Quantization
 from builder.source import Checkpoint
 from builder.speculation import Draft, Speculation
 from builder.target import Target
@@ -86,7 +86,8 @@ class Subject:
     `opset` and `ir_version` are those of a graph that is served as it was given, 0 where it is exported here.
     `revision` is the branch, tag or commit to read its origin at, None for the newest. `config` is Hugging
     Face's, as far as it is known, for what a target has to say of it; `checkpoint` is what all that was read
-    from, with its tensors' headers, None where only published numbers are at hand.
+    from, with its tensors' headers, None where only published numbers are at hand. `limits` are its recipe's
+    own, by precision.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Subject:
     ir_version: int = 0
     revision: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
     checkpoint: Checkpoint | None = field(default=None, repr=False)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from builder.calibration import texts
 from builder.errors import UsageError
-from builder.planning.asked import Options
-from builder.quantization import Budget, Limits
+from builder.planning.asked import Options, Subject
+from builder.planning.precision import Precision
+from builder.quantization import Limits
 
 
-def limits(kind: str, budget: Budget, options: Options) -> Limits | None:
-    """Return what may be lost: what the precision allows, or what options say; None for other kinds.
+def limits(kind: str, subject: Subject, chosen: Precision, options: Options) -> Limits | None:
+    """Return what may be lost: by options, else by the recipe, else by the precision; None for other kinds.
 
     Raises UsageError for texts that cannot be read, and for any of it with a model of another kind.
     """
@@ -34,4 +35,4 @@ def limits(kind: str, budget: Budget, options: Options) -> Limits | None:
     if options.evaluation is not None:
         texts.read(Path(options.evaluation), "--evaluate")
     told = {name: value for name, (_, value) in asked.items() if value is not None}
-    return replace(budget.held_out, **told)
+    return replace(subject.limits.get(chosen.name, chosen.quantization.budget.held_out), **told)

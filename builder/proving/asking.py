@@ -49,6 +49,7 @@ def _identity(plan: Plan) -> str:
     recipe = Path(prompts.__file__).parent
     names = ("golden.py", "reference.py", "source_model.py", "held_out.py", "reader.py")
     tools = [recipe / name for name in names]
+    tools.append(Path(texts.__file__))
     tools += modules.reached(recipe.parent, [recipe / f"{_witness(plan)}.py"], "builder")
     if plan.stored:
         tools += [

@@ -14,6 +14,7 @@ PATIENCE = 4
 
 SHORT = 12
 
+
 def golden_ids(subject: Subject) -> str:
     """Every golden prompt, streamed over gRPC beside others, gives its recorded ids."""
     parted = [

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +18,9 @@ from builder.errors import UsageError
 from builder.planning import judging
 from builder.planning.asked import Options
 from builder.proving import held_out, loss
-from builder.quantization import Budget, Limits
+from builder.quantization import Limits
 
 LIMITS = Limits(perplexity=1.1, divergence=0.05, agreement=0.9)
-BUDGET = Budget(divergence=0.1, agreement=0.9, held_out=LIMITS)
 
 
 def row(number: int = 1, **changes: object) -> dict[str, object]:
@@ -101,19 +103,31 @@ def test_the_shipped_texts_are_many_and_others_than_those_for_scales() -> None:
     assert ours and not ours & theirs
 
 
-def test_limits_are_those_of_the_precision_unless_an_option_says_otherwise() -> None:
-    assert judging.limits("generation", BUDGET, Options()) == LIMITS
+def chosen(limits: Limits) -> Any:
+    return SimpleNamespace(name="int4", quantization=SimpleNamespace(budget=SimpleNamespace(held_out=limits)))
+
+
+def test_limits_are_those_of_the_precision_unless_recipe_or_option_say_otherwise() -> None:
+    found = partial(judging.limits, "generation")
+    nothing: Any = SimpleNamespace(limits={"int8": Limits(9.0, 9.0, 0.1)})
+    own: Any = SimpleNamespace(limits={"int4": Limits(2.0, 1.0, 0.5)})
+    assert found(nothing, chosen(LIMITS), Options()) == LIMITS
+    assert found(own, chosen(LIMITS), Options()) == Limits(2.0, 1.0, 0.5)
     asked = Options(max_perplexity_ratio=1.5, min_agreement=0.0)
-    assert judging.limits("generation", BUDGET, asked) == Limits(1.5, 0.05, 0.0)
+    assert found(nothing, chosen(LIMITS), asked) == Limits(1.5, 0.05, 0.0)
+    assert found(own, chosen(LIMITS), asked) == Limits(1.5, 1.0, 0.0)
 
 
 def test_models_of_one_pass_have_no_such_limits() -> None:
-    assert judging.limits("single_pass", BUDGET, Options()) is None
+    nothing: Any = SimpleNamespace(limits={})
+    assert judging.limits("single_pass", nothing, chosen(LIMITS), Options()) is None
     with pytest.raises(UsageError, match="--max-divergence, --evaluate") as refused:
-        judging.limits("single_pass", BUDGET, Options(max_divergence=1.0, evaluation="texts.jsonl"))
+        asked = Options(max_divergence=1.0, evaluation="texts.jsonl")
+        judging.limits("single_pass", nothing, chosen(LIMITS), asked)
     assert "leave them out" in str(refused.value.remedy)
 
 
 def test_texts_that_cannot_be_read_are_refused_when_planning() -> None:
     with pytest.raises(UsageError, match="--evaluate nowhere"):
-        judging.limits("generation", BUDGET, Options(evaluation="nowhere.jsonl"))
+        nothing: Any = SimpleNamespace(limits={})
+        judging.limits("generation", nothing, chosen(LIMITS), Options(evaluation="nowhere.jsonl"))

@@ -4,6 +4,9 @@ import pytest
 
 from builder import encoder, recipe, source
 from builder.errors import SourceError, UsageError
+from builder.quantization import Limits
+
+LIMITS = "[limits.int4]\nperplexity = 1.6\ndivergence = 0.6\nagreement = 0.5\n"
 
 PUBLISHED = {
     "smollm2": 134_515_008,
@@ -174,6 +177,13 @@ def test_unknown_name():
         ('target = "onnx"', 'target = "onnx"\nmax_tokens = 0', "max_tokens is 0"),
         ('target = "onnx"', 'target = "onnx"\ntruncate = 1', "truncate is 1"),
         ('licence = "none"', 'licence = "none"\nchat = 1', "chat is 1"),
+        ('licence = "none"', 'licence = "none"\nlimits = 1', "limits is 1"),
+        ('licence = "none"', 'licence = "none"\nlimits = {int4 = 1}', "tables such as .limits.int4."),
+        ("[config]", "[limits.int3]\n[config]", "did you mean 'int4'|did you mean 'int8'"),
+        ("[config]", "[limits.int4]\nperplexty = 2\n[config]", "did you mean 'perplexity'"),
+        ("[config]", "[limits.int4]\nperplexity = 2\n[config]", "divergence is None"),
+        ("[config]", f"{LIMITS.replace('0.6', 'nan')}[config]", "divergence is nan"),
+        ("[config]", f"{LIMITS.replace('0.5', 'true')}[config]", "agreement is True"),
     ],
 )
 def test_bad_recipe(tmp_path, old, new, said):
@@ -188,6 +198,13 @@ def test_recipe_without_a_field_of_its_config(tmp_path):
     path.write_text(OWN.replace("hidden_size = 8\n", "").replace("vocab_size = 10\n", ""))
     with pytest.raises(SourceError, match="vocab_size, hidden_size"):
         recipe.load(path).dimensions()
+
+
+def test_limits_of_its_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN.replace("[config]", f"{LIMITS}[config]"))
+    assert recipe.load(path).limits == {"int4": Limits(perplexity=1.6, divergence=0.6, agreement=0.5)}
+    assert recipe.load("llama-8b").limits == {}
 
 
 def test_absent_file(tmp_path):
