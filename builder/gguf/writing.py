@@ -28,15 +28,32 @@ NAMES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3
 """model_type -> what llama.cpp calls the graph (its llama-arch.cpp)."""
 
 
-def write(folder: Path, out: Path, progress: Progress) -> None:
-    """Write config and weights of a checkpoint in safetensors.
+def require(config: Mapping[str, Any]) -> None:
+    """Raise ConversionError for a config that llama.cpp would compute otherwise, or not at all."""
+    name = config["model_type"]
+    if name not in NAMES:
+        raise ConversionError(
+            f"config.json: model_type is {name!r}, which is not written as a GGUF yet",
+            expected=f"one of {', '.join(NAMES)}",
+            remedy="choose another --target",
+        )
+    sizes = cast(Decoder, architecture.load(name)).dimensions(config)
+    if sizes.sliding_window is not None and sizes.sliding_window < sizes.context_length:
+        raise ConversionError(
+            f"config.json: attention looks back {sizes.sliding_window:,} tokens of {sizes.context_length:,}, "
+            "of which llama.cpp's graph of this family knows nothing",
+            expected="a model that looks back on all",
+            remedy="choose another --target",
+        )
+    _rotary_factors(config, sizes)
 
-    Raises:
-        ConversionError: a rotary embedding or a family that a GGUF cannot tell of.
-    """
+
+def write(folder: Path, out: Path, progress: Progress) -> None:
+    """Write config and weights of a checkpoint in safetensors; raise ConversionError as `require` does."""
     import gguf
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    require(config)
     family = cast(Decoder, architecture.load(config["model_type"]))
     sizes = family.dimensions(config)
     writer = gguf.GGUFWriter(out, NAMES[config["model_type"]], use_temp_file=False)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from builder import files
+from builder.gguf import writing
 from builder.target import Job, Placed
 
 TITLE = "GGUF by llama.cpp"
@@ -37,6 +39,11 @@ _CACHES = {"fp32": "f32"}
 def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return the threads, 0 for one of each core, and what keys and values are kept in."""
     return {"threads": 0, "cache_type": _CACHES.get(placed.precision, "f16")}
+
+
+def require_config(config: Mapping[str, Any]) -> None:
+    """Raise ConversionError for a model that a GGUF cannot tell of."""
+    writing.require(config)
 
 
 def convert(job: Job) -> list[str]:

@@ -20,6 +20,7 @@ ORDER = (
         "single-pass",
         "tensorrt",
         "vllm",
+        "llamacpp",
         "llmapi",
         "tensorrtllm",
         "versions",

@@ -123,11 +123,23 @@ def test_types_are_those_that_llama_cpp_chooses(mix: mixes.Mix, columns: int, tm
 
 
 @pytest.mark.parametrize(
-    "scaling", [{"rope_type": "dynamic", "factor": 2.0}, {**LLAMA3, "low_freq_factor": 2.0}]
+    ("changes", "said"),
+    [
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "is scaled by 'dynamic'"),
+        ({"rope_scaling": {**LLAMA3, "low_freq_factor": 2.0}}, "with 2.0, 4.0, 8192"),
+        ({"model_type": "mistral", "sliding_window": 128}, "looks back 128 tokens of 256"),
+        ({"model_type": "mixtral"}, "model_type is 'mixtral'"),
+    ],
 )
-def test_what_llama_cpp_cannot_be_told_is_refused(scaling: dict[str, Any], tmp_path: Path) -> None:
-    source = checkpoint(tmp_path / "source", model_type="llama", rope_scaling=scaling)
-    with pytest.raises(ConversionError, match=r"config\.json") as refused:
+def test_what_llama_cpp_cannot_be_told_is_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "source", model_type="llama")
+    told = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**told, **changes}))
+    with pytest.raises(ConversionError, match=said) as refused:
         writing.write(source, tmp_path / "model.gguf", silent)
     assert "--target" in str(refused.value.remedy)
     assert not (tmp_path / "model.gguf").exists()
+
+
+def test_a_window_as_long_as_the_context_is_none(tmp_path: Path) -> None:
+    writing.require(tiny_decoders.config(**{**SIZES, "model_type": "mistral", "sliding_window": 256}))
