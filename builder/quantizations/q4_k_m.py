@@ -14,7 +14,7 @@ QUANTIZATION = Quantization(
     budget=Budget(
         divergence=0.6,
         agreement=0.6,
-        held_out=Limits(perplexity=1.15, divergence=0.15, agreement=0.85),
+        held_out=Limits(perplexity=1.2, divergence=0.2, agreement=0.8),
     ),
     tolerance=Tolerance(cosine=0.99),
     bytes_of=partial(mixes.mixed_bytes, mixes.Q4_K_M),

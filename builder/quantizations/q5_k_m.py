@@ -14,7 +14,7 @@ QUANTIZATION = Quantization(
     budget=Budget(
         divergence=0.3,
         agreement=0.75,
-        held_out=Limits(perplexity=1.06, divergence=0.06, agreement=0.9),
+        held_out=Limits(perplexity=1.1, divergence=0.1, agreement=0.85),
     ),
     tolerance=Tolerance(cosine=0.99),
     bytes_of=partial(mixes.mixed_bytes, mixes.Q5_K_M),
