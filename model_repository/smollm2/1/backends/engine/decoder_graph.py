@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from backends.engine.rows import Interrupted
+
 Lengths = npt.NDArray[np.int64]
 
 BFLOAT16 = 16
@@ -26,10 +28,6 @@ _TYPES: dict[str, Any] = {
     "tensor(bfloat16)": BFLOAT16,
 }
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-
-class Interrupted(Exception):
-    """The run was ended from outside; the rows are as they were before it."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from backends.engine.decoder_graph import Call, DecoderGraph
+from backends.engine.rows import Logits
 
-Logits = npt.NDArray[np.float32]
 Cache = npt.NDArray[np.float32]
 
 FIRST_CAPACITY = 256
@@ -19,27 +18,8 @@ FIRST_CAPACITY = 256
 left. Rows far apart in memory make every step slower."""
 
 
-class Rows(Protocol):
-    """What an engine asks of either kind of rows; `count` sequences of up to `capacity` tokens."""
-
-    count: int
-    capacity: int
-
-    def close(self) -> None: ...
-
-    def interrupt(self) -> None: ...
-
-    def clear(self, row: int) -> None: ...
-
-    def read(self, row: int, ids: Sequence[int]) -> Logits: ...
-
-    def step(self, tokens: Sequence[int]) -> Logits: ...
-
-    def move(self, row: int, to: int, *, exchanging: bool) -> None: ...
-
-
 class DecoderRows:
-    """`count` sequences of up to `capacity` tokens; only one thread may use it, but for `interrupt`."""
+    """`count` sequences of up to `capacity` tokens; see Rows."""
 
     def __init__(self, folder: Path, *, rows: int, capacity: int, threads: int) -> None:
         import onnxruntime
@@ -69,13 +49,13 @@ class DecoderRows:
         if self.capacity > FIRST_CAPACITY and not self._lengths.any():
             self._resize(FIRST_CAPACITY)
 
-    def read(self, row: int, ids: Sequence[int]) -> Logits:
-        """Append ids to one row; return logits [len(ids), vocabulary] after each of them."""
+    def read(self, row: int, ids: Sequence[int], *, every: bool) -> Logits:
+        """Append ids to one row; see Rows.read. The graph computes the logits of all in any case."""
         self._make_room(int(self._lengths[row]) + len(ids))
         call = self._call(slice(row, row + 1), len(ids))
         call.tokens[0] = ids
         self._lengths[row : row + 1] = self._graph.run(call, self._lengths[row : row + 1])
-        logits: Logits = call.logits[0]
+        logits: Logits = call.logits[0] if every else call.logits[0, -1:]
         return logits
 
     def step(self, tokens: Sequence[int]) -> Logits:

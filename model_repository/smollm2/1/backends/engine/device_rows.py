@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from backends.engine.decoder_graph import Call, DecoderGraph, Lengths
-from backends.engine.decoder_rows import Logits
+from backends.engine.rows import Logits
 
 
 class DeviceRows:
-    """`count` sequences of up to `capacity` tokens; see DecoderRows, whose methods these are."""
+    """`count` sequences of up to `capacity` tokens; see Rows."""
 
     def __init__(self, folder: Path, *, rows: int, capacity: int, threads: int, device: str = "cuda") -> None:
         import onnxruntime
@@ -55,8 +55,8 @@ class DeviceRows:
         """Exchange the sequences of two rows."""
         self._places[row], self._places[to] = self._places[to], self._places[row]
 
-    def read(self, row: int, ids: Sequence[int]) -> Logits:
-        """Append ids to one row; return logits [len(ids), vocabulary] after each of them."""
+    def read(self, row: int, ids: Sequence[int], *, every: bool) -> Logits:
+        """Append ids to one row; see Rows.read."""
         if not self._lengths[self._places[row]]:
             self._take_lowest(row)
         place = self._places[row]
@@ -64,7 +64,7 @@ class DeviceRows:
         call.tokens[0] = ids
         self._require_room(place, len(ids))
         (self._lengths[place],) = self._graph.run(call, self._lengths[place : place + 1])
-        return np.asarray(call.logits[0], dtype=np.float32)
+        return np.asarray(call.logits[0] if every else call.logits[0, -1:], dtype=np.float32)
 
     def step(self, tokens: Sequence[int]) -> Logits:
         """Append a token to each of the first len(tokens) rows; return logits [len(tokens), vocabulary]."""
