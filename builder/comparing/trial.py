@@ -11,7 +11,7 @@ from builder import house, kept, pipeline
 from builder.comparing.row import Row
 from builder.comparing.variants import Variant
 from builder.convert import Artifact, convert
-from builder.errors import BuilderError, Interrupted, ProofError
+from builder.errors import BuilderError, Interrupted
 from builder.measure import Options as Loads
 from builder.measure import measure
 from builder.measuring import place
@@ -58,6 +58,10 @@ def run(
     """
     row = Row(variant.label, planned.target, variant.quantize, key)
     try:
+        # before the build judges it: what it has lost is worth a look even where that is too much
+        artifact = convert(planned, model.found, progress)
+        row = _proven(row, variant, planned, artifact, progress)
+        row = _read_twice(row, planned, artifact, progress) if how.twice else row
         built = pipeline.build(
             model.name,
             home,
@@ -66,33 +70,30 @@ def run(
             served_name=model.served_name,
             progress=progress,
         )
-        row = _proven(row, variant, planned, built.artifact, how, progress)
         row = replace(row, repository=home.name, verified=built.verified)
         return replace(row, runs=_measured(home, how, progress))
     except Interrupted:
         raise
     except (BuilderError, OSError) as error:
-        missed = isinstance(error, ProofError)
-        return replace(_lost(row, model, variant, planned, progress) if missed else row, failure=_said(error))
+        return replace(row, failure=_said(error))
 
 
-def _proven(
-    row: Row, variant: Variant, planned: Plan, artifact: Artifact, how: How, progress: Progress
-) -> Row:
-    """Return the row with what the artifact is and what it lost; all of that was looked at by the build."""
+def _proven(row: Row, variant: Variant, planned: Plan, artifact: Artifact, progress: Progress) -> Row:
+    """Return the row with what the artifact is and what it lost."""
     form = kept.format_of(artifact.model)
     tensors = form.tensors(artifact.model)
-    found = asking.ask(planned, artifact, progress)
     row = replace(
         row,
         size=sum(file.stat().st_size for file in artifact.model.rglob("*") if file.is_file()),
         counts=kept.counts(tensors),
         stand_ins=kept.stand_ins(form, tensors, promised(variant, planned)),
-        loss=found.loss.to_json(),
         limits=asdict(planned.limits) if planned.limits else None,
     )
-    if not how.twice:
-        return row
+    return replace(row, loss=asking.ask(planned, artifact, progress).loss.to_json())
+
+
+def _read_twice(row: Row, planned: Plan, artifact: Artifact, progress: Progress) -> Row:
+    """Return the row with the other perplexity, or with why there is none: that ends nothing."""
     try:
         second = twice.read(planned, artifact, progress)
     except Interrupted:
@@ -100,18 +101,6 @@ def _proven(
     except BuilderError as error:
         return replace(row, twice_unknown=_said(error))
     return replace(row, twice={**asdict(second), "apart": round(second.apart, 6), "agree": second.agree})
-
-
-def _lost(row: Row, model: Model, variant: Variant, planned: Plan, progress: Progress) -> Row:
-    """Return the row of one that missed its gate with what it lost: that is kept beside the artifact."""
-    try:
-        artifact = convert(planned, model.found, progress)
-        return _proven(row, variant, planned, artifact, How(Loads(()), twice=False), progress)
-    except Interrupted:
-        raise
-    except (BuilderError, OSError):
-        # what was said first is what matters: without a proof there is nothing to add
-        return row
 
 
 def promised(variant: Variant, planned: Plan) -> tuple[str, ...]:

@@ -26,13 +26,13 @@ class Variant:
     @property
     def label(self) -> str:
         """What people call it."""
-        kind = f"fit {self.fit / 1e6:g} MB" if self.fit else self.quantize
-        return f"{self.target} {kind}".strip()
+        kind = f"fit-{self.fit / 1e6:g}MB" if self.fit else self.quantize
+        return f"{self.target}/{kind}" if self.target else kind
 
     @property
     def folder(self) -> str:
         """What its folder is called, beside those of the others."""
-        return self.label.replace(" ", "-")
+        return self.label.replace("/", "-")
 
     def options(self, asked: Options) -> Options:
         """Return what its plan is asked for, the rest as for all of them.

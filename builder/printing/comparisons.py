@@ -35,11 +35,11 @@ def columns(found: Comparison) -> tuple[str, ...]:
     return (
         "variant",
         "weights MB",
-        "memory MB",
+        "serving MB",
         *(f"tokens/s at {count}" for count in loads),
         "TTFT ms",
         "perplexity",
-        "of the source",
+        "x source",
         "KL mean",
         "KL p99",
         "agreement",
@@ -86,8 +86,7 @@ def _number(value: float | None, form: str) -> str:
 def _checks(row: Row) -> str:
     if row.failure:
         return FAILED
-    counts = row.verified
-    return NOTHING if counts is None else f"{counts['passed']} passed, {counts['skipped']} skipped"
+    return NOTHING if row.verified is None else f"{row.verified['passed']} passed"
 
 
 KEPT = ("variant", "type", "tensors", "of them matrices", "MB", "in place of", "why")
