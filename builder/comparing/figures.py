@@ -55,11 +55,11 @@ FIRST_TOKEN = Figure("time to first token, ms", _first_token)
 TOGETHER = Figure("tokens/s, most requests at once", _rate(-1), more_is_better=True)
 
 PAIRS = (
-    Pair("size", "Size against what was lost", SIZE, DIVERGENCE),
-    Pair("memory", "Memory against what was lost", MEMORY, DIVERGENCE),
-    Pair("speed", "Speed of one stream against what was lost", ALONE, DIVERGENCE),
-    Pair("throughput", "Throughput against what was lost", TOGETHER, DIVERGENCE),
-    Pair("perplexity", "Size against perplexity", SIZE, RATIO),
+    Pair("size against loss", "Size against what was lost", SIZE, DIVERGENCE),
+    Pair("memory against loss", "Memory against what was lost", MEMORY, DIVERGENCE),
+    Pair("speed against loss", "Speed of one stream against what was lost", ALONE, DIVERGENCE),
+    Pair("throughput against loss", "Throughput against what was lost", TOGETHER, DIVERGENCE),
+    Pair("size against perplexity", "Size against perplexity", SIZE, RATIO),
 )
 
 
@@ -77,9 +77,3 @@ def front(pair: Pair, rows: Sequence[Row]) -> list[str]:
     """Return the variants that no other is better than in both figures."""
     signs = [-1.0 if figure.more_is_better else 1.0 for figure in (pair.x, pair.y)]
     return pareto.front({name: (signs[0] * x, signs[1] * y) for name, (x, y) in points(pair, rows).items()})
-
-
-def fronts(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Return variant -> the names of the pairs on whose front it is."""
-    on = {pair.name: front(pair, rows) for pair in PAIRS}
-    return {row.variant: [name for name, best in on.items() if row.variant in best] for row in rows}

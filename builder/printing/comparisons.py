@@ -34,8 +34,8 @@ def columns(found: Comparison) -> tuple[str, ...]:
     loads = found.settings["concurrency"]
     return (
         "variant",
-        "weights MB",
-        "serving MB",
+        "MB",
+        "RAM MB",
         *(f"tokens/s at {count}" for count in loads),
         "TTFT ms",
         "perplexity",
@@ -43,20 +43,17 @@ def columns(found: Comparison) -> tuple[str, ...]:
         "KL mean",
         "KL p99",
         "agreement",
-        "read twice",
-        "best of",
+        "twice",
         "checks",
     )
 
 
 def cells(found: Comparison) -> list[tuple[str, ...]]:
     """Return the cells of every row beneath `columns`."""
-    best = figures.fronts(found.rows)
-    loads = found.settings["concurrency"]
-    return [_cells(row, loads, best[row.variant]) for row in found.rows]
+    return [_cells(row, found.settings["concurrency"]) for row in found.rows]
 
 
-def _cells(row: Row, loads: Sequence[int], best: Sequence[str]) -> tuple[str, ...]:
+def _cells(row: Row, loads: Sequence[int]) -> tuple[str, ...]:
     rates = [figures.rate(row, count) for count in loads]
     loss = row.loss
     lost = (
@@ -74,7 +71,6 @@ def _cells(row: Row, loads: Sequence[int], best: Sequence[str]) -> tuple[str, ..
         _number(figures.FIRST_TOKEN.of(row), ".0f"),
         *lost,
         _number(row.twice["apart"] if row.twice else None, "+.2%"),
-        ", ".join(best) or NOTHING,
         _checks(row),
     )
 
@@ -121,6 +117,8 @@ def remarks(found: Comparison) -> list[str]:
             f"lost on {texts['sequences']} texts ({texts['tokens']:,} tokens) against the source in float32, "
             f"perplexity {texts['source_perplexity']:.3f}"
         )
+    best = {pair.name: figures.front(pair, found.rows) for pair in figures.PAIRS}
+    said += [f"best in {name}: {', '.join(names)}" for name, names in best.items() if names]
     said += [
         f"{row.variant}: perplexity is {row.twice['transformers']:.3f} by transformers with the weights "
         f"dequantised, {row.twice['engine']:.3f} by the engine: they may not be the same weights"

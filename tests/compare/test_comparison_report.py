@@ -56,17 +56,12 @@ def test_every_plot_is_whole_and_has_its_front() -> None:
 
 
 def test_fronts_by_hand() -> None:
-    best = figures.fronts(made_rows.EVERY.rows)
-    # the largest loses nothing, the next two trade size for loss; int8 is larger than q8_0 and loses more
-    assert [name for name, on in best.items() if "size" in on] == [
-        "onnx/fp32",
-        "llamacpp/q8_0",
-        "llamacpp/q4_k_m",
-    ]
-    # more tokens are better: q8_0 is the fastest, and loses less than all that are slower but float32
-    assert [name for name, on in best.items() if "speed" in on] == ["onnx/fp32", "llamacpp/q8_0"]
+    size, _, speed, *_ = (figures.front(pair, made_rows.EVERY.rows) for pair in figures.PAIRS)
+    # the largest loses nothing, the next two trade size for loss; int8 is larger than q8_0 and loses more;
     # what is not served is on no front, however small it is
-    assert best["onnx/int4"] == [] and best["onnx/awq"] == []
+    assert size == ["onnx/fp32", "llamacpp/q8_0", "llamacpp/q4_k_m"]
+    # more tokens are better: q8_0 is the fastest, and loses less than all that are slower but float32
+    assert speed == ["onnx/fp32", "llamacpp/q8_0"]
 
 
 def test_all_failures_are_named_at_the_end() -> None:
