@@ -12,9 +12,8 @@ from builder.printing import comparisons, pages, plots
 def page(found: Comparison) -> str:
     """Return the whole document."""
     text = pages.text
-    title = f"{found.name}: {len(found.rows)} variants compared"
     return pages.document(
-        title,
+        comparisons.title(found),
         [
             f"<p>{text(found.origin)}, {text(found.date)}</p>",
             f"<p><code>{text(found.command)}</code></p>",

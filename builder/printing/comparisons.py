@@ -19,7 +19,7 @@ FAILED = "failed"
 
 def show(found: Comparison, home: Path) -> None:
     """Print the table, what the weights are kept in, what failed, and where all of it lies."""
-    tables.show(f"{found.name}: {len(found.rows)} variants", columns(found), cells(found))
+    tables.show(title(found), columns(found), cells(found))
     tables.show("What the weights are kept in", KEPT, kept(found.rows))
     for line_ in remarks(found):
         click.echo(line_)
@@ -27,6 +27,12 @@ def show(found: Comparison, home: Path) -> None:
     click.echo(f"written: {home}/comparison.html and {home}/comparison.json")
     if served:
         click.echo(f"serve one: {shlex.join(['builder', 'serve', str(home / served[-1].repository)])}")
+
+
+def title(found: Comparison) -> str:
+    """Return what was compared, in a line."""
+    count = len(found.rows)
+    return f"{found.name}: {count} variant{'s' * (count != 1)} compared"
 
 
 def columns(found: Comparison) -> tuple[str, ...]:

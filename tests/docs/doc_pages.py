@@ -36,6 +36,7 @@ ORDER = (
         "chat-page",
         "verify",
         "measure",
+        "compare",
         "deploy",
     ),
     *("prove", "errors", "extend", "house"),
