@@ -21,6 +21,7 @@ COMMANDS = (
     "serve",
     "verify",
     "measure",
+    "compare",
     "chat",
     "gateway",
     "keys",
@@ -66,7 +67,7 @@ class Commands(click.Group):
 
 
 def _again(context: click.Context) -> str:
-    built = context.invoked_subcommand == "build"
+    built = context.invoked_subcommand in ("build", "compare")
     return "run the same command again: finished stages are kept" if built else ""
 
 
@@ -88,6 +89,7 @@ def main() -> None:
     builder serve                     serve ./model_repository until Ctrl-C
     builder verify                    ask a server everything its repository promises
     builder measure                   how fast it answers, at which load
+    builder compare smollm2           size, speed and loss of every quantization of it
     builder chat                      talk to it in the terminal
     builder gateway                   answer OpenAI's API in front of it
     builder keys create NAME          a key for its clients, with limits

@@ -11,6 +11,7 @@ BuilderError                1  anything below
   ServeError                1  Triton did not reach READY
   VerifyError               1  the verification itself could not run
   ChatError                 1  no conversation: no server, no front, or one that went away
+  ComparisonError           1  a variant is not served, or a file is no comparison
   KeysError                 1  the gateway's keys and accounts cannot be read or written
   Interrupted             130  Ctrl-C; nothing was published
 """
@@ -85,6 +86,10 @@ class VerifyError(BuilderError):
 
 class ChatError(BuilderError):
     """The conversation cannot be held: no server, no front to chat with, or one that went away."""
+
+
+class ComparisonError(BuilderError):
+    """A variant is not served as asked, there is no room for all of them, or a file is no comparison."""
 
 
 class KeysError(BuilderError):

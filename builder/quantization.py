@@ -11,13 +11,16 @@ from typing import Any
 class Support:
     """How one target serves a quantization.
 
-    `devices` are `cpu` and `gpu`; `arguments` go to the target's own converter as they are.
+    `devices` are `cpu` and `gpu`; `arguments` go to the target's own converter as they are. `kinds` are the
+    types that its name promises of every matrix, as `builder/kept.py` calls them, none where it promises
+    nothing: a matrix of another type stands in for one of these.
     """
 
     devices: frozenset[str]
     arguments: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     """Device -> why it is not offered there."""
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -11,53 +10,37 @@ from builder.measure import Measurement
 from builder.measuring import kinds
 from builder.measuring.requirements import figure
 from builder.measuring.task import Load
-from builder.printing import measurements, plots
+from builder.printing import measurements, pages, plots
 
 AXES = {"closed": ("concurrency", "requests at once"), "open": ("rate", "arrivals per second")}
 RATES = {"tokens_per_second": "tokens/s", "requests_per_second": "requests/s"}
 TIMES = {"ttft": "Time to first token", "itl": "Time between tokens", "latency": "Latency"}
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #ffffff; --grid: #d8d8d8; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #161616; --grid: #3a3a3a; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 1180px; margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: .3em .9em .3em 0; border-bottom: 1px solid var(--grid); }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1em; }
-svg { width: 100%; }
-svg text { fill: var(--ink); font-size: 12px; }
-svg .title { font-weight: 600; font-size: 14px; }
-svg .grid { stroke: var(--grid); }
-svg .tick { font-size: 11px; } code { overflow-wrap: anywhere; }
-"""
 
 
 def page(measured: Measurement) -> str:
     """Return the whole document."""
-    title = f"{measured.name} over {measured.door}"
+    text = pages.text
     early = (
-        f"<p><strong>Ended early:</strong> {_text(measured.ended_early.found)}</p>"
+        f"<p><strong>Ended early:</strong> {text(measured.ended_early.found)}</p>"
         if measured.ended_early
         else ""
     )
-    return "\n".join(
+    return pages.document(
+        f"{measured.name} over {measured.door}",
         [
-            "<!DOCTYPE html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>',
-            f"<style>{STYLE}</style></head><body>",
-            f"<h1>{_text(title)}</h1>",
-            f"<p>{_text(measured.url)}, {_text(measured.date)}</p>{early}",
-            f"<p><code>{_text(measured.command)}</code></p>",
+            f"<p>{text(measured.url)}, {text(measured.date)}</p>{early}",
+            f"<p><code>{text(measured.command)}</code></p>",
             f"<h2>Runs</h2><p>Times are {measurements.shares(measured)}.</p>",
-            _table(measurements.columns(measured), measurements.rows(measured)),
-            *(f"<p>{_text(line)}</p>" for line in measurements.remarks(measured)),
+            pages.table(measurements.columns(measured), measurements.rows(measured)),
+            *(f"<p>{text(line)}</p>" for line in measurements.remarks(measured)),
             '<h2>Plots</h2><div class="plots">',
             *_plots(measured.runs),
             "</div><h2>How it was measured</h2>",
-            _table(("setting", "value"), [(key, str(value)) for key, value in measured.settings.items()]),
-            _table(("machine", ""), [(key, str(value)) for key, value in measured.machine.items()]),
-            "</body></html>\n",
-        ]
+            pages.table(
+                ("setting", "value"), [(key, str(value)) for key, value in measured.settings.items()]
+            ),
+            pages.table(("machine", ""), [(key, str(value)) for key, value in measured.machine.items()]),
+        ],
     )
 
 
@@ -100,13 +83,3 @@ def _curves(runs: Sequence[Mapping[str, Any]], time: str) -> dict[str, plots.Poi
         if title not in found and values:  # the first repeat stands for all
             found[title] = [(value, 100 * place / len(values)) for place, value in enumerate(values, 1)]
     return found
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _text(value: str) -> str:
-    return html.escape(str(value))

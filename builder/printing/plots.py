@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 580, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 124, 34, 48
 TICKS = 5
+LINE, LABEL = 12, 90
+"""How high and wide the name of a point is."""
 # colour and dashes: told apart in print and by every eye
 STYLES = (
     ("#0b6bcb", ""),
@@ -34,6 +36,23 @@ def lines(title: str, x_label: str, y_label: str, series: Mapping[str, Points]) 
     for number, (name, points) in enumerate(series.items()):
         parts += frame.line(name, sorted(points), *STYLES[number % len(STYLES)])
     return "\n".join([*parts, *frame.legend(list(series)), "</svg>"])
+
+
+def scatter(
+    title: str, x_label: str, y_label: str, points: Mapping[str, tuple[float, float]], best: Collection[str]
+) -> str:
+    """Return an SVG of named points, a line through the `best` of them; both axes begin at 0."""
+    frame = _Frame(_ticks(max(x for x, _ in points.values())), _ticks(max(y for _, y in points.values())))
+    front = sorted(points[name] for name in best)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">',
+        f'<text class="title" x="{LEFT}" y="18">{html.escape(title)}</text>',
+        *frame.axes(x_label, y_label),
+        *frame.path(front, STYLES[0][0]),
+        *frame.dots(points, best),
+        "</svg>",
+    ]
+    return "\n".join(parts)
 
 
 def _ticks(highest: float) -> list[float]:
@@ -90,6 +109,29 @@ class _Frame:
             f'stroke-dasharray="{dashes}"/>',
             *dots,
         ]
+
+    def path(self, points: Points, colour: str) -> list[str]:
+        path = " ".join(f"{self._x(x)},{self._y(y)}" for x, y in points)
+        return [f'<polyline class="front" points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>']
+
+    def dots(self, points: Mapping[str, tuple[float, float]], best: Collection[str]) -> list[str]:
+        """Return the points with their names; a name that would lie on another goes above it."""
+        parts: list[str] = []
+        taken: list[tuple[float, float]] = []
+        for name, (x, y) in sorted(points.items(), key=lambda item: (item[1], item[0])):
+            left, above = self._x(x), self._y(y)
+            fill = STYLES[0][0] if name in best else "none"
+            told = html.escape(f"{name}: {x:g}, {y:g}")
+            parts.append(
+                f'<circle cx="{left}" cy="{above}" r="4" stroke="{STYLES[0][0]}" fill="{fill}">'
+                f"<title>{told}</title></circle>"
+            )
+            line = above - 7
+            while any(abs(line - other) < LINE and abs(left - place) < LABEL for place, other in taken):
+                line -= LINE
+            taken.append((left, line))
+            parts.append(f'<text class="tick" x="{left + 5}" y="{round(line, 1)}">{html.escape(name)}</text>')
+        return parts
 
     def legend(self, names: list[str]) -> list[str]:
         parts, x = [], WIDTH - RIGHT + 8

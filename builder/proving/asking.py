@@ -39,10 +39,25 @@ class Found:
 def ask(plan: Plan, artifact: Artifact, progress: Progress) -> Found:
     """Ask, or find what was said before. Raises ProofError."""
     with files.translated(ProofError, "writing the proof"):
-        home = artifact.model.parent / f"proof-{_identity(plan)[:16]}"
+        home = _home(plan, artifact)
         if not (home / "proof.json").is_file():
             _measure(plan, artifact, home, progress)
-        return Found(home / "golden.json", _rows(home / "proof.json"), _read(plan, artifact, home, progress))
+        return Found(home / "golden.json", rows(home / "proof.json"), _read(plan, artifact, home, progress))
+
+
+def texts_read(plan: Plan, artifact: Artifact, progress: Progress) -> Rows:
+    """Return a row of `held_out` for each held-out text that was read; raises as `ask`."""
+    ask(plan, artifact, progress)
+    return rows(_home(plan, artifact) / _rows_of(_held_out(plan)))
+
+
+def reading(plan: Plan, artifact: Artifact) -> dict[str, Any]:
+    """Return what says which texts the artifact reads, and how long they are."""
+    return _reading(plan, artifact, _held_out(plan), Path())
+
+
+def _home(plan: Plan, artifact: Artifact) -> Path:
+    return artifact.model.parent / f"proof-{_identity(plan)[:16]}"
 
 
 def _identity(plan: Plan) -> str:
@@ -104,7 +119,7 @@ def _write_golden(answers: Path, stage: Path, data: texts.Data) -> None:
     if data.path == texts.HELD_OUT:
         golden["texts"] = [
             {"number": row["text"], "input_ids": row["ids"], "loss": round(row["loss"], 4)}
-            for row in _rows(stage / _rows_of(data))
+            for row in rows(stage / _rows_of(data))
             if "ids" in row
         ]
     files.write_json(stage / "golden.json", golden)
@@ -122,7 +137,7 @@ def _read(plan: Plan, artifact: Artifact, home: Path, progress: Progress) -> Los
             log = house.cache_folder() / "logs" / f"held_out-{artifact.key[:16]}.log"
             _run("held_out", asked, stage / "request.json", log, progress)
             (stage / done.name).rename(done)
-    return loss.summarise(_rows(done), data.name, data.sha256)
+    return loss.summarise(rows(done), data.name, data.sha256)
 
 
 def _held_out(plan: Plan) -> texts.Data:
@@ -147,9 +162,10 @@ def _reading(plan: Plan, artifact: Artifact, data: texts.Data, rows: Path) -> di
     }
 
 
-def _rows(path: Path) -> Rows:
-    rows: Rows = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+def rows(path: Path) -> Rows:
+    """Return what a process of the proof wrote."""
+    found: Rows = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _run(what: str, asked: dict[str, Any], request: Path, log: Path, progress: Progress) -> None:

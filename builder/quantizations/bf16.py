@@ -15,7 +15,7 @@ QUANTIZATION = Quantization(
     ),
     tolerance=Tolerance(cosine=0.999),
     targets={
-        "llamacpp": Support(frozenset({"cpu"}), arguments=("BF16",)),
+        "llamacpp": Support(frozenset({"cpu"}), arguments=("BF16",), kinds=("BF16",)),
         "onnx": Support(
             frozenset({"gpu"}), refused={"cpu": "such a model builds, then fails at its first run on a CPU"}
         ),

@@ -15,7 +15,7 @@ QUANTIZATION = Quantization(
     ),
     tolerance=Tolerance(cosine=0.999),
     targets={
-        "llamacpp": Support(frozenset({"cpu"}), arguments=("F16",)),
+        "llamacpp": Support(frozenset({"cpu"}), arguments=("F16",), kinds=("F16",)),
         "onnxruntime": Support(
             frozenset({"gpu"}),
             refused={"cpu": "a CPU computes in float32 and would only convert back and forth"},

@@ -15,9 +15,11 @@ QUANTIZATION = Quantization(
     ),
     tolerance=Tolerance(cosine=0.9999, error=1e-3),
     targets={
-        "llamacpp": Support(frozenset({"cpu"}), arguments=("F32",)),
+        "llamacpp": Support(frozenset({"cpu"}), arguments=("F32",), kinds=("F32",)),
         "onnxruntime": Support(frozenset({"cpu", "gpu"})),
         "tensorrt": Support(frozenset({"gpu"}), refused={"cpu": "an engine runs on a GPU"}),
-        "onnx": Support(frozenset({"cpu"}), refused={"gpu": "bf16 answers alike at half the memory"}),
+        "onnx": Support(
+            frozenset({"cpu"}), refused={"gpu": "bf16 answers alike at half the memory"}, kinds=("F32",)
+        ),
     },
 )

@@ -23,6 +23,7 @@ QUANTIZATION = Quantization(
         "onnx": Support(
             frozenset({"cpu"}),
             arguments=("algo_config=k_quant",),
+            kinds=("UINT4/32",),
             refused={"gpu": "not proven there yet; bf16 and fp16 are"},
         )
     },

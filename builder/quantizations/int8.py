@@ -23,6 +23,7 @@ QUANTIZATION = Quantization(
         "onnx": Support(
             frozenset({"cpu"}),
             arguments=("is_symmetric=false",),
+            kinds=("UINT8/32",),
             refused={"gpu": "not proven there yet; bf16 and fp16 are"},
         ),
     },

@@ -18,5 +18,5 @@ QUANTIZATION = Quantization(
     ),
     tolerance=Tolerance(cosine=0.99),
     bytes_of=partial(mixes.mixed_bytes, mixes.Q5_K_M),
-    targets={"llamacpp": Support(frozenset({"cpu"}), arguments=(mixes.Q5_K_M.file,))},
+    targets={"llamacpp": Support(frozenset({"cpu"}), arguments=(mixes.Q5_K_M.file,), kinds=("Q5_K", "Q6_K"))},
 )

@@ -18,5 +18,5 @@ QUANTIZATION = Quantization(
     ),
     tolerance=Tolerance(cosine=0.99),
     bytes_of=partial(mixes.mixed_bytes, mixes.Q8_0),
-    targets={"llamacpp": Support(frozenset({"cpu"}), arguments=(mixes.Q8_0.file,))},
+    targets={"llamacpp": Support(frozenset({"cpu"}), arguments=(mixes.Q8_0.file,), kinds=("Q8_0",))},
 )

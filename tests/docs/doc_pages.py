@@ -37,6 +37,7 @@ ORDER = (
         "chat-page",
         "verify",
         "measure",
+        "compare",
         "deploy",
     ),
     *("prove", "errors", "extend", "house"),
