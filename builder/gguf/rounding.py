@@ -13,6 +13,7 @@ from typing import Any
 
 from builder import files
 from builder.errors import ConversionError
+from builder.gguf import mixes
 
 FILE_TYPES: Mapping[str, int] = {
     "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K": 11,
@@ -49,11 +50,13 @@ def quantise(plain: Path, out: Path, kind: int, *, pure: bool = False) -> None:
 def round_each(plain: Path, chosen: Mapping[str, str], out: Path, tell: Tell) -> None:
     """Write `out`: the tensors of `plain`, those in `chosen` (tensor -> type) rounded to their types.
 
-    `tell` hears how many of the matrices are done. Raises ConversionError where llama.cpp refuses one.
+    `tell` hears how many of the matrices are done. Raises ConversionError where llama.cpp refuses one, or its
+    rows are no whole blocks of the type.
     """
     import gguf
 
     source = gguf.GGUFReader(plain)
+    _require_whole_blocks(source, chosen)
     places = {tensor.name: number for number, tensor in enumerate(source.tensors)}
     with files.scratch(out) as folder:
         rounded: dict[str, Any] = {}
@@ -62,6 +65,18 @@ def round_each(plain: Path, chosen: Mapping[str, str], out: Path, tell: Tell) ->
             rounded |= _of_one_type(source, {name: places[name] for name in names}, kind, folder)
             tell(len(rounded), len(chosen))
         _write(source, out, [(one.name, rounded.get(one.name, one)) for one in source.tensors])
+
+
+def _require_whole_blocks(source: Any, chosen: Mapping[str, str]) -> None:
+    """Raise ConversionError where the quantiser would end the process."""
+    for tensor in source.tensors:
+        kind, columns = chosen.get(tensor.name, "F32"), int(tensor.shape[0])
+        if columns % mixes.BLOCKS[kind][0]:
+            raise ConversionError(
+                f"{tensor.name} has rows of {columns} numbers",
+                expected=f"for {kind} a multiple of {mixes.BLOCKS[kind][0]}",
+                remedy="report this build",
+            )
 
 
 def _of_one_type(source: Any, places: Mapping[str, int], kind: str, folder: Path) -> dict[str, Any]:
