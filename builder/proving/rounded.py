@@ -16,9 +16,12 @@ from builder.gguf.parts import Place
 
 Tell = Callable[[str, int, int], None]
 
+KEPT = 2
+"""Types whose numbers are at hand, not only how far they are off."""
+
 
 class Rounded:
-    """Every matrix in every type, of which only the smallest is kept."""
+    """Every matrix in every type, of which only the first two are kept."""
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class Rounded:
         self._targets = {(role, layer): name for role, layer, name in tensor_names(family.GGUF, self._sizes)}
         self._family = family
         self._errors: dict[tuple[Place, str], float] = {}
-        self._smallest: dict[Place, tuple[Header, Move]] = {}
+        self._kept: dict[tuple[Place, str], tuple[Header, Move]] = {}
         plain = scratch / "plain.gguf"
         writing.write(source, plain, lambda done, total: tell("written", done, total))
         wanted = {kind: self._places(kind) for kind in self._types()}
@@ -53,9 +56,9 @@ class Rounded:
         """Return how far the outputs of these matrices are off in a type: the mean square, summed."""
         return sum(self._errors[place, self._type(place, kind)] for place in places)
 
-    def smallest(self, place: Place) -> Any:
-        """Return a matrix as its smallest type has it, torch.float32 [out, in]."""
-        return _read(*self._smallest[place])
+    def values(self, place: Place, kind: str) -> Any:
+        """Return a matrix as one of the first KEPT types has it, torch.float32 [out, in]."""
+        return _read(*self._kept[place, self._type(place, kind)])
 
     def _types(self) -> list[str]:
         """Return what matrices are rounded to, whatever that stands in for."""
@@ -74,15 +77,14 @@ class Rounded:
         header = read_header(out)
         found = materialise.moves(header.tensors, self._family, self._sizes)
         moves = {move.source: move for move in found}
-        kept = False
+        kept = {self._type(place, one) for place in matrices for one in self._kinds[:KEPT]}
         for place, (weight, squares) in matrices.items():
             move = moves[self._targets[place]]
             difference = weight.float() - _read(header, move)
             self._errors[place, kind] = float(((difference**2) @ squares.float()).double().sum())
-            if kind == self._type(place, self._kinds[0]):
-                self._smallest[place] = (header, move)
-                kept = True
-        if not kept:
+            if kind in kept:
+                self._kept[place, kind] = (header, move)
+        if kind not in kept:
             out.unlink()
 
 

@@ -4,7 +4,7 @@ The source reads some texts, once as it is and once for each part with that part
 smallest type; by what the next-token distributions then differ is the part's loss. That of the other types
 follows from how far the part's outputs are off, squared: the divergence has its minimum, 0, where nothing
 changed, and grows with the square of a small change (second-order Taylor expansion, as HAWQ-V2 does,
-arXiv:1911.03852).
+arXiv:1911.03852). Where the smallest type changes much, the next one is measured as well.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from builder.calibration import texts
 from builder.gguf.parts import Place, parts_of
 from builder.proving import source_model
 from builder.proving.layers import Layers
-from builder.proving.rounded import Rounded
+from builder.proving.rounded import KEPT, Rounded
 
 LONGEST = 64
 """Tokens of a row: the beginnings of many texts say more of a part than few whole ones."""
+
+
+SMALL = 0.05
+"""Nats up to which a change is small: beyond, errors squared promise too much or too little."""
 
 
 def measure(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,9 +61,13 @@ def measure(asked: Mapping[str, Any]) -> dict[str, Any]:
         rounded = Rounded(folder, Path(asked["scratch"]), asked["kinds"], layers.weighed(names), tell)
         losses = {}
         for number, (part, places) in enumerate(parts.items(), 1):
-            smallest = {names[place]: rounded.smallest(place) for place in places}
-            changed = layers.divergence(smallest, _layer(places))
-            losses[part] = scaled(changed, {kind: rounded.error(places, kind) for kind in asked["kinds"]})
+            found: dict[str, float] = {}
+            for kind in asked["kinds"][:KEPT]:
+                changed = {names[place]: rounded.values(place, kind) for place in places}
+                found[kind] = layers.divergence(changed, places[0][1])
+                if found[kind] <= SMALL:
+                    break
+            losses[part] = scaled(found, {kind: rounded.error(places, kind) for kind in asked["kinds"]})
             tell("measured", number, len(parts))
     return {"sequences": len(ids), "tokens": sum(len(one) - 1 for one in ids), "losses": losses}
 
@@ -70,10 +78,16 @@ def tell(doing: str, done: int, total: int) -> None:
     sys.stdout.flush()
 
 
-def scaled(loss: float, errors: Mapping[str, float]) -> dict[str, float]:
-    """Return type -> loss from that of the first type, by errors squared; none where that changes nothing."""
-    whole = next(iter(errors.values()))
-    return {kind: max(0.0, loss) * error / whole if whole else 0.0 for kind, error in errors.items()}
+def scaled(measured: Mapping[str, float], errors: Mapping[str, float]) -> dict[str, float]:
+    """Return type -> loss: as measured, else from the last that was, by errors squared.
+
+    A type that is off by nothing loses nothing.
+    """
+    last, loss = list(measured.items())[-1]
+    rest = {
+        kind: max(0.0, loss) * error / errors[last] if errors[last] else 0.0 for kind, error in errors.items()
+    }
+    return rest | {kind: max(0.0, loss) for kind, loss in measured.items()}
 
 
 def spread(sequences: Sequence[list[int]], tokens: int, longest: int = LONGEST) -> list[list[int]]:
@@ -89,10 +103,6 @@ def spread(sequences: Sequence[list[int]], tokens: int, longest: int = LONGEST) 
     if len(ids) < longest:
         return [ids]
     return [ids[begin : begin + longest] for begin in range(0, len(ids) // longest * longest, longest)]
-
-
-def _layer(places: Sequence[Place]) -> int | None:
-    return places[0][1]
 
 
 def main(request: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_part_is_measured_as_by_two_whole_models(folder: Path, tmp_path: Path)
     rounded = Rounded(folder, tmp_path / "scratch", ["Q2_K", "Q8_0"], layers.weighed(names), quiet)
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     for part, places in parts.parts_of(sizes).items():
-        changed = {names[place]: rounded.smallest(place) for place in places}
+        changed = {names[place]: rounded.values(place, "Q2_K") for place in places}
         found = layers.divergence(changed, places[0][1])
         assert found == pytest.approx(long_way(folder, changed), rel=0.02, abs=1e-6), part
         assert found > 1e-6, part
@@ -105,10 +105,13 @@ def test_inputs_are_squared_and_averaged_for_matrices_and_one_for_rows_looked_up
 
 def test_losses_follow_errors_squared() -> None:
     """Half the step is off by half, squared a quarter."""
-    found = sensitivity.scaled(0.8, {"small": 4.0, "large": 1.0, "whole": 0.0})
-    assert found == {"small": 0.8, "large": 0.2, "whole": 0.0}
-    assert sensitivity.scaled(0.8, {"small": 0.0, "large": 0.0}) == {"small": 0.0, "large": 0.0}
-    assert sensitivity.scaled(-1e-9, {"small": 4.0}) == {"small": 0.0}
+    errors = {"small": 4.0, "large": 1.0, "whole": 0.0}
+    assert sensitivity.scaled({"small": 0.8}, errors) == {"small": 0.8, "large": 0.2, "whole": 0.0}
+    # what was measured counts, and the rest follows the last of it
+    found = sensitivity.scaled({"small": 0.8, "large": 0.1}, {**errors, "larger": 0.5})
+    assert found == {"small": 0.8, "large": 0.1, "larger": 0.05, "whole": 0.0}
+    assert sensitivity.scaled({"small": 0.8}, {"small": 0.0, "large": 0.0})["large"] == 0
+    assert sensitivity.scaled({"small": -1e-9}, {"small": 4.0}) == {"small": 0.0}
 
 
 def test_rows_are_the_beginnings_of_texts_that_lie_apart() -> None:
