@@ -1,6 +1,6 @@
 """`--fit` at several sizes: what each build lost, and what its engine's process takes when it is served.
 
-    python benchmarks/fit.py [--sizes 405MB,410MB,416MB] [--work FOLDER] [--quick]
+    python benchmarks/fit.py [--sizes 410MB,414MB,418MB] [--work FOLDER] [--quick]
 
 While it is served, every sequence grows to its longest at once, and a prompt is scored token by token.
 """
@@ -28,7 +28,7 @@ from builder.server import Server
 from builder.triton_client import Client
 
 CONTEXT, CONCURRENCY = 1024, 4
-SIZES = "405MB,410MB,416MB"
+SIZES = "410MB,414MB,418MB"
 BARS = (
     Bar("fit_most_over_size", "<=", 1.0, "what was asked for is a limit"),
     Bar("fit_quality_monotonic", "==", 1, "more room may not lose more"),

@@ -9,11 +9,11 @@ QUANTIZATION = Quantization(
     embedding_bits=8,
     cache_bytes=2,
     shares_tied=True,
-    # what was asked for may be tight: as much may be lost as by the smallest of the fixed mixes
+    # what was asked for may be tight: beyond this it is no longer the model that was given
     budget=Budget(
         divergence=0.6,
         agreement=0.6,
-        held_out=Limits(perplexity=1.3, divergence=0.3, agreement=0.8),
+        held_out=Limits(perplexity=1.5, divergence=0.5, agreement=0.7),
     ),
     tolerance=Tolerance(cosine=0.99),
     calibrated=True,
