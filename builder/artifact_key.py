@@ -42,6 +42,7 @@ def identity(plan: Plan, digests: dict[str, str], draft: dict[str, str] | None =
         "device": plan.device,
         "arguments": list(plan.converter_arguments),
         "tools": tools(house.plugin("targets", plan.target, option="--target").TOOLS),
+        **({"types": dict(plan.mixture.tensors)} if plan.mixture else {}),
         **_of_own_converter(plan),
         **_of_single_pass(plan),
     }

@@ -77,4 +77,5 @@ def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path, part:
         calibration=plan.calibration,
         stored=plan.stored is not None,
         part=part,
+        types=plan.mixture.tensors if plan.mixture else {},
     )

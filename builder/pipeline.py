@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from builder import contract, lock, publishing, repository, source, verifying
+from builder import contract, lock, publishing, repository, sensing, source, verifying
 from builder.calibration import workload
 from builder.check import Choice, check
 from builder.compiling import compiled
@@ -79,6 +79,10 @@ def build(
         found = source.open_checkpoint(subject.origin, subject.revision)
         planned = lock.pinned(refined(subject, found), options, pins)
     lock.require_tools(planned, found, pins)
+    if planned.mixture is not None:
+        own = options.sensitivities or ""
+        profile = sensing.measured(planned, found, subject.precision, own, progress)
+        planned = lock.pinned(refined(subject, found), replace(options, sensitivities=str(profile)), pins)
     for line in workload.warnings(planned.calibration, planned.workload):
         warn(line)
     built = _built(planned, found, output, pins, verifying, progress)

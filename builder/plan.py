@@ -15,9 +15,20 @@ from builder import contract, house
 from builder.adapter import Adapter
 from builder.ensemble import Facts
 from builder.errors import UsageError
-from builder.planning import hosts, judging, placement, precision, profile, speculating, versions, ways
+from builder.planning import (
+    hosts,
+    judging,
+    mixing,
+    placement,
+    precision,
+    profile,
+    speculating,
+    versions,
+    ways,
+)
 from builder.planning.asked import Decision, Kind, Options, Question, Sizes, Subject
 from builder.planning.memory import Memory
+from builder.planning.mixture import Mixture
 from builder.planning.models import ModelPlan, fitted, is_graph, placed
 from builder.planning.placement import Gpu, Split
 from builder.planning.resolving import Resolution
@@ -45,7 +56,7 @@ class Plan:
     that scales are measured with, "" for the shipped ones, or where none are, and `workload` what will be
     asked, which they are compared with, "" for nothing; `evaluation` the user's own texts that what was
     lost is measured on, "" for the shipped ones, and `limits` what may be; `hosts` are the names of several,
-    () where untold;
+    () where untold; `mixture` is which part of the weights has which type, None where `quantize` says it;
     `settings` is what --set put in the place of what was planned.
     """
 
@@ -87,6 +98,7 @@ class Plan:
     limits: Limits | None = None
     hosts: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    mixture: Mixture | None = None
 
     @property
     def front(self) -> ModelPlan:
@@ -111,7 +123,7 @@ class Plan:
         del plain["limits"]
         # they are in the engine's arguments
         del plain["settings"]
-        for name in ("compilation", "stored", "cache_type", "speculation", "adapters"):
+        for name in ("compilation", "stored", "cache_type", "speculation", "adapters", "mixture"):
             if not plain[name]:
                 del plain[name]
         # it is in the weights
@@ -166,7 +178,8 @@ def plan(subject: Subject, options: Options) -> Plan:
     pipeline = ways.pipeline(subject.pipeline, subject.facts)
     kind = cast(Kind, house.plugin("planning", pipeline.kind, option="kind"))
     wanted = kind.precision(subject, card)
-    name = options.target or kind.usual_target(subject, options.quantize or wanted, card, split)
+    asked = mixing.asked(subject, options, pipeline.kind, card)
+    name = options.target or kind.usual_target(subject, asked or wanted, card, split)
     target = ways.target(name, subject)
     ways.require_experts(subject, name)
     ways.require_expert_groups(subject, (name, target), split)
@@ -176,7 +189,7 @@ def plan(subject: Subject, options: Options) -> Plan:
     promised = contract.load(options.contract or contract.USUAL, name)
     chosen = precision.choose(
         subject,
-        options.quantize,
+        asked,
         options.cache_type,
         wanted,
         (name, target),
@@ -255,6 +268,7 @@ def plan(subject: Subject, options: Options) -> Plan:
         limits=judging.limits(pipeline.kind, subject, chosen, options),
         hosts=names,
         settings=options.settings,
+        mixture=decided.mixture,
     )
 
 

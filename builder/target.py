@@ -28,7 +28,8 @@ class Job:
     each its own part, `cache_type` what the KV cache is kept in and `calibration` the file of texts that
     scales are measured with, for one that measures any; "" for what is usual. `stored` says that the weights
     are quantised already. `part` is a folder on the disk of `out` that outlives what is killed, for a
-    converter that goes on where it was; it says `GOING_ON` then.
+    converter that goes on where it was; it says `GOING_ON` then. `types` are those of matrices by the
+    artifact's names, none where `quantization` says it of all.
     """
 
     checkpoint: Path
@@ -48,6 +49,7 @@ class Job:
     calibration: str = ""
     stored: bool = False
     part: Path | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 GOING_ON = re.compile(r"^going on at \d+ %$", re.MULTILINE)
@@ -135,6 +137,8 @@ class Target(Protocol):
     run every model of a family has `require_config(config: Mapping)`, of Hugging Face's config, which raises
     a BuilderError that names the targets that do; one whose converter does not take every tensor has
     `require_tensors(checkpoint: Checkpoint)`, which raises by their headers what the converter would. One
+    that knows what its engine takes on a CPU besides weights and cache has
+    `runtime_bytes(dimensions: Dimensions, context: int, concurrency: int) -> int`. One
     whose engine cannot be told everything of every model has
     `require_arguments(placed: Placed, told: Mapping)`, which raises UsageError for what was set.
     """

@@ -10,8 +10,11 @@ import numpy as np
 
 from backends.engine.rows import Interrupted, Logits
 
-MOST_TOKENS = 512
-"""That one run computes; more are read by several."""
+MOST_TOKENS = 256
+"""That one run computes, unless more sequences step together; more are read by several."""
+
+MOST_WANTED = 64
+"""That one run computes where the logits after every one are wanted: they take more than all else."""
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
 """Name -> ggml_type (ggml.h)."""
@@ -30,12 +33,13 @@ class LlamacppRows:
         parameters = llama_cpp.LlamaContextParams()
         # a share of this for each: no sequence can take what another was promised
         parameters.n_ctx, parameters.n_seq_max = rows * capacity, rows
-        parameters.n_batch = parameters.n_ubatch = MOST_TOKENS
+        most = max(MOST_TOKENS, rows)
+        parameters.n_batch = parameters.n_ubatch = most
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.type_k = parameters.type_v = CACHE_TYPES[cache_type]
         self._context = llama_cpp.LlamaContext(self._model, parameters, False)
         self._context.install_cancel_callback()
-        self._batch = llama_cpp.LlamaBatch(n_tokens=MOST_TOKENS, embd=0, n_seq_max=1)
+        self._batch = llama_cpp.LlamaBatch(n_tokens=most, embd=0, n_seq_max=1)
         self.count = rows
         self.capacity = capacity
         self._sequences = list(range(rows))
@@ -59,15 +63,20 @@ class LlamacppRows:
         """Append ids to one row; see Rows.read."""
         sequence = self._sequences[row]
         before = self._lengths[sequence]
+        most = MOST_WANTED if every else MOST_TOKENS
+        logits = np.empty((len(ids) if every else 1, self._model.n_vocab), dtype=np.float32)
         try:
-            found = [
-                self._read(sequence, ids[begin : begin + MOST_TOKENS], every, begin + MOST_TOKENS >= len(ids))
-                for begin in range(0, len(ids), MOST_TOKENS)
-            ]
+            for begin in range(0, len(ids), most):
+                piece = ids[begin : begin + most]
+                self._read(sequence, piece, every, begin + most >= len(ids))
+                if every:
+                    self._fill(logits[begin : begin + most], range(len(piece)))
         except BaseException:
             self._shorten(sequence, before)
             raise
-        return np.concatenate(found)
+        if not every:
+            self._fill(logits, [(len(ids) - 1) % most])
+        return logits
 
     def step(self, tokens: Sequence[int]) -> Logits:
         """Append a token to each of the first len(tokens) rows; see Rows.step."""
@@ -78,21 +87,20 @@ class LlamacppRows:
         self._run(sequences)
         for sequence in sequences:
             self._lengths[sequence] += 1
-        return self._logits(range(len(tokens)))
+        logits = np.empty((len(tokens), self._model.n_vocab), dtype=np.float32)
+        self._fill(logits, range(len(tokens)))
+        return logits
 
     def move(self, row: int, to: int, *, exchanging: bool) -> None:
         """Exchange the sequences of two rows."""
         self._sequences[row], self._sequences[to] = self._sequences[to], self._sequences[row]
 
-    def _read(self, sequence: int, ids: Sequence[int], every: bool, last: bool) -> Logits:
+    def _read(self, sequence: int, ids: Sequence[int], every: bool, last: bool) -> None:
         self._batch.reset()
         for place, token in enumerate(ids):
             self._add(sequence, token, place, wanted=every or (last and place == len(ids) - 1))
         self._run([sequence])
         self._lengths[sequence] += len(ids)
-        if every:
-            return self._logits(range(len(ids)))
-        return self._logits([len(ids) - 1] if last else [])
 
     def _add(self, sequence: int, token: int, further: int, *, wanted: bool) -> None:
         position = self._lengths[sequence] + further
@@ -116,13 +124,10 @@ class LlamacppRows:
         self._context.memory_seq_rm(sequence, length, -1)
         self._lengths[sequence] = length
 
-    def _logits(self, places: Sequence[int]) -> Logits:
-        """Return the logits behind some tokens of the last batch, [places, vocabulary]."""
-        size = self._model.n_vocab
-        rows = np.empty((len(places), size), dtype=np.float32)
+    def _fill(self, rows: Logits, places: Sequence[int]) -> None:
+        """Write the logits behind some tokens of the last batch into rows [places, vocabulary]."""
         for row, place in zip(rows, places, strict=True):
             row[:] = self._context.get_logits_ith(place)
-        return rows
 
 
 def _model(library: Any, file: Path) -> Any:
@@ -131,6 +136,9 @@ def _model(library: Any, file: Path) -> Any:
     class Model(library.LlamaModel):  # type: ignore[misc]
         n_vocab: int = 0
 
-    model = Model(str(file), library.LlamaModelParams(), False)
+    parameters = library.LlamaModelParams()
+    # of a mapped file the library keeps what it has put into another order for this processor twice
+    parameters.use_mmap = False
+    model = Model(str(file), parameters, False)
     model.n_vocab = model.get_vocab().n_vocab
     return model

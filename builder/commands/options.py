@@ -48,6 +48,13 @@ def not_empty(context: click.Context, option: click.Parameter, value: str | None
     return value
 
 
+def size(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Return the bytes of a size such as 6GB."""
+    from builder.planning import byte_sizes
+
+    return None if value is None else byte_sizes.read(option.opts[0], value)
+
+
 def writable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
     """Refuse a file that could not be written, before the work whose result it is to hold."""
     if value is None:
@@ -114,6 +121,18 @@ def planning(command: Command) -> Command:
             "--contract", metavar="C", help="What clients and Triton see, by default ours (`builder list`)."
         ),
         click.option("--quantize", metavar="Q", help="Precision of the weights (`builder list`)."),
+        click.option(
+            "--fit",
+            callback=size,
+            metavar="SIZE",
+            help="Memory it may take when served, such as 6GB: each part gets the best type that fits.",
+        ),
+        click.option(
+            "--sensitivities",
+            callback=not_empty,
+            metavar="FILE",
+            help="What each part loses, for --fit: a build measures and writes it where it is not there yet.",
+        ),
         click.option(
             "--gpu",
             callback=not_empty,
@@ -284,6 +303,8 @@ def planned(values: dict[str, Any]) -> Any:
         ngram=values["ngram"],
         draft=values["draft"],
         adapters=values["adapters"],
+        fit=values["fit"],
+        sensitivities=values["sensitivities"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def command(
 
     NAME is a recipe (`builder list`), the path of your own recipe, or any name with --checkpoint.
     """
-    from builder import lock
+    from builder import lock, sensing
     from builder.calibration import workload
     from builder.subjects import name_of, read
 
@@ -35,7 +36,10 @@ def command(
     pins = lock.read(
         options.lock_of(name, lock_file, writing=False), name_of(name, served_name), moving=update_lock
     )
-    subject, _ = read(name, checkpoint, served_name, asked.draft, pins.revision)
+    subject, found = read(name, checkpoint, served_name, asked.draft, pins.revision)
+    if asked.fit is not None and asked.sensitivities is None:
+        profile = sensing.known(found, subject.precision, asked.calibration)
+        asked = replace(asked, sensitivities=str(profile) if profile else None)
     planned = lock.pinned(subject, asked, pins)
     for line in workload.warnings(planned.calibration, planned.workload):
         click.echo(f"warning: {line}", err=True)

@@ -1,14 +1,14 @@
-"""A checkpoint as a GGUF of one of llama.cpp's types: `python -m builder.exporting.llamacpp REQUEST.json`."""
+"""A checkpoint as a GGUF of llama.cpp's types: `python -m builder.exporting.llamacpp REQUEST.json`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder import complaint
-from builder.errors import ConversionError
-from builder.gguf import writing
+from builder.gguf import rounding, writing
 
 MODEL = "model.gguf"
 KEPT = "SOURCE"
@@ -28,43 +28,38 @@ TYPES = {
 """Name -> llama_ftype (llama.cpp, include/llama.h)."""
 
 
-def convert(source: Path, out: Path, kind: str) -> None:
-    """Write `out`/model.gguf; raise ConversionError where the quantiser refuses it."""
+def convert(source: Path, out: Path, kind: str, types: Mapping[str, str] | None = None) -> None:
+    """Write `out`/model.gguf; raise ConversionError where the quantiser refuses it.
 
-    def tell(done: int, total: int) -> None:
-        sys.stdout.write(f"written {done}/{total}\n")
-        sys.stdout.flush()
-
+    Args:
+        source: a Hugging Face folder.
+        out: a folder.
+        kind: one of TYPES, or KEPT.
+        types: tensor -> type of every matrix, which is then what counts.
+    """
     if kind == KEPT:
-        writing.write(source, out / MODEL, tell)
+        writing.write(source, out / MODEL, lambda done, total: _tell("written", done, total))
         return
     plain = out / "plain.gguf"
     try:
-        writing.write(source, plain, tell)
-        _round(plain, out / MODEL, kind)
+        writing.write(source, plain, lambda done, total: _tell("written", done, total))
+        if types:
+            rounding.round_each(plain, types, out / MODEL, lambda done, total: _tell("rounded", done, total))
+        else:
+            rounding.quantise(plain, out / MODEL, TYPES[kind])
     finally:
         plain.unlink(missing_ok=True)
 
 
-def _round(plain: Path, out: Path, kind: str) -> None:
-    from cyllama.llama import llama_cpp
-
-    asked = llama_cpp.LlamaModelQuantizeParams()
-    asked.ftype = TYPES[kind]
-    try:
-        llama_cpp.model_quantize(str(plain), str(out), asked)
-    except RuntimeError as error:
-        raise ConversionError(
-            f"llama.cpp does not round these weights to {kind}: {error}",
-            expected="numbers that are finite, in the shapes of the config",
-            remedy="read the log above; pass a checkpoint that is not damaged",
-        ) from error
+def _tell(doing: str, done: int, total: int) -> None:
+    sys.stdout.write(f"{doing} {done}/{total}\n")
+    sys.stdout.flush()
 
 
 def main(request: Path) -> None:
-    """Read {source, out, type}."""
+    """Read {source, out, type, types}."""
     asked = json.loads(request.read_text(encoding="utf-8"))
-    convert(Path(asked["source"]), Path(asked["out"]), asked["type"])
+    convert(Path(asked["source"]), Path(asked["out"]), asked["type"], asked["types"])
 
 
 if __name__ == "__main__":

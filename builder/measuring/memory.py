@@ -41,6 +41,11 @@ def used(port: int) -> dict[str, float]:
     return {**{name: round(value / 1e6, 1) for name, value in found.items()}, "processes": len(tree)}
 
 
+def each(port: int) -> list[dict[str, float]]:
+    """Return bytes of each process behind a listening port of this machine: `rss`, `pss` and `peak_rss`."""
+    return [sizes for process in _descendants(_listeners(port)) if (sizes := _sizes(process))]
+
+
 def _listeners(port: int) -> set[int]:
     """Return the processes that hold a listening socket of that port."""
     sockets = set()

@@ -10,6 +10,7 @@ from builder.adapter import Adapter
 from builder.contract import Contract
 from builder.ensemble import Facts
 from builder.planning.memory import Memory
+from builder.planning.mixture import Mixture
 from builder.planning.placement import Gpu, Model, Split
 from builder.quantization import Limits, Quantization
 from builder.source import Checkpoint
@@ -64,6 +65,10 @@ class Options:
     """The mean KL divergence that there may be on them, in nats."""
     min_agreement: float | None = None
     """The share of their tokens at which both must think the same one likeliest."""
+    fit: int | None = None
+    """Bytes that it may take when it is served: each part gets a type of its own."""
+    sensitivities: str | None = None
+    """The file of what each part loses, which a build writes where it is not there yet."""
 
 
 class Sizes(Protocol):
@@ -142,7 +147,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Decision:
-    """The rest of a plan: memory, how many requests at once, and what runs them, where, told what."""
+    """The rest of a plan: memory, how many requests at once, and what runs them, where, told what.
+
+    `mixture` is which part of the weights has which type, None where one precision says it of all.
+    """
 
     memory: Memory
     concurrency: int
@@ -151,6 +159,7 @@ class Decision:
     engine_arguments: Mapping[str, Any]
     adapters: tuple[Adapter, ...] = ()
     split: Split = field(default_factory=Split)
+    mixture: Mixture | None = None
 
 
 class Kind(Protocol):

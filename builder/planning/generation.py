@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 
 from builder import adapter, house
 from builder.architecture import Dimensions
 from builder.errors import PlanError, UsageError
-from builder.planning import adapters, engine_options, hosts, memory, placement, profile
+from builder.planning import adapters, engine_options, hosts, memory, mixing, placement, profile
 from builder.planning.asked import Decision, Options, Question, Subject
 from builder.planning.memory import Memory
+from builder.planning.mixture import Mixture
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Quantization
 
@@ -64,6 +66,9 @@ def decide(question: Question) -> Decision:
         raise UsageError(f"--concurrency {options.concurrency}", expected="at least 1")
     found = adapter.read(options.adapters, question.subject.model_type, dimensions)
     taken = getattr(question.way, "adapter_bytes", adapters.bytes_on_gpu)
+    mixture = _mixture(question, dimensions, context)
+    if mixture is not None:
+        question = replace(question, quantization=replace(question.quantization, weight_bytes=mixture.size))
     filled = _place(question, dimensions, context, partial(taken, found, dimensions))
     concurrency = options.concurrency or _at_once(question, filled)
     engine = profile.choose(question.way.ENGINES[question.device], concurrency, _measured(options))
@@ -75,7 +80,24 @@ def decide(question: Question) -> Decision:
         engine_arguments=engine_options.of(question, filled, concurrency, found),
         adapters=found,
         split=question.split,
+        mixture=mixture,
     )
+
+
+def _mixture(question: Question, dimensions: Dimensions, context: int) -> Mixture | None:
+    if question.options.fit is None:
+        return None
+    rest = _on_cpu(question, dimensions, 0, context)
+    return mixing.mix(question, dimensions, rest)
+
+
+def _on_cpu(question: Question, dimensions: Dimensions, weights: int, context: int) -> Memory:
+    """Return what the host needs; of a target that knows it, what the engine itself takes too."""
+    concurrency = question.options.concurrency or CPU_CONCURRENCY
+    per_token = memory.cache_bytes_per_token(dimensions, question.quantization.cache_bytes)
+    own = getattr(question.way, "runtime_bytes", None)
+    runtime = own(dimensions, context, concurrency) if own else 0
+    return memory.on_cpu(weights, per_token, context, concurrency, runtime)
 
 
 def _at_once(question: Question, filled: Memory) -> int:
@@ -121,8 +143,7 @@ def _place(question: Question, dimensions: Dimensions, context: int, room: place
                 f"--tp {split.tensor} --pp {split.pipeline} without --gpu", remedy="name the GPU with --gpu"
             )
         weights = memory.weight_bytes(dimensions, quantization)
-        per_token = memory.cache_bytes_per_token(dimensions, quantization.cache_bytes)
-        return memory.on_cpu(weights, per_token, context, options.concurrency or CPU_CONCURRENCY)
+        return _on_cpu(question, dimensions, weights, context)
     # without --target, --tp 2 chooses one that spans GPUs
     free = options.target is None and GPU_TARGET in quantization.targets
     most = placement.MOST_GPUS if question.way.SPANS_GPUS or free else 1

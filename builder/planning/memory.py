@@ -111,15 +111,18 @@ def on_gpu(
     )
 
 
-def on_cpu(weights: int, cache_per_token: int, context: int, concurrency: int) -> Memory:
-    """State what the host needs when `concurrency` sequences all grow to `context` tokens."""
+def on_cpu(weights: int, cache_per_token: int, context: int, concurrency: int, runtime: int = 0) -> Memory:
+    """State what the host needs when `concurrency` sequences all grow to `context` tokens.
+
+    `runtime` is what the engine's process takes besides, 0 where that is not known.
+    """
     tokens = concurrency * context
     return Memory(
         total=None,
         weights=weights,
         cache_per_token=cache_per_token,
         cache=tokens * cache_per_token,
-        runtime=0,
+        runtime=runtime,
         context=context,
         tokens=tokens,
         sequences=concurrency,

@@ -16,7 +16,7 @@ from builder.planning import hosts
 from builder.planning.models import ModelPlan
 from builder.planning.resolving import Resolution
 from builder.planning.versions import Container
-from builder.printing import tables
+from builder.printing import mixtures, tables
 from builder.speculation import Speculation
 from builder.target import Compilation
 from builder.weight_format import Stored
@@ -49,6 +49,8 @@ def show(plan: Plan) -> None:
         )
     click.echo()
     tables.show("Memory" + (" on each GPU" if plan.gpu else ""), ("what", "size", "how"), _memory(plan))
+    if plan.mixture:
+        mixtures.show(plan.mixture, plan.memory)
     tables.show(
         "Models that would be written",
         ("model", "version", "runs on", "max batch", "dynamic batching", "why"),
@@ -153,7 +155,12 @@ def _memory(plan: Plan) -> list[tuple[str, str, str]]:
         names = ", ".join(f"{one.name} (rank {one.rank})" for one in plan.adapters)
         rows.append(("adapters", tables.size(memory.adapters), names))
     if memory.runtime:
-        rows.append(("runtime", tables.size(memory.runtime), "CUDA context, kernels, workspaces"))
+        own = (
+            "CUDA context, kernels, workspaces"
+            if plan.gpu
+            else "interpreter, libraries, buffers of the engine"
+        )
+        rows.append(("runtime", tables.size(memory.runtime), own))
     total = f"of {tables.size(memory.total)}" if memory.total else "when every sequence is at its longest"
     return [*rows, ("all", tables.size(memory.used), total)]
 

@@ -125,7 +125,9 @@ def _remedy(plan: Plan) -> str:
     # an engine that is built after the proof was not asked: its cache was no part of it
     if plan.cache_type and plan.compilation is None:
         ways.append("choose another --kv-cache")
-    if plan.stored:
+    if plan.mixture is not None:
+        ways.append("choose a larger --fit")
+    elif plan.stored:
         ways.append("choose another checkpoint")
     elif precision.quantization_of(plan.quantize, None, "", plan.dimensions).weight_bits < UNROUNDED:
         ways.append("choose a --quantize with more bits")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import files
+from builder.architecture import Dimensions
 from builder.gguf import writing
 from builder.target import Job, Placed
 
@@ -35,6 +36,16 @@ REQUIREMENTS = {
 
 _CACHES = {"fp32": "f32"}
 
+PROCESS_BYTES = 112 << 20
+"""What the process that hosts the engine takes before it: the interpreter, numpy, the library, the tokenizer;
+88 MiB were seen."""
+
+MOST_TOKENS = 256
+"""That one run of the engine computes, unless more sequences step together (backends/engine)."""
+
+MOST_SCORED = 64
+"""Tokens of it whose logits the library hands out at once."""
+
 
 def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return the threads, 0 for one of each core, and what keys and values are kept in."""
@@ -46,12 +57,27 @@ def require_config(config: Mapping[str, Any]) -> None:
     writing.require(config)
 
 
+def runtime_bytes(dimensions: Dimensions, context: int, concurrency: int) -> int:
+    """Return the most that the engine's process takes besides weights and cache.
+
+    In float32: the logits of all tokens of a run in the library's own graph, of those that it hands out, and
+    of those that are handed on; of each token four copies of the hidden state and three of the feed-forward
+    network, and what it may look at, twice.
+    """
+    most = max(MOST_TOKENS, concurrency)
+    logits = 2 * most + max(MOST_SCORED, concurrency)
+    states = 4 * dimensions.hidden_size + 3 * dimensions.intermediate_size + 2 * context
+    return PROCESS_BYTES + 4 * (logits * dimensions.vocabulary_size + most * states)
+
+
 def convert(job: Job) -> list[str]:
     """Return the exporter's command; what it is asked lies in a file beside the artifact."""
     request = Path(job.out.parent / "request.json")
     job.out.mkdir(parents=True, exist_ok=True)
-    (kind,) = job.arguments
-    files.write_json(request, {"source": str(job.checkpoint), "out": str(job.out), "type": kind})
+    # a mixture of types has no name that llama.cpp knows
+    kind = job.arguments[0] if job.arguments else ""
+    asked = {"source": str(job.checkpoint), "out": str(job.out), "type": kind, "types": dict(job.types)}
+    files.write_json(request, asked)
     return [sys.executable, "-m", "builder.exporting.llamacpp", str(request)]
 
 

@@ -17,6 +17,7 @@ ORDER = (
         "README.md",
         "plan",
         "build",
+        "fit",
         "single-pass",
         "tensorrt",
         "vllm",

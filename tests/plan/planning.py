@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from builder import recipe
 from builder.plan import Options, Plan, Subject, plan
+from builder.planning import byte_sizes
 from builder.subjects import read
 
 DECODERS = [name for name in recipe.names() if recipe.load(name).pipeline == "text_generation"]
@@ -33,6 +34,8 @@ FIELDS = {
     "--speculate": ("speculate", int),
     "--ngram": ("ngram", str),
     "--draft": ("draft", str),
+    "--fit": ("fit", partial(byte_sizes.read, "--fit")),
+    "--sensitivities": ("sensitivities", str),
 }
 REPEATED = {"--set": "settings", "--lora": "adapters"}
 

@@ -78,3 +78,12 @@ def test_all_the_room_there_is_loses_nothing_that_could_be_kept(
     found = fit(parts, room)
     assert found is not None
     assert found.loss == pytest.approx(sum(min(one.loss for one in ladder) for ladder in parts.values()))
+
+
+@given(models(), st.integers(0, 80), st.integers(0, 20))
+def test_more_room_never_loses_more(parts: dict[str, list[Choice]], budget: int, more: int) -> None:
+    tight, wide = fit(parts, budget), fit(parts, budget + more)
+    if tight is None:
+        return
+    assert wide is not None
+    assert wide.loss <= tight.loss + 1e-9
