@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from builder import architecture, files, house, modules
+from builder import architecture, files, house, modules, quantization
 from builder.calibration import texts
 from builder.plan import Plan
 from builder.planning import versions
@@ -67,24 +67,31 @@ def _groups(experts: int) -> list[int]:
     return [experts] if experts > 1 else []
 
 
-def _of_texts(plan: Plan) -> dict[str, str]:
+def _of_texts(plan: Plan) -> dict[str, str | int]:
     """Return which texts scales are measured with, nothing where none are."""
     chosen = None if plan.stored else house.plugin("quantizations", plan.quantize, option="--quantize")
     if chosen is None or not chosen.QUANTIZATION.calibrated:
         return {}
-    return {"calibration": _digest([Path(plan.calibration or texts.SHIPPED)])}
+    asked = {"samples": plan.calibration_samples, "length": plan.calibration_length}
+    return {
+        "calibration": _digest([Path(plan.calibration or texts.SHIPPED)]),
+        # nothing for what is usual: artifacts keep their keys
+        **{f"calibration_{what}": number for what, number in asked.items() if number},
+    }
 
 
 def converter_files(plan: Plan) -> list[Path]:
-    """Return the files of the target's own converter, where it writes a part for each GPU, else none.
+    """Return the files of a converter of ours: the quantization's, or one that writes a part for each GPU.
 
     Raises UsageError where it has none for the plan's quantization.
     """
     target = house.plugin("targets", plan.target, option="--target")
-    if not hasattr(target, "converter"):
+    found = "" if plan.stored else quantization.converter(plan.quantize, plan.target)
+    if not found and not hasattr(target, "converter"):
         return []
     home = Path(__file__).parent
-    return modules.reached(home, [home / "exporting" / f"{target.converter(plan.quantize)}.py"], "builder")
+    file = home / "exporting" / f"{found or target.converter(plan.quantize)}.py"
+    return modules.reached(home, [file], "builder")
 
 
 def _digest(sources: Iterable[Path]) -> str:

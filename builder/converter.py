@@ -75,6 +75,8 @@ def _job(plan: Plan, source_folder: Path, told: dict[str, Any], out: Path, part:
         split=plan.split,
         cache_type=plan.cache_type,
         calibration=plan.calibration,
+        calibration_samples=plan.calibration_samples,
+        calibration_length=plan.calibration_length,
         stored=plan.stored is not None,
         part=part,
         types=plan.mixture.tensors if plan.mixture else {},

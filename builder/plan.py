@@ -53,7 +53,8 @@ class Plan:
     is kept in, "" for what is computed in; `contract` the file of `contracts/` that says what clients see;
     `speculation` what is guessed ahead, None for nothing; `adapters` are what requests may name;
     `resolution` is how the container was found, None where any would do; `calibration` the user's own texts
-    that scales are measured with, "" for the shipped ones, or where none are, and `workload` what will be
+    that scales are measured with, "" for the shipped ones, or where none are, `calibration_samples` and
+    `calibration_length` how many and how long, 0 for what is usual, and `workload` what will be
     asked, which they are compared with, "" for nothing; `evaluation` the user's own texts that what was
     lost is measured on, "" for the shipped ones, and `limits` what may be; `hosts` are the names of several,
     () where untold; `mixture` is which part of the weights has which type, None where `quantize` says it;
@@ -93,6 +94,8 @@ class Plan:
     adapters: tuple[Adapter, ...] = ()
     resolution: Resolution | None = None
     calibration: str = ""
+    calibration_samples: int = 0
+    calibration_length: int = 0
     workload: str = ""
     evaluation: str = ""
     limits: Limits | None = None
@@ -119,6 +122,7 @@ class Plan:
             plain["resolution"] = self.resolution.to_json()
         # the manifest has the digests of their texts, and names no machine
         del plain["calibration"], plain["workload"], plain["evaluation"], plain["hosts"]
+        del plain["calibration_samples"], plain["calibration_length"]
         # they judge what is built, and are no part of it
         del plain["limits"]
         # they are in the engine's arguments
@@ -200,6 +204,8 @@ def plan(subject: Subject, options: Options) -> Plan:
     if card and chosen.computed_in == "bf16" and not card.bfloat16:
         raise UsageError(f"{card.title} has no bfloat16", remedy="use --quantize fp16")
     precision.require_calibrated("--calibration", options.calibration, chosen)
+    precision.require_samples(options, chosen)
+    precision.require_groups(subject, chosen)
     precision.require_calibrated("--workload", options.workload, chosen)
     speculation = speculating.decide(subject, options, (name, target), card, split)
     profile.require_choice(options.profiles, target.ENGINES[device])
@@ -263,6 +269,8 @@ def plan(subject: Subject, options: Options) -> Plan:
         adapters=decided.adapters,
         resolution=resolution,
         calibration=_absolute(options.calibration),
+        calibration_samples=options.calibration_samples or 0,
+        calibration_length=options.calibration_length or 0,
         workload=_absolute(options.workload),
         evaluation=_absolute(options.evaluation),
         limits=judging.limits(pipeline.kind, subject, chosen, options),

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from builder import house
+
 
 @dataclass(frozen=True)
 class Support:
     """How one target serves a quantization.
 
-    `devices` are `cpu` and `gpu`; `arguments` go to the target's own converter as they are. `kinds` are the
+    `devices` are `cpu` and `gpu`; `arguments` go to the target's own converter as they are. `converter` is
+    the file of `exporting/` that converts instead of the target's usual one, "" for that. `kinds` are the
     types that its name promises of every matrix, as `builder/kept.py` calls them, none where it promises
     nothing: a matrix of another type stands in for one of these.
     """
@@ -21,6 +24,7 @@ class Support:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Device -> why it is not offered there."""
     kinds: tuple[str, ...] = ()
+    converter: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Quantization:
     `weight_bytes` are those of all weights where a checkpoint has them so already, and `bytes_of` tells them
     where they follow from the model's dimensions; `head_bits` counts a weight of the head, where that is kept
     otherwise than the other matrices. `calibrated` says whether scales are measured by running the model on
-    texts.
+    texts. `group` is how many inputs share a scale where every matrix must have whole groups, 0 where a last
+    one may be short.
     """
 
     title: str
@@ -87,3 +92,16 @@ class Quantization:
     bytes_of: Callable[[Any], int] | None = None
     head_bits: float | None = None
     calibrated: bool = False
+    group: int = 0
+
+
+def load(name: str) -> Quantization:
+    """Return what a value of --quantize states; raise UsageError listing those that exist."""
+    found: Quantization = house.plugin("quantizations", name, option="--quantize").QUANTIZATION
+    return found
+
+
+def converter(name: str, target: str) -> str:
+    """Return the file of `exporting/` that converts to it for a target, "" for the target's usual one."""
+    support = load(name).targets.get(target)
+    return support.converter if support else ""

@@ -26,10 +26,11 @@ class Job:
     of what a model of images takes. `settings` are what the deployment's models will be told; `out` is the
     folder to fill, `main` the graph's first output. `split` is over which GPUs, for a converter that writes
     each its own part, `cache_type` what the KV cache is kept in and `calibration` the file of texts that
-    scales are measured with, for one that measures any; "" for what is usual. `stored` says that the weights
-    are quantised already. `part` is a folder on the disk of `out` that outlives what is killed, for a
-    converter that goes on where it was; it says `GOING_ON` then. `types` are those of matrices by the
-    artifact's names, none where `quantization` says it of all.
+    scales are measured with, for one that measures any; "" for what is usual. `calibration_samples` are how
+    many of them, `calibration_length` how many tokens of each, 0 for all and for what is usual. `stored` says
+    that the weights are quantised already. `part` is a folder on the disk of `out` that outlives what is
+    killed, for a converter that goes on where it was; it says `GOING_ON` then. `types` are those of matrices
+    by the artifact's names, none where `quantization` says it of all.
     """
 
     checkpoint: Path
@@ -47,6 +48,8 @@ class Job:
     split: Split = field(default_factory=Split)
     cache_type: str = ""
     calibration: str = ""
+    calibration_samples: int = 0
+    calibration_length: int = 0
     stored: bool = False
     part: Path | None = None
     types: Mapping[str, str] = field(default_factory=dict)

@@ -21,6 +21,18 @@ def fields(packed: Any, bits: int) -> Any:
     return found.reshape(packed.shape[0], -1)
 
 
+def words(numbers: Any, bits: int) -> Any:
+    """Return int32 words of unsigned numbers [rows, columns], as `fields` reads them; zeros fill the last."""
+    import torch
+
+    each = 32 // bits
+    padded = torch.nn.functional.pad(numbers.long(), (0, -numbers.shape[1] % each))
+    shifts = torch.arange(0, 32, bits)
+    found = (padded.reshape(numbers.shape[0], -1, each) << shifts).sum(dim=2)
+    # the highest bit is the sign of an int32
+    return torch.where(found >= 1 << 31, found - (1 << 32), found).int().contiguous()
+
+
 def float4(packed: Any) -> Any:
     """Return the float32 numbers of bytes [rows, bytes], low half first: [rows, bytes x 2]."""
     import torch

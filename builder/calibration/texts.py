@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,17 @@ def read(path: Path = SHIPPED, option: str = "--calibration") -> Data:
     data = Data(path, hashlib.sha256(raw).hexdigest(), prompts, option)
     _require_language(option, data)
     return data
+
+
+def first(data: Data, samples: int) -> Data:
+    """Return that many of the texts, the first ones, or all for 0; raise UsageError where there are fewer."""
+    if samples > len(data.prompts):
+        raise UsageError(
+            f"{data.option}-samples {samples:,}: {data.name} holds {len(data.prompts):,} texts",
+            expected=f"at most {len(data.prompts):,}",
+            remedy=f"give a file with more by {data.option}, or leave {data.option}-samples out for all",
+        )
+    return replace(data, prompts=data.prompts[:samples]) if samples else data
 
 
 def _prompt(option: str, path: Path, number: int, line: str) -> Prompt:

@@ -188,6 +188,18 @@ def planning(command: Command) -> Command:
             help="Texts of your own to measure scales with, as JSON lines; else the shipped ones.",
         ),
         click.option(
+            "--calibration-samples",
+            type=click.IntRange(1),
+            metavar="N",
+            help="How many of these texts, from the first on; else all.",
+        ),
+        click.option(
+            "--calibration-length",
+            type=click.IntRange(8),
+            metavar="N",
+            help="How many tokens of each are used; else 512.",
+        ),
+        click.option(
             "--workload",
             callback=not_empty,
             metavar="FILE",
@@ -294,6 +306,8 @@ def planned(values: dict[str, Any]) -> Any:
         contract=values["contract"],
         cache_type=values["kv_cache"],
         calibration=values["calibration"],
+        calibration_samples=values["calibration_samples"],
+        calibration_length=values["calibration_length"],
         workload=values["workload"],
         evaluation=values["evaluation"],
         max_perplexity_ratio=values["max_perplexity_ratio"],

@@ -48,8 +48,11 @@ def command(source: Path, out: Path, asked: Quantised, calibration: Path | None 
 class _Calibration:
     """Measures with the data of a file; `room` is a folder for what is smoothed."""
 
-    def __init__(self, data: texts.Data, asked: Quantised, room: Path, percents: Percents) -> None:
-        self._data, self._asked, self._room, self._percents = data, asked, room, percents
+    def __init__(
+        self, data: texts.Data, longest: int, asked: Quantised, room: Path, percents: Percents
+    ) -> None:
+        self._data, self._longest = data, longest
+        self._asked, self._room, self._percents = asked, room, percents
 
     def __call__(self, prepared: Prepared, names: Sequence[str]) -> tuple[Measured, Mapping[str, Any]]:
         import transformers
@@ -58,7 +61,7 @@ class _Calibration:
 
         folder = prepared.checkpoint.path
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        longest = min(texts.LONGEST, prepared.dimensions.context_length)
+        longest = min(self._longest, prepared.dimensions.context_length)
         sequences = texts.sequences(self._data, tokenizer, longest)
         if doubted := texts.doubt(self._data, sequences):
             say(f"warning: {doubted}")
@@ -80,6 +83,8 @@ def main() -> None:
     )
     parser.add_argument("--kv-cache", choices=["fp8"], help="default: as wide as the model's own numbers")
     parser.add_argument("--calibration", type=Path, default=texts.SHIPPED, metavar="FILE.jsonl")
+    parser.add_argument("--samples", type=int, default=0, help="how many of these texts; else all")
+    parser.add_argument("--length", type=int, default=texts.LONGEST, help="tokens of each that are used")
     parser.add_argument("--tp", type=int, default=1, help="tensor-parallel ranks")
     parser.add_argument("--pp", type=int, default=1, help="pipeline stages")
     parser.add_argument("--ep", type=int, default=1, help="groups of ranks that share out the experts")
@@ -103,7 +108,7 @@ def _convert(told: argparse.Namespace) -> None:
     # the calibration's texts are read by its tokenizer
     source.open_checkpoint(told.checkpoint)
     asked = Quantised(ranks, told.method, bool(told.kv_cache))
-    data = texts.read(told.calibration)
+    data = texts.first(texts.read(told.calibration), told.samples)
 
     def packed(done: int, total: int) -> None:
         percents(CALIBRATING * total + (100 - CALIBRATING) * done, 100 * total)
@@ -111,7 +116,7 @@ def _convert(told: argparse.Namespace) -> None:
     # on the disk that has room for the ranks: /tmp may be memory
     beside = next(one for one in told.out.absolute().parents if one.is_dir())
     with files.scratch(beside / f"smoothed-{told.out.name}") as room:
-        measure = _Calibration(data, asked, room, percents)
+        measure = _Calibration(data, told.length, asked, room, percents)
         convert_quantised(told.checkpoint, told.out, asked, measure, packed)
 
 

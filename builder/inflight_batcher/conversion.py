@@ -29,8 +29,13 @@ def command(job: Job, out: Path) -> list[str]:
         job.quantization,
         "fp8" in (job.quantization, job.cache_type),
     )
-    texts = Path(job.calibration) if job.calibration else None
-    return tensorrt_llm_quantised.command(job.checkpoint, out, asked, texts)
+    return [
+        *tensorrt_llm_quantised.command(
+            job.checkpoint, out, asked, Path(job.calibration) if job.calibration else None
+        ),
+        *(("--samples", str(job.calibration_samples)) if job.calibration_samples else ()),
+        *(("--length", str(job.calibration_length)) if job.calibration_length else ()),
+    ]
 
 
 def _half(checkpoint: Path) -> str:

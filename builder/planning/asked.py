@@ -55,6 +55,10 @@ class Options:
     """NAME=FOLDER, LoRA adapters that requests may name."""
     calibration: str | None = None
     """The file of texts that scales are measured with."""
+    calibration_samples: int | None = None
+    """How many of them, from the first on."""
+    calibration_length: int | None = None
+    """How many tokens of each."""
     workload: str | None = None
     """The file of texts like those that will be asked, which the former are compared with."""
     evaluation: str | None = None

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from builder import house
-from builder.architecture import Dimensions
+from builder.architecture import Dimensions, MixtureDimensions
 from builder.calibration import texts
 from builder.errors import PlanError, UsageError
-from builder.planning.asked import Sizes, Subject
+from builder.planning.asked import Options, Sizes, Subject
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
 from builder.target import Target
@@ -95,6 +95,47 @@ def require_calibrated(option: str, asked: str | None, chosen: Precision) -> Non
             remedy=f"leave {option} out",
         )
     texts.read(Path(asked), option)
+
+
+def require_samples(options: Options, chosen: Precision) -> None:
+    """Raise UsageError for more texts than there are, or for any number where no scales are measured."""
+    asked = {"samples": options.calibration_samples, "length": options.calibration_length}
+    for what, number in asked.items():
+        if number is not None and not chosen.quantization.calibrated:
+            raise UsageError(
+                f"--calibration-{what} {number}: {chosen.name} measures no scales",
+                expected=f"--quantize {' or '.join(_calibrated())}",
+                remedy=f"leave --calibration-{what} out",
+            )
+    if options.calibration_samples is not None:
+        path = Path(options.calibration) if options.calibration else texts.SHIPPED
+        texts.first(texts.read(path), options.calibration_samples)
+
+
+def require_groups(subject: Subject, chosen: Precision) -> None:
+    """Raise PlanError where the inputs of a matrix are no whole groups, or experts would need texts each."""
+    group, sizes = chosen.quantization.group, subject.dimensions
+    if subject.stored is not None or not group or not isinstance(sizes, Dimensions):
+        return
+    if isinstance(sizes, MixtureDimensions):
+        raise PlanError(
+            f"{subject.name}: --quantize {chosen.name} rounds no experts: few tokens reach each of them",
+            expected="a dense decoder",
+            remedy="round without texts, by --quantize int4",
+        )
+    widths = {
+        "hidden size": sizes.hidden_size,
+        "attention output": sizes.heads * sizes.head_size,
+        "intermediate size": sizes.intermediate_size,
+    }
+    for what, width in widths.items():
+        if width % group:
+            raise PlanError(
+                f"{subject.name}: its {what} of {width} is no whole number of groups of {group}, which share "
+                f"a scale by --quantize {chosen.name}",
+                expected=f"a multiple of {group}",
+                remedy="choose --quantize int4, which has groups of 32 and takes a shorter last one",
+            )
 
 
 def _calibrated() -> list[str]:

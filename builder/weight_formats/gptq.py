@@ -19,6 +19,8 @@ MARKS = ("qweight",)
 KERNEL = Kernel("auto_gptq", "6.0")
 """AutoGPTQConfig.get_min_capability (vLLM 0.22, quantization/auto_gptq.py)."""
 BITS = (4, 8)
+PACKED_BITS, MIDDLE = 4, 8
+"""What `pack` writes: symmetric, so that every zero point is in the middle."""
 GROUPS = (-1, 32, 64, 128)
 """Those of AutoGPTQConfig.TYPE_MAP, and MARLIN_SUPPORTED_GROUP_SIZES."""
 
@@ -52,6 +54,39 @@ def packed(told: Mapping[str, Any], outputs: int, inputs: int) -> Mapping[str, S
     if told.get("checkpoint_format", "gptq") not in ("gptq", "gptq_v2"):
         return {}
     return {"qweight": (inputs * int(told["bits"]) // 32, outputs)}
+
+
+def described(group: int) -> dict[str, Any]:
+    """Return `quantization_config` of a checkpoint that `pack` writes, with groups of that many inputs."""
+    return {
+        "quant_method": "gptq",
+        "bits": PACKED_BITS,
+        "group_size": group,
+        "sym": True,
+        "desc_act": False,
+        "lm_head": False,
+        "checkpoint_format": "gptq",
+    }
+
+
+def pack(stem: str, numbers: Any, scales: Any) -> dict[str, Any]:
+    """Return the tensors of a matrix by their names, which begin with `stem`.
+
+    Args:
+        stem: such as `model.layers.0.mlp.up_proj.`.
+        numbers: -8 to 7, int8 [outputs, inputs].
+        scales: float16 [outputs, groups].
+    """
+    import torch
+
+    inputs, groups = numbers.shape[1], scales.shape[1]
+    zeros = torch.full((groups, numbers.shape[0]), MIDDLE - 1, dtype=torch.int32)
+    return {
+        f"{stem}qweight": unpacking.words(numbers.int() + MIDDLE, PACKED_BITS).T.contiguous(),
+        f"{stem}qzeros": unpacking.words(zeros, PACKED_BITS),
+        f"{stem}scales": scales.half().T.contiguous(),
+        f"{stem}g_idx": torch.arange(inputs, dtype=torch.int32) // (inputs // groups),
+    }
 
 
 def weight(told: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:

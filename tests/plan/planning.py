@@ -30,6 +30,8 @@ FIELDS = {
     "--contract": ("contract", str),
     "--kv-cache": ("cache_type", str),
     "--calibration": ("calibration", str),
+    "--calibration-samples": ("calibration_samples", int),
+    "--calibration-length": ("calibration_length", int),
     "--workload": ("workload", str),
     "--speculate": ("speculate", int),
     "--ngram": ("ngram", str),

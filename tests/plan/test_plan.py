@@ -39,11 +39,17 @@ def test_misuse_names_the_choices(line):
     [
         (
             "--quantize fp16",
-            ["builds, then fails at its first run on a CPU", "choose one of fp32, int4, int8"],
+            [
+                "builds, then fails at its first run on a CPU",
+                "choose one of fp32, gptq, int4, int4_g64, int8",
+            ],
         ),
         (
             "--quantize bf16",
-            ["builds, then fails at its first run on a CPU", "choose one of fp32, int4, int8"],
+            [
+                "builds, then fails at its first run on a CPU",
+                "choose one of fp32, gptq, int4, int4_g64, int8",
+            ],
         ),
         (
             "--quantize int4 --gpu h200",

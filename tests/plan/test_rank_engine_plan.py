@@ -318,7 +318,10 @@ def test_lookahead_by_hand() -> None:
         ("--set engine.gemm_plugn=auto", ["engine.gemm_plugin"]),
         ("--kv-cache fp8", ["--kv-cache fp8: its scales are measured", "bf16 measures", "--quantize fp8"]),
         ("--quantize w8a16 --kv-cache fp8", ["its scales are measured", "w8a16 measures none"]),
-        ("--calibration texts.jsonl", ["bf16 measures no scales", "awq or fp8 or smoothquant or w4a8_awq"]),
+        (
+            "--calibration texts.jsonl",
+            ["bf16 measures no scales", "awq or fp8 or gptq or smoothquant or w4a8_awq"],
+        ),
         ("--quantize fp8 --calibration nowhere.jsonl", ["--calibration nowhere.jsonl", "JSON lines"]),
         ("--lora a=b", ["b holds no adapter_config.json"]),
         ("--quantize int4", ["does not serve --quantize int4", "awq, bf16, fp16, fp8"]),

@@ -1,0 +1,83 @@
+"""What texts scales are measured with: how many, how long, part of the artifact's key; and whole groups."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_decoders
+from planning import planned, planned_from
+
+from builder import artifact_key
+from builder.errors import PlanError, UsageError
+
+LINE = "--target onnx --quantize gptq"
+
+
+def identity(more: str = "") -> dict[str, Any]:
+    return artifact_key.identity(planned("smollm2", f"{LINE} {more}"), {})
+
+
+def test_number_and_length_of_texts_are_part_of_the_key() -> None:
+    usual, few, short = identity(), identity("--calibration-samples 8"), identity("--calibration-length 64")
+    assert len({artifact_key.key(one) for one in (usual, few, short)}) == 3
+    assert few["calibration_samples"] == 8 and short["calibration_length"] == 64
+    assert "calibration_samples" not in usual and usual["calibration"] == few["calibration"]
+
+
+def test_what_rounds_is_part_of_the_key_and_of_no_other_quantization() -> None:
+    assert "converter" in identity()
+    assert "converter" not in artifact_key.identity(planned("smollm2", "--quantize int4_g64"), {})
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--quantize int4_g64 --calibration-samples 8", ["int4_g64 measures no scales", "gptq"]),
+        ("--quantize int4 --calibration-length 8", ["--calibration-length 8", "leave --calibration-length"]),
+        ("--quantize gptq --calibration-samples 9999", ["9,999", "shipped holds 35 texts", "at most 35"]),
+        ("--quantize gptq --calibration nowhere.jsonl", ["nowhere.jsonl", "JSON lines"]),
+    ],
+)
+def test_what_asks_for_texts_that_there_are_not_is_refused(line: str, words: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        planned("smollm2", line)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_random_tokens_are_refused(tmp_path: Path) -> None:
+    import random
+
+    draw = random.Random(0)
+    words = ["".join(draw.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6)) for _ in range(9000)]
+    made = [" ".join(draw.sample(words, 60)) for _ in range(40)]
+    (tmp_path / "random.jsonl").write_text("\n".join(json.dumps({"prompt": one}) for one in made))
+    with pytest.raises(UsageError, match="no language"):
+        planned("smollm2", f"{LINE} --calibration {tmp_path / 'random.jsonl'}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"hidden_size": 96, "intermediate_size": 128}, "hidden size of 96"),
+        ({"hidden_size": 64, "intermediate_size": 96}, "intermediate size of 96"),
+        ({"hidden_size": 64, "intermediate_size": 128, "head_dim": 4}, "attention output of 32"),
+    ],
+)
+def test_a_group_that_does_not_divide_is_refused_by_the_plan(
+    tmp_path: Path, changed: dict[str, int], what: str
+) -> None:
+    told = tiny_decoders.config("llama", **{"head_dim": 8, **changed})
+    tiny_decoders.write(tmp_path / "tiny", told, tiny_decoders.weights(told))
+    with pytest.raises(PlanError) as caught:
+        planned_from(tmp_path / "tiny", LINE)
+    for word in (what, "groups of 64", "--quantize int4"):
+        assert word in str(caught.value)
+
+
+def test_smollm2_has_whole_groups_of_64() -> None:
+    """576 and 1,536 are 9 and 24 of them; of 128, 576 is four and a half."""
+    found = planned("smollm2", LINE)
+    assert found.quantize == "gptq" and found.memory.weights > 0
