@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from builder import house
 from builder.errors import UsageError
 from builder.plan import Options, Subject
+from builder.planning import mixing
 from builder.quantization import Quantization
 
 
@@ -37,14 +38,14 @@ class Variant:
     def options(self, asked: Options) -> Options:
         """Return what its plan is asked for, the rest as for all of them.
 
-        Texts to calibrate with are for those that measure scales. Raises UsageError for a mixture where the
-        plan makes none.
+        Texts to calibrate with are for those that measure scales.
         """
         chosen = replace(asked, target=self.target or None, quantize=self.quantize or None)
         if self.fit:
-            return _fitted(chosen, self.fit)
+            return replace(chosen, fit=self.fit)
         if not _quantization(self.quantize).calibrated:
-            chosen = replace(chosen, calibration=None, workload=None)
+            unneeded = ("calibration", "workload", "calibration_samples", "calibration_length")
+            chosen = replace(chosen, **dict.fromkeys(unneeded))
         return chosen
 
 
@@ -90,6 +91,8 @@ def _served(subject: Subject, device: str) -> list[Variant]:
         (quantization.weight_bits, Variant(target, name))
         for name, quantization in _quantizations()
         for target, support in quantization.targets.items()
+        # a mixture is one for each size
+        if name != mixing.QUANTIZATION
         if device in support.devices and _runs(target, subject, device)
     ]
     return [one for _, one in sorted(found, key=lambda each: (-each[0], each[1].label))]
@@ -123,11 +126,3 @@ def _require_variable(subject: Subject) -> None:
             expected="plain weights, in float32, bfloat16 or float16",
             remedy="pass the checkpoint that it was made of with --checkpoint",
         )
-
-
-def _fitted(asked: Options, size: int) -> Options:
-    # a plan that knows nothing of it would pass the budget over in silence
-    if "fit" not in {one.name for one in fields(Options)}:
-        raise UsageError("--fit: this version mixes no precisions", remedy="leave --fit out")
-    more: dict[str, Any] = {"fit": size}
-    return replace(asked, **more)
