@@ -44,8 +44,8 @@ class Variant:
         if self.fit:
             return replace(chosen, fit=self.fit)
         if not _quantization(self.quantize).calibrated:
-            unneeded = ("calibration", "workload", "calibration_samples", "calibration_length")
-            chosen = replace(chosen, **dict.fromkeys(unneeded))
+            chosen = replace(chosen, calibration=None, workload=None)
+            chosen = replace(chosen, calibration_samples=None, calibration_length=None)
         return chosen
 
 

@@ -157,7 +157,8 @@ def test_every_quantization_of_the_house_is_a_variant() -> None:
         for target, support in house.plugin("quantizations", name, option="").QUANTIZATION.targets.items()
         if "cpu" in support.devices and target in ("onnx", "llamacpp")
     }
-    assert {one.label for one in found} == expected
+    # of a mixture each size is one
+    assert {one.label for one in found} == expected - {"llamacpp/mixed"}
     assert {"onnx/fp32", "onnx/int8", "onnx/int4", "llamacpp/q8_0", "llamacpp/q5_k_m"} < expected
     on_gpu = variants.variants(subject, Options(gpu="h200"), (), ("vllm",), ())
     assert {one.label for one in on_gpu} >= {"vllm/bf16", "vllm/fp16"}
