@@ -37,7 +37,7 @@ Tell = Callable[[Row], None]
 class Asked:
     """Which variants of NAME: values of --quantize and --target, all there are where none is named.
 
-    `fits` are the bytes that mixtures may have; `options` are those of every plan.
+    `fits` are the sizes of mixtures; `options` are those of every plan.
     """
 
     name: str

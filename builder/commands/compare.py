@@ -66,7 +66,7 @@ def _listed(context: click.Context, option: click.Parameter, values: tuple[str, 
     multiple=True,
     type=Size(),
     metavar="SIZE",
-    help="A mixture whose weights take at most so much, such as 120MB (repeatable).",
+    help="Types by part that `builder build --fit` chooses for so much memory, such as 6GB (repeatable).",
 )
 @click.option(
     "--target", "targets", multiple=True, callback=_listed, metavar="T,...", help="Run by these alone."
@@ -92,7 +92,10 @@ def _listed(context: click.Context, option: click.Parameter, values: tuple[str, 
 @click.option("--max-divergence", type=click.FloatRange(0), help="Mean KL divergence on them, in nats.")
 @click.option("--min-agreement", type=click.FloatRange(0, 1), help="Share of the same first choices on them.")
 @click.option(
-    "--concurrency",
+    "--concurrency", type=int, metavar="N", help="Plan for so many requests at once at full length."
+)
+@click.option(
+    "--load",
     "loads",
     default="1,8",
     show_default=True,
@@ -168,7 +171,7 @@ def _asked(name: str, given: dict[str, Any]) -> Asked:
     from builder.compare import Asked
     from builder.plan import Options
 
-    taken = ("gpu", "max_context", "calibration", "evaluation")
+    taken = ("gpu", "max_context", "concurrency", "calibration", "evaluation")
     limits = ("max_perplexity_ratio", "max_divergence", "min_agreement")
     return Asked(
         name=name,
@@ -182,8 +185,12 @@ def _asked(name: str, given: dict[str, Any]) -> Asked:
 
 def _how(given: dict[str, Any]) -> How:
     from builder.comparing.trial import How
+    from builder.errors import UsageError
     from builder.measure import Options
     from builder.measuring import task
 
-    loads = task.loads(given["loads"], None, 0, 0.0)
+    try:
+        loads = task.loads(given["loads"], None, 0, 0.0)
+    except UsageError as error:
+        raise click.BadParameter(error.found.partition(": ")[2], param_hint="--load") from error
     return How(Options(loads=loads, output_tokens=given["output_tokens"]), given["twice"])

@@ -58,10 +58,10 @@ def run(
     """
     row = Row(variant.label, planned.target, variant.quantize, key)
     try:
-        # before the build judges it: what it has lost is worth a look even where that is too much
-        artifact = convert(planned, model.found, progress)
-        row = _proven(row, variant, planned, artifact, progress)
-        row = _read_twice(row, planned, artifact, progress) if how.twice else row
+        if not variant.fit:
+            # before the build judges it: what it has lost is worth a look even where that is too much
+            artifact = convert(planned, model.found, progress)
+            row = _looked_at(row, variant, planned, artifact, how, progress)
         built = pipeline.build(
             model.name,
             home,
@@ -70,12 +70,22 @@ def run(
             served_name=model.served_name,
             progress=progress,
         )
+        if variant.fit:
+            # which types fit is known when the build has measured what each part loses
+            row = _looked_at(row, variant, built.plan, built.artifact, how, progress)
         row = replace(row, repository=home.name, verified=built.verified)
         return replace(row, runs=_measured(home, how, progress))
     except Interrupted:
         raise
     except (BuilderError, OSError) as error:
         return replace(row, failure=_said(error))
+
+
+def _looked_at(
+    row: Row, variant: Variant, planned: Plan, artifact: Artifact, how: How, progress: Progress
+) -> Row:
+    row = _proven(row, variant, planned, artifact, progress)
+    return _read_twice(row, planned, artifact, progress) if how.twice else row
 
 
 def _proven(row: Row, variant: Variant, planned: Plan, artifact: Artifact, progress: Progress) -> Row:

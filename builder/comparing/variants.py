@@ -12,12 +12,15 @@ from builder.plan import Options, Subject
 from builder.planning import mixing
 from builder.quantization import Quantization
 
+MIXED = "mixed"
+"""The value of --quantize that --fit stands for, where there is one: by itself it says not how large."""
+
 
 @dataclass(frozen=True)
 class Variant:
     """One way to keep a model's weights: a quantization of a target, or a mixture that fits so many bytes.
 
-    `quantize` is "" for a mixture, `target` "" where the plan chooses it; `fit` is 0 for no mixture.
+    `quantize` is "" for a mixture, `target` "" where the plan chooses it; `fit` is its bytes, else 0.
     """
 
     target: str
@@ -105,7 +108,8 @@ def _runs(target: str, subject: Subject, device: str) -> bool:
 
 def _quantizations() -> Iterator[tuple[str, Quantization]]:
     for name in house.plugin_names("quantizations"):
-        yield name, _quantization(name)
+        if name != MIXED:
+            yield name, _quantization(name)
 
 
 def _quantization(name: str) -> Quantization:

@@ -155,7 +155,7 @@ def test_every_quantization_of_the_house_is_a_variant() -> None:
         f"{target}/{name}"
         for name in house.plugin_names("quantizations")
         for target, support in house.plugin("quantizations", name, option="").QUANTIZATION.targets.items()
-        if "cpu" in support.devices and target in ("onnx", "llamacpp")
+        if "cpu" in support.devices and target in ("onnx", "llamacpp") and name != variants.MIXED
     }
     # of a mixture each size is one
     assert {one.label for one in found} == expected - {"llamacpp/mixed"}
@@ -205,7 +205,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_built(
         (("smollm2", "--fit", "0MB"), "is no size, such as 120MB"),
         (("smollm2", "--quantize", "int4,"), "has an empty name in it"),
         (("smollm2", "llama-8b", "--checkpoint", "x"), "--checkpoint is of one NAME"),
-        (("smollm2", "--concurrency", "none"), "--concurrency: 'none'"),
+        (("smollm2", "--load", "none"), "--load: 'none'"),
         ((), "Missing argument 'NAME...'"),
     ],
 )

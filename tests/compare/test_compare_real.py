@@ -50,7 +50,7 @@ def record(place: Path) -> list[dict[str, Any]]:
 def first(place: Path) -> First:
     """The first comparison: what it printed, and what it wrote."""
     done = compared(
-        place, "--quantize", "fp32,int8,q8_0", "--target", "onnx,llamacpp", "--concurrency", "1,2",
+        place, "--quantize", "fp32,int8,q8_0", "--target", "onnx,llamacpp", "--load", "1,2",
         "--output-tokens", "16",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -78,7 +78,7 @@ def test_every_variant_is_served_and_measured(place: Path, first: First) -> None
 def test_the_same_again_asks_nothing_again(place: Path, first: First) -> None:
     _, before = first
     again = compared(
-        place, "--quantize", "int8", "--target", "onnx", "--concurrency", "1,2", "--output-tokens", "16"
+        place, "--quantize", "int8", "--target", "onnx", "--load", "1,2", "--output-tokens", "16"
     )
     assert again.returncode == 0, again.stderr
     assert record(place) == [row for row in before if row["variant"] == "onnx/int8"]
