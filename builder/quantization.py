@@ -14,7 +14,10 @@ class Support:
     """How one target serves a quantization.
 
     `devices` are `cpu` and `gpu`; `arguments` go to the target's own converter as they are. `converter` is
-    the file of `exporting/` that converts instead of the target's usual one, "" for that.
+    the file of `exporting/` that converts instead of the target's usual one, "" for that. `differing` are
+    fields of the Quantization that are otherwise there, `engine` what its engine is told besides. With
+    `weights_alone` all else is computed in 16 bits, those of the GPU. `compute` is the least capability of a
+    GPU that has kernels for it, "" for any that the target runs on.
     """
 
     devices: frozenset[str]
@@ -22,6 +25,10 @@ class Support:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Device -> why it is not offered there."""
     converter: str = ""
+    differing: Mapping[str, Any] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    weights_alone: bool = False
+    compute: str = ""
 
 
 @dataclass(frozen=True)
