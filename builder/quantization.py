@@ -16,7 +16,10 @@ class Support:
     `devices` are `cpu` and `gpu`; `arguments` go to the target's own converter as they are. `converter` is
     the file of `exporting/` that converts instead of the target's usual one, "" for that. `kinds` are the
     types that its name promises of every matrix, as `builder/kept.py` calls them, none where it promises
-    nothing: a matrix of another type stands in for one of these.
+    nothing: a matrix of another type stands in for one of these. `differing` are fields of the Quantization
+    that are otherwise there, `engine` what its engine is told besides. With `weights_alone` all else is
+    computed in 16 bits, those of the GPU. `compute` is the least capability of a GPU that has kernels for it,
+    "" for any that the target runs on.
     """
 
     devices: frozenset[str]
@@ -25,6 +28,10 @@ class Support:
     """Device -> why it is not offered there."""
     kinds: tuple[str, ...] = ()
     converter: str = ""
+    differing: Mapping[str, Any] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    weights_alone: bool = False
+    compute: str = ""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def of(
         config=question.subject.config,
         name=question.subject.name,
     )
-    told = question.contract.engine_arguments(question.way.engine_arguments(placed))
+    support = question.quantization.targets.get(question.target)
+    besides = dict(support.engine) if support else {}
+    told = question.contract.engine_arguments({**question.way.engine_arguments(placed), **besides})
     for text in question.options.settings:
         name, value = _setting(text, question)
         told = {**told, name: _beside(told.get(name), value, _fields(question.way.SETTABLE, name))}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from builder import house
+from builder import house, quantization
 from builder.architecture import Dimensions, MixtureDimensions
 from builder.calibration import texts
 from builder.errors import PlanError, UsageError
@@ -21,6 +21,7 @@ KEPT = Budget(0.02, 0.95, held_out=Limits(perplexity=1.01, divergence=0.01, agre
 """Of weights that are as the checkpoint holds them, where activations have 16 bits: bf16's."""
 ROUNDED = Budget(0.05, 0.9, held_out=Limits(perplexity=1.03, divergence=0.03, agreement=0.93))
 """Where activations or the KV cache have 8 bits or fewer: int8's."""
+HALVES, UNROUNDED, CACHE = ("bf16", "fp16"), 16, "cache_bytes"
 CACHE_BYTES = {"bf16": 2, "fp16": 2, "fp8": 1}
 """Value of --kv-cache -> bytes of an element."""
 
@@ -70,11 +71,16 @@ def choose(
     stored = subject.stored
     if stored is None:
         chosen = asked or wanted
-        cache_type = _cache_type(asked_cache, "", target, device, chosen)
+        support = _support(chosen, quantization.load(chosen), name, device, precisions)
+        _require_kernels(chosen, support, name, card)
+        computed_in = _half(wanted, card) if support.weights_alone else chosen
+        cache_type = _cache_type(asked_cache, "", target, device, computed_in)
         found = quantization_of(chosen, None, cache_type, subject.dimensions)
+        # what --kv-cache says goes before what is usual there
+        usual = {one: value for one, value in support.differing.items() if not (cache_type and one == CACHE)}
+        found = replace(found, **usual)
         found = replace(found, shares_tied=found.shares_tied and getattr(target[1], "SHARES_TIED", True))
-        support = _support(chosen, found, name, device, precisions)
-        return Precision(chosen, found, support.arguments, chosen, cache_type)
+        return Precision(chosen, found, support.arguments, computed_in, cache_type)
     _require_own(subject, stored, asked)
     require_taken(subject, stored, name, card)
     cache_type = _cache_type(asked_cache, stored.cache, target, device, wanted)
@@ -82,6 +88,36 @@ def choose(
     if found.weight_bytes is not None and not getattr(target[1], "SHARES_TIED", True):
         found = replace(found, weight_bytes=found.weight_bytes + _second_table(subject.dimensions))
     return Precision(stored.name, found, (), wanted, cache_type)
+
+
+def _half(wanted: str, card: Gpu | None) -> str:
+    """Return the 16 bits that are computed in beside weights of fewer."""
+    if wanted in HALVES:
+        return wanted
+    return "bf16" if card is None or card.bfloat16 else "fp16"
+
+
+def _require_kernels(name: str, support: Support, target: str, card: Gpu | None) -> None:
+    """Raise UsageError for a GPU that computes nothing in such numbers."""
+    if card is None or not support.compute or _number(card.compute) >= _number(support.compute):
+        return
+    raise UsageError(
+        f"--quantize {name}: {card.title} has compute capability {card.compute}, and no kernels for it",
+        expected=f"at least {support.compute} for {name} by target {target}",
+        remedy=f"choose --quantize {' or '.join(_kinder(target, card)) or 'bf16'}, or name another GPU",
+    )
+
+
+def _kinder(target: str, card: Gpu) -> list[str]:
+    """Return what a target serves on a GPU with weights of fewer than 16 bits."""
+    found = []
+    for name in house.plugin_names("quantizations"):
+        one = quantization.load(name)
+        support = one.targets.get(target)
+        able = support is not None and "gpu" in support.devices and one.weight_bits < UNROUNDED
+        if able and support and _number(card.compute) >= _number(support.compute or "0"):
+            found.append(name)
+    return found
 
 
 def require_calibrated(option: str, asked: str | None, chosen: Precision) -> None:
@@ -268,9 +304,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _support(
-    name: str, quantization: Quantization, target: str, device: str, precisions: tuple[str, ...]
+    name: str, found: Quantization, target: str, device: str, precisions: tuple[str, ...]
 ) -> Support:
-    support = quantization.targets.get(target)
+    support = found.targets.get(target)
     if support and device in support.devices and name in (precisions or (name,)):
         return support
     offered = [
@@ -292,6 +328,6 @@ def _support(
     )
 
 
-def _devices(quantization: Quantization, target: str) -> frozenset[str]:
-    support = quantization.targets.get(target)
+def _devices(found: Quantization, target: str) -> frozenset[str]:
+    support = found.targets.get(target)
     return support.devices if support else frozenset()

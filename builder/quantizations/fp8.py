@@ -18,5 +18,15 @@ QUANTIZATION = Quantization(
     tolerance=Tolerance(cosine=0.99),
     targets={
         "tensorrtllm": Support(frozenset({"gpu"}), refused={"cpu": "an engine runs on a GPU"}),
+        # vLLM rounds weights as it loads them, and inputs by the largest of each step: no texts are needed
+        "vllm": Support(
+            frozenset({"gpu"}),
+            refused={"cpu": "vLLM runs on a GPU"},
+            differing={"cache_bytes": 2, "calibrated": False},
+            engine={"quantization": "fp8"},
+            weights_alone=True,
+            # tensor cores compute in FP8 from Ada on; on older ones vLLM would compute in 16 bits, by Marlin
+            compute="8.9",
+        ),
     },
 )

@@ -28,5 +28,18 @@ QUANTIZATION = Quantization(
             refused={"gpu": "not proven there yet; bf16 and fp16 are"},
             converter="gptq_onnx",
         ),
+        "vllm": Support(
+            frozenset({"gpu"}),
+            refused={"cpu": "vLLM runs on a GPU; --target onnx is for a CPU"},
+            converter="gptq",
+            # a scale in 16 bits; embedding and head stay as they are
+            differing={
+                "weight_bits": 4 + (16 + 4) / 64,
+                "embedding_bits": 16,
+                "head_bits": 16,
+                "cache_bytes": 2,
+            },
+            weights_alone=True,
+        ),
     },
 )

@@ -12,7 +12,7 @@ QUANTIZATION = Quantization(
     budget=Budget(
         divergence=0.9,
         agreement=0.5,
-        held_out=Limits(perplexity=1.5, divergence=0.7, agreement=0.55),
+        held_out=Limits(perplexity=1.8, divergence=0.7, agreement=0.5),
     ),
     tolerance=Tolerance(cosine=0.99),
     targets={

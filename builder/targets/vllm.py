@@ -7,9 +7,10 @@ import tomllib
 from math import ceil
 from typing import Any
 
-from builder import house
+from builder import house, quantization
 from builder.architecture import Dimensions
 from builder.deploying import images
+from builder.exporting import rounding
 from builder.planning import adapters
 from builder.planning.memory import GIB, USABLE
 from builder.speculation import FOLDER, Speculation
@@ -105,10 +106,16 @@ def _speculative(asked: Speculation) -> dict[str, Any]:
 
 
 def convert(job: Job) -> list[str]:
-    """Return what lays the checkpoint's files together, as links where the disk is the same."""
+    """Return what lays the checkpoint's files together, as links where the disk is the same.
+
+    Where a converter of ours rounds, that one's: it writes a checkpoint as vLLM reads it.
+    """
+    converter = "" if job.stored else quantization.converter(job.quantization, "vllm")
+    if converter:
+        return rounding.command(job, converter)
     return [sys.executable, "-m", "builder.exporting.checkpoint", str(job.checkpoint), str(job.out)]
 
 
 def progress(log: str, dimensions: Dimensions) -> float:
-    """Return 0: linking takes no time, copying as long as the disk."""
-    return 0.0
+    """Return the share of layers that are rounded; linking takes no time, copying as long as the disk."""
+    return rounding.share(log)

