@@ -33,6 +33,7 @@ BARS = (
     Bar("fit_most_over_size", "<=", 1.0, "what was asked for is a limit"),
     Bar("fit_quality_monotonic", "==", 1, "more room may not lose more"),
 )
+PATIENCE = 1800.0
 WORDS = "The quick brown fox jumps over the lazy dog, and then it rests. "
 
 
@@ -90,7 +91,7 @@ def _engine(server: Server) -> dict[str, float]:
 
 def _fill(server: Server, repository: Path) -> None:
     """Let all sequences grow to their longest at once, then have a prompt scored."""
-    client = Client(server.http, server.grpc, None, read_repository(repository).configs)
+    client = Client(server.http, server.grpc, None, read_repository(repository).configs, patience=PATIENCE)
     long = WORDS * (CONTEXT // 24)
 
     def ask(number: int) -> None:

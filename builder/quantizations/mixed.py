@@ -13,7 +13,7 @@ QUANTIZATION = Quantization(
     budget=Budget(
         divergence=0.6,
         agreement=0.6,
-        held_out=Limits(perplexity=1.5, divergence=0.5, agreement=0.7),
+        held_out=Limits(perplexity=1.5, divergence=0.5, agreement=0.6),
     ),
     tolerance=Tolerance(cosine=0.99),
     calibrated=True,

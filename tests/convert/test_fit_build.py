@@ -95,7 +95,7 @@ def test_a_profile_of_another_checkpoint_is_refused(built: Built, folder: Path) 
 def test_it_takes_no_more_than_was_asked_for(built: Built, boot: Callable[..., Server]) -> None:
     repository = built.published.repository
     server = boot(repository)
-    client = Client(server.http, server.grpc, None, read_repository(repository).configs)
+    client = Client(server.http, server.grpc, None, read_repository(repository).configs, patience=900.0)
     prompt = "The quick brown fox jumps over the lazy dog. " * 30
     asked: list[dict[str, Any]] = [
         {"text_input": prompt, "max_tokens": 100, "end_id": -1},
