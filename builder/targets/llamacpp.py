@@ -37,8 +37,8 @@ REQUIREMENTS = {
 _CACHES = {"fp32": "f32"}
 
 PROCESS_BYTES = 112 << 20
-"""What the process that hosts the engine takes besides it: the interpreter, numpy, the library, the tokenizer.
-With the engine's buffers still untouched 114 MiB were seen of it (smollm2, Python 3.11)."""
+"""What the process that hosts the engine takes besides it: interpreter, numpy, library, tokenizer. With the
+engine's buffers still untouched 114 MiB were seen of it (smollm2, Python 3.11)."""
 
 MOST_TOKENS = 256
 """That one run of the engine computes, unless more sequences step together (backends/engine)."""
