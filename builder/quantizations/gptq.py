@@ -18,7 +18,7 @@ QUANTIZATION = Quantization(
     budget=Budget(
         divergence=0.9,
         agreement=0.5,
-        held_out=Limits(perplexity=1.5, divergence=0.5, agreement=0.6),
+        held_out=Limits(perplexity=1.8, divergence=0.5, agreement=0.55),
     ),
     tolerance=Tolerance(cosine=0.99),
     targets={

@@ -56,9 +56,9 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Losses]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_texts_save_a_quarter_of_what_the_same_bits_lose(lost: Losses) -> None:
+def test_by_texts_less_is_lost_than_by_rounding_as_many_bits_to_the_nearest(lost: Losses) -> None:
     nearest, calibrated = lost("int4_g64"), lost("gptq")
-    assert calibrated.divergence < 0.75 * nearest.divergence
+    assert calibrated.divergence < 0.85 * nearest.divergence
     assert calibrated.agreement > nearest.agreement
     assert calibrated.perplexity < nearest.perplexity
 
