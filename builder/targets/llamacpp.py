@@ -36,9 +36,9 @@ REQUIREMENTS = {
 
 _CACHES = {"fp32": "f32"}
 
-PROCESS_BYTES = 112 << 20
-"""What the process that hosts the engine takes besides it: interpreter, numpy, library, tokenizer. With the
-engine's buffers still untouched 114 MiB were seen of it (smollm2, Python 3.11)."""
+PROCESS_BYTES = 148 << 20
+"""What the engine's process takes besides weights, cache and logits: interpreter, libraries, tokenizer.
+About 134 MiB were seen at the most (smollm2, Python 3.11)."""
 
 MOST_TOKENS = 256
 """That one run of the engine computes, unless more sequences step together (backends/engine)."""
@@ -60,12 +60,13 @@ def require_config(config: Mapping[str, Any]) -> None:
 def runtime_bytes(dimensions: Dimensions, context: int, concurrency: int) -> int:
     """Return the most that the engine's process takes besides weights and cache.
 
-    In float32: the logits of all tokens of a run in the library's own graph, of those that it hands out, and
-    of those that are handed on; of each token four copies of the hidden state and three of the feed-forward
-    network, and what it may look at, twice.
+    In float32: the logits that a run computes, as the library hands them out, and of a whole piece of a
+    prompt that is scored; of each token four copies of the hidden state and three of the feed-forward
+    network, and what it may look at, twice. The library reserves room for the logits of every token of a run,
+    which is never touched, since they are wanted of few at once.
     """
-    most = max(MOST_TOKENS, concurrency)
-    logits = 2 * most + max(MOST_SCORED, concurrency)
+    most, wanted = max(MOST_TOKENS, concurrency), max(MOST_SCORED, concurrency)
+    logits = 2 * wanted + most
     states = 4 * dimensions.hidden_size + 3 * dimensions.intermediate_size + 2 * context
     return PROCESS_BYTES + 4 * (logits * dimensions.vocabulary_size + most * states)
 
