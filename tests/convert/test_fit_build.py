@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
     pytest.mark.timeout(3600),
 ]
-SIZE = 365_000_000
+SIZE = 341_000_000
 CONTEXT, AT_ONCE = 512, 2
 
 
