@@ -11,6 +11,7 @@ from builder import house, quantization
 from builder.architecture import Dimensions, MixtureDimensions
 from builder.calibration import texts
 from builder.errors import PlanError, UsageError
+from builder.planning import mixing
 from builder.planning.asked import Options, Sizes, Subject
 from builder.planning.placement import Gpu, Split
 from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
@@ -175,7 +176,8 @@ def require_groups(subject: Subject, chosen: Precision) -> None:
 
 
 def _calibrated() -> list[str]:
-    every = house.plugin_names("quantizations")
+    # a mixture has its own option
+    every = [name for name in house.plugin_names("quantizations") if name != mixing.QUANTIZATION]
     return [
         name
         for name in every
