@@ -10,8 +10,9 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,25 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
 @dataclass(eq=False)
 class _Job:
+    """A sequence; without a loop until somebody reads its steps, and those that come before are kept here."""
+
     request: str
-    loop: asyncio.AbstractEventLoop
-    mailbox: Mailbox
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    loop: asyncio.AbstractEventLoop | None = None
+    kept: list[Item] = field(default_factory=list)
+
+    def ready(self, items: Iterable[Item]) -> list[tuple[_Job, Item]]:
+        """Return what can be delivered, with its job; keep what cannot yet."""
+        if self.loop is None:
+            self.kept += items
+            return []
+        return [(self, item) for item in items]
 
 
 class Hosted:
     """An Engine whose library runs elsewhere; see Engine."""
+
+    knows_at_once = True
 
     def __init__(
         self, name: str, unsupported: frozenset[str], settings: Mapping[str, Any], folder: Path
@@ -60,33 +73,23 @@ class Hosted:
         self._reader = threading.Thread(target=self._read_until_closed, name="engine", daemon=True)
         self._reader.start()
 
-    async def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
-        """Yield steps; see Engine.generate."""
+    def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
+        """Tell the engine at once, and return the steps; see Engine.generate."""
         require_room(ids, sampling, self._context)
-        job = _Job(request, asyncio.get_running_loop(), Mailbox())
+        job = _Job(request)
         key = self._enter(job)
-        late = DeadlineExceeded("Request timeout expired")
-        alarm = sampling.deadline and job.loop.call_at(sampling.deadline, job.mailbox.put, late)
-        try:
-            self._process.send(Add(key, tuple(ids), sampling))
-            async for step in job.mailbox.steps():
-                yield step
-        finally:
-            if alarm:
-                alarm.cancel()
-            self._leave(key)
+        self._process.send(Add(key, tuple(ids), sampling))
+        return _Steps(self, key, job, sampling.deadline)
 
     async def score(self, ids: Sequence[int]) -> list[float]:
         """Return the log probability of each id after the first, given those before it."""
         if len(ids) < 2:
             return []
-        job = _Job("score", asyncio.get_running_loop(), Mailbox())
+        job = _Job("score")
         key = self._enter(job)
-        try:
-            self._process.send(Score(key, tuple(ids)))
-            return [value async for step in job.mailbox.steps() for value in step.log_probs]
-        finally:
-            self._leave(key)
+        self._process.send(Score(key, tuple(ids)))
+        async with aclosing(_Steps(self, key, job, None)) as steps:
+            return [value async for step in steps for value in step.log_probs]
 
     def abort(self, request: str) -> None:
         """End a request now; its engine hears of it before the next step."""
@@ -95,9 +98,11 @@ class Hosted:
             for key in gone:
                 del self._jobs[key]
             self._health = replace(self._health, cancelled=self._health.cancelled + len(gone))
+            cancelled = Step((), finish_reason="cancelled")
+            found = [pair for job in gone.values() for pair in job.ready([cancelled])]
         if gone:
             self._process.send(Abort(tuple(gone)))
-            _deliver([(job, Step((), finish_reason="cancelled")) for job in gone.values()])
+            _deliver(found)
 
     def health(self) -> Health:
         """Return the counters now."""
@@ -130,7 +135,15 @@ class Hosted:
             self._jobs[key] = job
             return key
 
-    def _leave(self, key: int) -> None:
+    def read(self, job: _Job) -> None:
+        """Have the loop that runs deliver what comes for a job, after what came before."""
+        with self._lock:
+            job.loop = asyncio.get_running_loop()
+            kept, job.kept = job.kept, []
+        for item in kept:
+            job.mailbox.put(item)
+
+    def leave(self, key: int) -> None:
         """Forget a sequence; the engine is told when it still runs there."""
         with self._lock:
             known = self._jobs.pop(key, None)
@@ -166,7 +179,7 @@ class Hosted:
                     continue
                 if progress.is_last:
                     del self._jobs[progress.key]
-                found += [(job, item) for item in _items(progress)]
+                found += job.ready(_items(progress))
             health = self._health
             self._health = replace(
                 health,
@@ -184,7 +197,43 @@ class Hosted:
             jobs = list(self._jobs.values())
             self._jobs.clear()
             self._health = replace(self._health, active=0, failure=reason)
-        _deliver([(job, EngineError(f"the engine has failed: {reason}")) for job in jobs])
+            failed = EngineError(f"the engine has failed: {reason}")
+            found = [pair for job in jobs for pair in job.ready([failed])]
+        _deliver(found)
+
+
+class _Steps:
+    """What comes for one sequence, for the loop that first reads it; to close it early aborts the sequence.
+
+    Not a generator: one that nobody has begun to read would not abort anything.
+    """
+
+    def __init__(self, engine: Hosted, key: int, job: _Job, deadline: float | None) -> None:
+        self._engine = engine
+        self._key = key
+        self._job = job
+        self._deadline = deadline
+        self._alarm: asyncio.TimerHandle | None = None
+        self._steps = job.mailbox.steps()
+
+    def __aiter__(self) -> AsyncIterator[Step]:
+        self._engine.read(self._job)
+        if self._deadline is not None:
+            self._alarm = asyncio.get_running_loop().call_at(self._deadline, self._expire)
+        return self
+
+    def __anext__(self) -> Awaitable[Step]:
+        return self._steps.__anext__()
+
+    def _expire(self) -> None:
+        self._engine.leave(self._key)
+        self._job.mailbox.put(DeadlineExceeded("Request timeout expired"))
+
+    async def aclose(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._engine.leave(self._key)
+        await self._steps.aclose()
 
 
 def _items(progress: Progress) -> list[Item]:
@@ -204,7 +253,7 @@ def _nothing() -> None:
 
 def _deliver(items: Sequence[tuple[_Job, Item]], then: Callable[[], None] = _nothing) -> None:
     """Hand items to the loops of their readers, each loop woken once; `then` is called once they are read."""
-    for loop in {job.loop for job, _ in items}:
+    for loop in {job.loop for job, _ in items if job.loop is not None}:
         theirs = [(job.mailbox, item) for job, item in items if job.loop is loop]
         try:
             loop.call_soon_threadsafe(_hand_over, theirs, then)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from backends.engine.protocol import EngineError, Step
 
@@ -23,7 +23,7 @@ class Mailbox:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    async def steps(self, read: Callable[[int], None] = lambda items: None) -> AsyncIterator[Step]:
+    async def steps(self, read: Callable[[int], None] = lambda items: None) -> AsyncGenerator[Step]:
         """Yield steps up to the one with a finish reason; raise an error once what came before it was read.
 
         `read` is told how many items a step was made of, as soon as the reader comes back for more.

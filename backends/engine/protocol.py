@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ Top = tuple[tuple[int, float], ...]
 """(id, log probability) of the likeliest tokens at one place, likeliest first."""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What one engine step adds to one sequence; `finish_reason` is stop, length or cancelled on the last.
 
     `log_probs` and `tops` have an entry for each id where they were asked for, natural logarithms of what the
@@ -123,7 +122,8 @@ class Engine(Protocol):
     """Generates token ids for many requests at once; every method is safe from any thread.
 
     An engine that could honour an input of `unsupported` if only something were there has also `lacking`,
-    input -> what is not there, for clients.
+    input -> what is not there, for clients. One that knows of a request when `generate` returns, and not
+    only when its steps are asked for, has `knows_at_once = True`.
     """
 
     name: str
@@ -133,8 +133,8 @@ class Engine(Protocol):
     def generate(self, request: str, ids: Sequence[int], sampling: Sampling) -> AsyncIterator[Step]:
         """Yield steps until one carries a finish reason.
 
-        Raises InvalidRequest, Overloaded (before the first step) or DeadlineExceeded.
-        Closing the iterator aborts the request.
+        Raises InvalidRequest, Overloaded (before the first step, or at once) or DeadlineExceeded.
+        Closing the iterator aborts the request, and so does `abort` before it is read.
         """
         ...
 

@@ -22,7 +22,7 @@ if not __name__.startswith("backends."):
     sys.path.insert(0, str(Path(__file__).parent))
 
 from backends import turns
-from backends.engine.protocol import Engine, Sampling
+from backends.engine.protocol import Engine, Sampling, Step
 from backends.front import generation, sending
 from backends.front.answer import Answer, send_error
 from backends.front.generation import Chunk
@@ -74,6 +74,7 @@ class TritonPythonModel:
         self._makers = [Maker(pb_utils.Tensor) for _ in range(sending.THREADS)]
         self._lookout = Lookout(self._engine.abort)
         self._loop = asyncio.new_event_loop()
+        self._serving: set[asyncio.Task[None]] = set()
         self._sending = Sending(self._loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="responses", daemon=True)
         self._thread.start()
@@ -93,12 +94,13 @@ class TritonPythonModel:
             try:
                 parsed = self._parse(request)
                 outputs = self._outputs(request, number)
+                answer = Answer(pb_utils, sender, self._sending, outputs, number, arrived)
+                steps = self._steps(answer.name, parsed)
             except Exception as error:
                 send_error(pb_utils, sender, error)
                 continue
-            answer = Answer(pb_utils, sender, self._sending, outputs, number, arrived)
             self._admitted(request, answer)
-            self._begin(self._serve(answer, parsed))
+            self._begin(self._serve(answer, parsed, steps))
 
     def is_ready(self) -> bool:
         """Say whether the engine can be asked; Triton asks that from 26.03 on."""
@@ -131,6 +133,15 @@ class TritonPythonModel:
         timeout = request.timeout() or parameters.get("timeout", 0)
         return parse(tensors, parameters, self._limits, self._encoder, self._chat, timeout)
 
+    def _steps(self, name: str, request: Request) -> list[AsyncIterator[Step]]:
+        """Return what the engine will make of a request, for each of its sequences."""
+        places = range(request.sequences)
+        try:
+            return [self._engine.generate(name, request.ids, request.sampling_of(place)) for place in places]
+        except Exception:
+            self._engine.abort(name)
+            raise
+
     def _begin(self, serving: Coroutine[Any, Any, None]) -> None:
         """Have the loop serve a request, and tell the engine of it before the next one is read.
 
@@ -138,17 +149,24 @@ class TritonPythonModel:
         many requests that come at once the engine would hear when most have been read, and idle until then.
         """
         begun = threading.Event()
-        asyncio.run_coroutine_threadsafe(serving, self._loop)
-        # in its next turn: the first makes the task, whose first step comes before what is called there
-        self._loop.call_soon_threadsafe(self._loop.call_soon, begun.set)
-        begun.wait(SECONDS_TO_BEGIN)
+        self._loop.call_soon_threadsafe(self._start, serving, begun)
+        if not getattr(self._engine, "knows_at_once", False):
+            begun.wait(SECONDS_TO_BEGIN)
 
-    async def _serve(self, answer: Answer, request: Request) -> None:
+    def _start(self, serving: Coroutine[Any, Any, None], begun: threading.Event) -> None:
+        task = self._loop.create_task(serving)
+        # a loop does not keep its tasks
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        # behind the task's first step
+        self._loop.call_soon(begun.set)
+
+    async def _serve(self, answer: Answer, request: Request, steps: Sequence[AsyncIterator[Step]]) -> None:
         self._lookout.enter(answer)
         try:
             scores = tuple(await self._engine.score(request.ids)) if request.prompt_log_probs else ()
             await _all_or_none(
-                self._serve_one(answer, request, place, scores) for place in range(request.sequences)
+                self._serve_one(answer, request, place, made, scores) for place, made in enumerate(steps)
             )
             answer.end()
         except Exception as error:
@@ -157,9 +175,18 @@ class TritonPythonModel:
         finally:
             self._lookout.leave(answer)
 
-    async def _serve_one(self, answer: Answer, request: Request, place: int, scores: Sequence[float]) -> None:
+    async def _serve_one(
+        self,
+        answer: Answer,
+        request: Request,
+        place: int,
+        steps: AsyncIterator[Step],
+        scores: Sequence[float],
+    ) -> None:
+        stopwatch = Stopwatch(self._timings, answer.arrived, len(request.ids))
+        made = generation.generate(steps, request, place, self._vocabulary, self._reasoning, stopwatch)
         chunks: list[Chunk] = []
-        async with aclosing(self._chunks(answer, request, place)) as made:
+        async with aclosing(made):
             async for chunk in made:
                 if self._lookout.has_gone(answer) and not chunk.finish_reason:
                     continue
@@ -168,12 +195,6 @@ class TritonPythonModel:
                     answer.send(chunk, len(request.ids), scores)
         if not request.stream:
             answer.send(generation.join(chunks), len(request.ids), scores)
-
-    def _chunks(self, answer: Answer, request: Request, place: int) -> Any:
-        stopwatch = Stopwatch(self._timings, answer.arrived, len(request.ids))
-        return generation.generate(
-            self._engine, answer.name, request, place, self._vocabulary, self._reasoning, stopwatch
-        )
 
     async def _warm_up(self) -> None:
         ids = self._encoder.encode("Hello") or [0]

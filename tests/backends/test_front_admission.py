@@ -36,8 +36,10 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return house.load_file(FRONT)
 
 
-def front(module: ModuleType, loop: asyncio.AbstractEventLoop, seen: list[str]) -> Any:
-    """Return a front that writes down what it reads and begins, and never answers."""
+def front(
+    module: ModuleType, loop: asyncio.AbstractEventLoop, seen: list[str], *, knows_at_once: bool = False
+) -> Any:
+    """Return a front that writes down what it reads and what its engine is told, and never answers."""
 
     class Front(module.TritonPythonModel):  # type: ignore[misc,name-defined]
         def _parse(self, request: Any) -> str:
@@ -47,12 +49,18 @@ def front(module: ModuleType, loop: asyncio.AbstractEventLoop, seen: list[str]) 
         def _outputs(self, request: Any, number: int) -> None:
             return None
 
-        async def _serve(self, answer: Any, request: str) -> None:
-            seen.append(f"told of {request}")
+        def _steps(self, name: str, request: str) -> None:
+            if knows_at_once:
+                seen.append(f"told of {request}")
+
+        async def _serve(self, answer: Any, request: str, steps: None) -> None:
+            if not knows_at_once:
+                seen.append(f"told of {request}")
             await asyncio.sleep(0)
 
     made = Front()
-    made._numbers, made._loop, made._sending = iter(range(99)), loop, None
+    made._numbers, made._loop, made._sending, made._serving = iter(range(99)), loop, None, set()
+    made._engine = SimpleNamespace(knows_at_once=True) if knows_at_once else SimpleNamespace()
     return made
 
 
@@ -78,3 +86,15 @@ def test_a_loop_that_is_busy_holds_no_reading_up(module: ModuleType, loop: async
     # what is made after theirs ends after they began
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(PATIENCE)
     assert seen[2:] == ["told of a", "told of b"]
+
+
+def test_an_engine_that_knows_at_once_waits_for_no_loop(
+    module: ModuleType, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECONDS_TO_BEGIN", PATIENCE)
+    busy, seen = threading.Event(), list[str]()
+    loop.call_soon_threadsafe(busy.wait, PATIENCE)
+    front(module, loop, seen, knows_at_once=True).execute([asked("a"), asked("b")])
+    assert seen == ["read a", "told of a", "read b", "told of b"]
+    busy.set()
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), loop).result(PATIENCE)

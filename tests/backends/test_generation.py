@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,8 @@ def run(
     )
 
     async def collect() -> list[Chunk]:
-        chunks = generate(engine, "0", request, sequence, vocabulary, reasoning, stopwatch())
+        steps = engine.generate("0", request.ids, request.sampling_of(sequence))
+        chunks = generate(steps, request, sequence, vocabulary, reasoning, stopwatch())
         async with aclosing(chunks) as made:
             return [chunk async for chunk in made]
 
@@ -161,7 +161,8 @@ def test_leaving_early_closes_the_engine(vocabulary: Vocabulary) -> None:
     request = Request((5,), "", Sampling(max_tokens=99))
 
     async def leave() -> None:
-        async with aclosing(generate(engine, "0", request, 0, vocabulary, None, stopwatch())) as chunks:
+        steps = engine.generate("0", request.ids, request.sampling)
+        async with aclosing(generate(steps, request, 0, vocabulary, None, stopwatch())) as chunks:
             await anext(chunks)
 
     asyncio.run(leave())
@@ -259,7 +260,7 @@ def test_outputs_have_the_types_of_the_contract() -> None:
     assert made["text_output"][0, 0] == "é".encode()
     assert made["output_ids"].dtype == made["num_input_tokens"].dtype == np.int32
     assert made["cum_log_probs"].dtype == made["output_log_probs"].dtype == np.float32
-    assert arrays(replace(chunk, tops=()), ["output_top_ids"])["output_top_ids"].shape == (1, 0, 0)
+    assert arrays(chunk._replace(tops=()), ["output_top_ids"])["output_top_ids"].shape == (1, 0, 0)
 
 
 def test_what_responses_say_alike_is_made_once_and_each_says_what_it_is_given() -> None:

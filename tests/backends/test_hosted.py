@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
@@ -100,6 +101,46 @@ def test_a_slow_reader_gets_fewer_longer_steps_and_nobody_waits_for_it(start: St
     slow, quick = asyncio.run(main())
     assert tokens(slow) == tokens(quick) == list(range(1, 301))
     assert len(slow) < 10 < len(quick)
+
+
+def test_the_engine_knows_of_a_sequence_before_anybody_reads_it(start: Start) -> None:
+    engine = start()
+    steps = engine.generate("one", (1, 7), Sampling(max_tokens=5))
+    until(lambda: engine.health().generated_tokens == 5)
+
+    async def main() -> list[Step]:
+        return [step async for step in steps]
+
+    assert tokens(asyncio.run(main())) == [8, 9, 10, 11, 12]
+
+
+def test_a_sequence_that_nobody_has_read_yet_can_be_ended(start: Start) -> None:
+    engine = start(seconds=0.01)
+    steps = [engine.generate("one", (1, 7), Sampling(max_tokens=10**5)) for _ in range(2)]
+    until(lambda: engine.health().active == 2)
+    engine.abort("one")
+
+    async def main() -> list[list[Step]]:
+        return [[step async for step in one] for one in steps]
+
+    for found in asyncio.run(main()):
+        assert [step.finish_reason for step in found if step.finish_reason] == ["cancelled"]
+    until(lambda: engine.health().active == 0)
+
+
+def test_a_sequence_that_nobody_has_read_yet_hears_that_the_engine_ended(start: Start) -> None:
+    engine = start(seconds=0.01)
+    steps = engine.generate("one", (1, 7), Sampling(max_tokens=10**5))
+    until(lambda: engine.health().generated_tokens > 0)
+    os.kill(engine._process._process.pid, signal.SIGKILL)
+    until(lambda: engine.health().active == 0)
+
+    async def main() -> None:
+        async for _ in steps:
+            pass
+
+    with pytest.raises(EngineError, match="SIGKILL"):
+        asyncio.run(main())
 
 
 def test_scores_follow_the_prompt(start: Start) -> None:

@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
@@ -101,7 +101,7 @@ class _Job:
             return []
         waited, self.waited = self.waited, None
         held, self.held, self.begun = self.held, [], True
-        return [replace(merge(held), waited=waited)]
+        return [merge(held)._replace(waited=waited)]
 
 
 class Scheduler:

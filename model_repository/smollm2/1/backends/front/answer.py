@@ -43,30 +43,33 @@ class Answer:
         """Send a response soon; raise what became of an earlier one."""
         if self._error:
             raise self._error
-        self._put(partial(self._respond, chunk, input_tokens, scores))
+        self._put(self._respond, chunk, input_tokens, scores)
 
     def end(self) -> None:
         """Say that nothing follows."""
-        self._put(partial(self._sender.send, flags=self._utilities.TRITONSERVER_RESPONSE_COMPLETE_FINAL))
+        self._put(self._finish)
 
     def fail(self, error: Exception) -> None:
         """End it with an error."""
-        self._put(partial(send_error, self._utilities, self._sender, error))
+        self._put(send_error, self._utilities, self._sender, error)
 
     def _respond(self, chunk: Chunk, input_tokens: int, scores: Sequence[float]) -> None:
         # made by the thread that sends: while it waits for Triton the others make theirs
         tensors = self._outputs.of(chunk, input_tokens, scores)
         self._sender.send(self._utilities.InferenceResponse(output_tensors=tensors))
 
-    def _put(self, call: Callable[[], None]) -> None:
-        self._sending.put(self._number, partial(self._make, call))
+    def _finish(self) -> None:
+        self._sender.send(flags=self._utilities.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-    def _make(self, call: Callable[[], None]) -> None:
+    def _put(self, call: Callable[..., None], *arguments: Any) -> None:
+        self._sending.put(self._number, partial(self._make, call, *arguments))
+
+    def _make(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call; when it fails that is the answer's end, and nothing may follow."""
         if self._error:
             return
         try:
-            call()
+            call(*arguments)
         except Exception as error:
             self._error = error
             with suppress(Exception):

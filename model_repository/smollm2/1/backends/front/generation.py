@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from backends.engine.protocol import Engine, Step, Top
+from backends.engine.protocol import Step, Top
 from backends.front.reasoning import Splitter
 from backends.front.request import Request
 from backends.front.timings import Stopwatch
@@ -15,8 +15,7 @@ from backends.text.decoding import CONTEXT_IDS, Decoder, Vocabulary
 from backends.text.stopping import Stopper
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """What one response says; `finish_reason` is "" until the last of its sequence.
 
     `log_probs` and `tops` have an entry for each id, or none where they were not asked for. `output_tokens`
@@ -36,22 +35,21 @@ class Chunk:
 
 
 async def generate(
-    engine: Engine,
-    name: str,
+    steps: AsyncIterator[Step],
     request: Request,
     sequence: int,
     vocabulary: Vocabulary,
     reasoning: Mapping[str, str] | None,
     stopwatch: Stopwatch,
-) -> AsyncIterator[Chunk]:
-    """Yield a chunk per step, then end; leaving early stops the engine.
+) -> AsyncGenerator[Chunk]:
+    """Yield a chunk per step of an engine, then end; leaving early stops it.
 
     A stop string ends the sequence at once: its text is cut before it, its ids end with the token
     that completed it.
     """
     writer = _Writer(request, sequence, vocabulary, reasoning)
-    async with aclosing(engine.generate(name, request.ids, request.sampling_of(sequence))) as steps:  # type: ignore[type-var]
-        async for step in steps:
+    async with aclosing(steps) as made:  # type: ignore[type-var]
+        async for step in made:
             stopwatch.note(time.monotonic(), len(step.ids), step.waited)
             chunk = writer.write(step)
             yield chunk

@@ -66,12 +66,13 @@ class Disguises:
         self._marks = frozenset(mark for token in encoder.added for mark in _marks(token))
         # they have nothing that could be disguised wherever it stands
         self._words = any_of([token for token in encoder.added if not _marks(token)])
-        self._known: dict[str, bool] = {}
+        self._harmless: set[str] = set()
+        """Characters with which none of them begins or ends, as far as any were asked about."""
 
     def of(self, texts: Sequence[str]) -> Disguise:
         """Return the disguise for what users wrote. Raises ValueError where no character is left for it."""
         used = set().union(*texts)
-        marks = [character for character in used if self._is_mark(character)]
+        marks = [character for character in used - self._harmless if self._is_mark(character)]
         initials = {match[0][0] for text in texts for match in self._words.finditer(text)}
         free = (code for code in _STAND_INS if chr(code) not in used and chr(code) not in self._written)
         codes = list(itertools.islice(free, len(marks) + len(initials)))
@@ -85,11 +86,10 @@ class Disguises:
 
     def _is_mark(self, character: str) -> bool:
         """Say whether an added token might begin or end with a character, as it is or once normalised."""
-        known = self._known.get(character)
-        if known is None:
-            known = not self._marks.isdisjoint(self._encoder.normalized(character))
-            self._known[character] = known
-        return known
+        is_mark = not self._marks.isdisjoint(self._encoder.normalized(character))
+        if not is_mark:
+            self._harmless.add(character)
+        return is_mark
 
 
 def strings(value: Any) -> Iterator[str]:

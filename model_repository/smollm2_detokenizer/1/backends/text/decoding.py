@@ -58,8 +58,8 @@ class Vocabulary:
 
     def bytes_of(self, ids: Iterable[int]) -> bytes:
         """Return the bytes of ids one after another; ids outside the vocabulary have none."""
-        size = len(self.table)
-        return b"".join(self.table[index] for index in ids if 0 <= index < size)
+        table, size = self.table, len(self.table)
+        return b"".join([table[index] for index in ids if 0 <= index < size])
 
 
 class Decoder:
