@@ -392,22 +392,26 @@ MUTANTS = (
         "text is kept per request id",
         "same_request_id_twice no_request_id answers_at_once_keep_their_characters",
         *_NAMED_BY_CLIENTS,
+        # the writer is made before anything is awaited, so nobody else comes between
+        _model(
+            "made = generation.generate(",
+            "generation.named = answer.name\n        made = generation.generate(",
+        ),
         _generation("class _Writer:", "_KEPT = {}\n\n\nclass _Writer:"),
         _generation(
             "    writer = _Writer(request, sequence, vocabulary, reasoning)",
             "    writer = _Writer(request, sequence, vocabulary, reasoning)\n"
-            "    writer._decoder = _KEPT.setdefault(name, writer)._decoder\n"
-            "    kept = _KEPT[name]\n"
+            "    writer._decoder = _KEPT.setdefault(named, writer)._decoder\n"
+            "    kept = _KEPT[named]\n"
             "    writer.write, own = (lambda step: kept_write(kept, writer, step, own)), writer.write",
         ),
         _generation(
             "def join(",
             "def kept_write(kept, writer, step, own):\n"
-            "    from dataclasses import replace\n"
             "    chunk = own(step)\n"
             "    before = getattr(kept, 'said', '')\n"
             "    kept.said = chunk.text\n"
-            "    return replace(chunk, text=before)\n\n\ndef join(",
+            "    return chunk._replace(text=before)\n\n\ndef join(",
         ),
         fast=True,
     ),
