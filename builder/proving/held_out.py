@@ -37,17 +37,22 @@ def compare(source: Any, artifact: Any, following: Any) -> dict[str, Any]:
     """
     import torch
 
-    left, right = torch.log_softmax(source, dim=-1), torch.log_softmax(artifact, dim=-1)
-    # where the source expects nothing at all the artifact may expect what it likes
-    apart = torch.where(left.isneginf(), 0.0, left.exp() * (left - right))
+    expected, left, right = source.softmax(dim=-1), source.log_softmax(dim=-1), artifact.log_softmax(dim=-1)
     came = following.unsqueeze(-1)
+    source_loss, loss = (float(-side.gather(-1, came).double().sum()) for side in (left, right))
+    finite = all(bool(end.isfinite()) for end in source.aminmax())
+    nowhere = None if finite else left.isneginf()
+    further = left.sub_(right)
+    if nowhere is not None:
+        # where the source expects nothing at all the artifact may expect what it likes
+        further.masked_fill_(nowhere, 0.0)
     return {
         "tokens": len(following),
-        "finite": bool(source.isfinite().all()),
-        "source_loss": float(-left.gather(-1, came).double().sum()),
-        "loss": float(-right.gather(-1, came).double().sum()),
-        "divergence": apart.double().sum(dim=-1).tolist(),
-        "agreed": int((left.argmax(dim=-1) == right.argmax(dim=-1)).sum()),
+        "finite": finite,
+        "source_loss": source_loss,
+        "loss": loss,
+        "divergence": torch.einsum("ij,ij->i", expected, further).tolist(),
+        "agreed": int((source.argmax(dim=-1) == artifact.argmax(dim=-1)).sum()),
     }
 
 
@@ -70,10 +75,11 @@ def read(source: Any, asked: Mapping[str, Any], folder: Path) -> None:
     rows = []
     with reader.reading(folder / "reading.json", wanted) as answers:
         for number, (ids, logits) in enumerate(zip(sequences, answers, strict=True), 1):
-            artifact = torch.from_numpy(logits)
+            artifact = torch.from_numpy(logits).to(source.device)
+            sequence = torch.tensor([ids], device=source.device)
             with torch.inference_mode():
-                expected = source(torch.tensor([ids])).logits[0, :-1, : artifact.shape[1]].float()
-                found = compare(expected, artifact, torch.tensor(ids[1:]))
+                expected = source(sequence).logits[0, :-1, : artifact.shape[1]].float()
+                found = compare(expected, artifact, sequence[0, 1:])
             rows.append({"text": number, "opening": tokenizer.decode(ids[:OPENING]), **found})
             if number <= SAMPLE:
                 rows[-1]["ids"] = ids
@@ -84,7 +90,7 @@ def read(source: Any, asked: Mapping[str, Any], folder: Path) -> None:
 def main(request: Path) -> None:
     """Read {source, ...}, the rest as `read` wants it."""
     asked = json.loads(request.read_text(encoding="utf-8"))
-    read(source_model.load(Path(asked["source"])), asked, request.parent)
+    read(source_model.beside(Path(asked["model"]), Path(asked["source"])), asked, request.parent)
 
 
 if __name__ == "__main__":

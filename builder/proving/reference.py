@@ -58,18 +58,18 @@ def main(request: Path) -> None:
     asked = json.loads(request.read_text(encoding="utf-8"))
     import torch
 
-    model = source_model.load(Path(asked["source"]))
+    model = source_model.beside(Path(asked["model"]), Path(asked["source"]))
     golden = json.loads(Path(asked["golden"]).read_text(encoding="utf-8"))
     rows = []
     for prompt in golden["prompts"]:
         chosen = prompt["output_ids"]
         if not chosen:
             continue
-        ids = torch.tensor([prompt["input_ids"] + chosen[:-1]])
+        ids = torch.tensor([prompt["input_ids"] + chosen[:-1]], device=model.device)
         with torch.inference_mode():
             logits = model(ids).logits[0, len(prompt["input_ids"]) - 1 :]
         artifact = np.load(Path(asked["logits"]) / f"{prompt['id']}.npy").astype(np.float64)
-        source = logits.double().numpy()[:, : artifact.shape[1]]
+        source = logits.cpu().double().numpy()[:, : artifact.shape[1]]
         rows.append({"id": prompt["id"], **compare(source, artifact, chosen, prompts.EPSILON)})
         print(f"compared {len(rows)}/{len(golden['prompts'])}", flush=True)  # noqa: T201
     Path(asked["out"]).write_text(json.dumps(rows), encoding="utf-8")

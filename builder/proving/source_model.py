@@ -13,6 +13,9 @@ from typing import Any
 from builder import source, weight_format
 from builder.weight_format import WeightFormat
 
+ENGINE_ROOM = 12 << 30
+"""Bytes of a GPU that an engine takes beside its weights while golden prompts and short texts are read."""
+
 CACHE_SCALES = ("_scale", "_zero_point", "inv_freq")
 """How names end of what scales a KV cache or is computed anyway: nothing that float32 needs."""
 
@@ -34,6 +37,24 @@ def load(folder: Path) -> Any:
     else:
         model = _filled(folder, tensors(folder, weight_format.load(told), told))
     return model.eval()
+
+
+def beside(artifact: Path, folder: Path) -> Any:
+    """Load as `load`, onto the GPU where there is one with room for the artifact's engine too.
+
+    Args:
+        artifact: the folder that an engine will load beside it.
+        folder: of the source.
+    """
+    import torch
+
+    model = load(folder)
+    if not torch.cuda.is_available():
+        return model
+    needed = sum(weight.nbytes for weight in model.parameters())
+    needed += ENGINE_ROOM + sum(file.stat().st_size for file in artifact.rglob("*") if file.is_file())
+    free, _ = torch.cuda.mem_get_info()
+    return model.cuda() if needed <= free else model
 
 
 def tensors(folder: Path, form: WeightFormat, told: Any) -> Iterator[tuple[str, Any]]:
