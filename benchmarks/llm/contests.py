@@ -37,11 +37,11 @@ def against_raw(stage: Stage, model: Model, keep: Keep) -> None:
         raw.hello()
         grpc, http = stack.enter_context(doors(served, built, "grpc", "http"))
         players = [
-            (grpc, _for(stage, (*CLOSED_TRIALS, *BATCH_TRIALS))),
-            (raw, _for(stage, (*CLOSED_TRIALS, *RAW_TRIALS))),
-            (http, _for(stage, CLOSED_TRIALS)),
+            (grpc, loads(stage, (*CLOSED_TRIALS, *BATCH_TRIALS))),
+            (raw, loads(stage, (*CLOSED_TRIALS, *RAW_TRIALS))),
+            (http, loads(stage, CLOSED_TRIALS)),
         ]
-        race(stage, players, _keeping(keep, built))
+        race(stage, players, keeping(keep, built))
 
 
 def against_serve(stage: Stage, model: Model, variant: str, keep: Keep) -> None:
@@ -54,8 +54,8 @@ def against_serve(stage: Stage, model: Model, variant: str, keep: Keep) -> None:
         peer.wait()
         (grpc,) = stack.enter_context(doors(served, built, "grpc"))
         theirs = stack.enter_context(_peer(peer, built))
-        players = [(one, _for(stage, CLOSED_TRIALS)) for one in (grpc, theirs)]
-        race(stage, players, _keeping(keep, built))
+        players = [(one, loads(stage, CLOSED_TRIALS)) for one in (grpc, theirs)]
+        race(stage, players, keeping(keep, built))
 
 
 def prefixes(stage: Stage, model: Model, keep: Keep) -> None:
@@ -69,7 +69,7 @@ def prefixes(stage: Stage, model: Model, keep: Keep) -> None:
             peer = stack.enter_context(Server(stage, built, VARIANTS["vllm_serve"]))
             peer.wait()
             players.append(stack.enter_context(_peer(peer, built)))
-        trials = _for(stage, PREFIX_TRIALS)
+        trials = loads(stage, PREFIX_TRIALS)
 
         def counted(row: Row) -> Callable[[], Mapping[str, Any]]:
             if row.contender is not grpc:
@@ -82,7 +82,7 @@ def prefixes(stage: Stage, model: Model, keep: Keep) -> None:
 
             return found
 
-        race(stage, [(one, trials) for one in players], _keeping(keep, built), counted)
+        race(stage, [(one, trials) for one in players], keeping(keep, built), counted)
 
 
 def hit_share(before: Mapping[str, float], after: Mapping[str, float]) -> float | None:
@@ -100,15 +100,15 @@ def serving(stage: Stage, built: Built) -> Iterator[Deployment]:
 
 
 @contextmanager
-def doors(served: Deployment, built: Built, *names: str) -> Iterator[Sequence[Served]]:
-    """Give a contender for each way to ask our server."""
+def doors(served: Deployment, built: Built, *names: str, called: str = "") -> Iterator[Sequence[Served]]:
+    """Give a contender for each way to ask our server, named like the way or `called` otherwise."""
     encoding = Encoding(built.tokenizer)
 
     def door(name: str) -> Served:
         def how(tokens: int) -> Any:
             return asking.ours(served, built.model.name, name, tokens)
 
-        return Served(name, served.pid, how, encoding)
+        return Served(called or name, served.pid, how, encoding)
 
     with ExitStack() as stack:
         yield [stack.enter_context(door(name)) for name in names]
@@ -121,11 +121,11 @@ def _peer(peer: Server, built: Built) -> Served:
     return Served(peer.name, peer.pid, how, Encoding(built.tokenizer))
 
 
-def _for(stage: Stage, trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
+def loads(stage: Stage, trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
     return rehearsed(trials) if stage.rehearses else trials
 
 
-def _keeping(keep: Keep, built: Built) -> Callable[[list[Row]], None]:
+def keeping(keep: Keep, built: Built) -> Callable[[list[Row]], None]:
     def kept(rows: list[Row]) -> None:
         held = {pid: gpu_memory.megabytes(pid) for pid in {row.contender.pid for row in rows}}
         for row in rows:

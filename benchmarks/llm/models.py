@@ -23,15 +23,31 @@ OTHERS_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Model:
-    """A name in repositories and figures; `shape` is that of random weights, None of a recipe."""
+    """A name in repositories and figures; `shape` is that of random weights, None of a recipe.
+
+    `quantize` is how `builder build` rounds the weights of the model `of`, None the model's own type.
+    """
 
     name: str
     shape: str | None = None
+    quantize: str | None = None
+    of: str | None = None
+
+    @property
+    def weights(self) -> str:
+        """Whose weights it has."""
+        return self.of or self.name
 
 
 SMOLLM2 = Model(deployment.NAME)
 RANDOM_8B = Model("8b", shape="8b")
-MODELS = {model.name: model for model in (SMOLLM2, RANDOM_8B)}
+PLAIN = (SMOLLM2, RANDOM_8B)
+QUANTIZED = tuple(
+    Model(f"{model.name}-{quantize}", model.shape, quantize, model.name)
+    for model in PLAIN
+    for quantize in ("fp8", "awq")
+)
+MODELS = {model.name: model for model in (*PLAIN, *QUANTIZED)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ def built(stage: Stage, model: Model) -> Built:
 
 def checkpoint(stage: Stage, model: Model) -> Path:
     """Return where the random weights of a model are."""
-    return stage.work / "checkpoints" / model.name
+    return stage.work / "checkpoints" / model.weights
 
 
 def build(stage: Stage, model: Model, target: str | None = None) -> Built:
@@ -99,10 +115,16 @@ def command(stage: Stage, wanted: Built, target: str) -> list[str]:
     device = ["--gpu", stage.gpu] if stage.gpu else []
     sizes = ["--max-context", str(LONGEST), "--concurrency", str(_at_once(stage, target))]
     # int4, what a CPU is planned for, loses all of weights that are random and few
-    given += ["--quantize", "fp32"] if model.shape and stage.rehearses else []
+    given += ["--quantize", "fp32"] if model.shape and stage.rehearses and not model.quantize else []
+    given += _rounded(stage, model) if model.quantize else []
     told = ["--set", f"engine.gpu_memory_utilization={SHARE_OF_GPU}"] if target == "vllm" else []
     out = ["--lock", "none", "--no-verify", "--output", str(wanted.repository)]
-    return ["build", model.name, *given, "--target", target, *device, *sizes, *told, *out]
+    return ["build", model.weights, *given, "--target", target, *device, *sizes, *told, *out]
+
+
+def _rounded(stage: Stage, model: Model) -> list[str]:
+    """Return what `builder build` is told of a quantization; a CPU has one of 8 bits to rehearse with."""
+    return ["--quantize", "int8" if stage.rehearses else str(model.quantize), "--name", model.name]
 
 
 def _at_once(stage: Stage, target: str) -> int:

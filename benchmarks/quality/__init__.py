@@ -1,0 +1,1 @@
+"""What quantising costs: variants, calibrations, and damage that must be noticed."""
