@@ -105,7 +105,8 @@ def summarise(rows: Sequence[Mapping[str, Any]], texts: str, sha256: str) -> Los
         tokens=tokens,
         source_perplexity=_perplexity(sum(row["source_loss"] for row in rows), tokens),
         perplexity=_perplexity(sum(row["loss"] for row in rows), tokens),
-        divergence=round(_mean(every), 6),
+        # a sum of rounded numbers may end a little below zero, which is not said
+        divergence=round(_mean(every), 6) + 0.0,
         divergence_p99=round(every[int(0.99 * (len(every) - 1))], 6) if every else 0.0,
         agreement=round(sum(row["agreed"] for row in rows) / max(1, tokens), 6),
         worst=tuple(sorted(read, key=_divergence)[:WORST]),
