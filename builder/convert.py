@@ -19,6 +19,7 @@ from builder import (
     files,
     house,
     modules,
+    quantization,
     settings,
     source,
     source_folder,
@@ -119,7 +120,8 @@ def require_libraries(plan: Plan) -> None:
 
 def _kernels(plan: Plan) -> dict[str, str]:
     if plan.stored is None:
-        return {}
+        support = quantization.load(plan.quantize).targets.get(plan.target)
+        return dict(support.requirements) if support else {}
     form = house.plugin("weight_formats", plan.stored.name, option="quant_method")
     return dict(getattr(form, "REQUIREMENTS", {}))
 

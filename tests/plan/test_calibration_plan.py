@@ -10,8 +10,8 @@ import pytest
 import tiny_decoders
 from planning import planned, planned_from
 
-from builder import artifact_key
-from builder.errors import PlanError, UsageError
+from builder import artifact_key, convert
+from builder.errors import ConversionError, PlanError, UsageError
 
 LINE = "--target onnx --quantize gptq"
 
@@ -115,3 +115,20 @@ def test_gptq_for_vllm_keeps_the_rest_in_the_16_bits_of_the_gpu(card: str, half:
 def test_fp8_of_vllm_takes_no_texts() -> None:
     with pytest.raises(UsageError, match="measures no scales"):
         planned("llama-8b", "--target vllm --gpu h100 --quantize fp8 --calibration-samples 8")
+
+
+def test_nf4_is_told_to_vllm_which_rounds_as_it_loads() -> None:
+    found = planned("llama-8b", "--target vllm --gpu a10 --quantize nf4 --max-context 4096")
+    assert found.engine_arguments["quantization"] == "bitsandbytes"
+    assert found.engine_arguments["dtype"] == "bfloat16"
+    tables = 2 * 128_256 * 4096
+    # a byte for each 64 weights, and of each 256 such bytes a float32
+    assert found.memory.weights == (8_030_261_248 - tables) * (4 + 8.125 / 64) / 8 + 2 * tables
+
+
+def test_nf4_without_its_kernels_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = planned("llama-8b", "--target vllm --gpu a10 --quantize nf4 --max-context 4096")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "bitsandbytes" else name)
+    with pytest.raises(ConversionError, match=r"needs bitsandbytes>=0\.48\.1") as caught:
+        convert.require_libraries(found)
+    assert "pip install 'bitsandbytes>=0.48.1'" in caught.value.remedy
