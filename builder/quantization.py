@@ -19,8 +19,8 @@ class Support:
     nothing: a matrix of another type stands in for one of these. `differing` are fields of the Quantization
     that are otherwise there, `engine` what its engine is told besides. With `weights_alone` all else is
     computed in 16 bits, those of the GPU. `compute` is the least capability of a GPU that has kernels for it,
-    "" for any that the target runs on. `requirements` are modules with kernels that it lacks, and what installs
-    each.
+    "" for any that the target runs on. `requirements` are modules with kernels that it lacks, and what
+    installs each.
     """
 
     devices: frozenset[str]
