@@ -92,7 +92,7 @@ class Quantization:
     title: str
     weight_bits: float
     embedding_bits: float
-    cache_bytes: int
+    cache_bytes: float
     shares_tied: bool
     budget: Budget
     tolerance: Tolerance

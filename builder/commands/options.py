@@ -179,7 +179,7 @@ def planning(command: Command) -> Command:
             "--kv-cache",
             callback=not_empty,
             metavar="TYPE",
-            help="What the KV cache is kept in: bf16, fp16 or fp8; as the checkpoint says, else as computed.",
+            help="What the KV cache is kept in: bf16, fp16, fp8 or int8; else what the checkpoint says.",
         ),
         click.option(
             "--calibration",

@@ -76,14 +76,14 @@ def table_bytes(dimensions: Dimensions, quantization: Quantization) -> int:
     return ceil(dimensions.vocabulary_size * dimensions.hidden_size * quantization.embedding_bits / 8)
 
 
-def cache_bytes_per_token(dimensions: Dimensions, cache_bytes: int, tensor_parallel: int = 1) -> int:
+def cache_bytes_per_token(dimensions: Dimensions, cache_bytes: float, tensor_parallel: int = 1) -> int:
     """Return bytes of KV cache for one token on one GPU of a tensor-parallel group, all layers.
 
     2 (key and value) x layers x KV heads on this GPU x head size x bytes of an element. With more
     GPUs than KV heads each GPU keeps a copy of one head.
     """
     heads = max(1, ceil(dimensions.key_value_heads / tensor_parallel))
-    return 2 * dimensions.layers * heads * dimensions.head_size * cache_bytes
+    return 2 * dimensions.layers * heads * ceil(dimensions.head_size * cache_bytes)
 
 
 def on_gpu(

@@ -23,8 +23,9 @@ KEPT = Budget(0.02, 0.95, held_out=Limits(perplexity=1.01, divergence=0.01, agre
 ROUNDED = Budget(0.05, 0.9, held_out=Limits(perplexity=1.03, divergence=0.03, agreement=0.93))
 """Where activations or the KV cache have 8 bits or fewer: int8's."""
 HALVES, UNROUNDED, CACHE = ("bf16", "fp16"), 16, "cache_bytes"
-CACHE_BYTES = {"bf16": 2, "fp16": 2, "fp8": 1}
-"""Value of --kv-cache -> bytes of an element."""
+CACHE_BYTES = {"bf16": 2, "fp16": 2, "fp8": 1, "int8": 34 / 32}
+"""Value of --kv-cache -> bytes of an element with its share of scales: of int8 llama.cpp's 2 for each 32, and
+vLLM's 4 for each head, which are as many where it has 64 elements and fewer where it has more."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def quantization_of(name: str, stored: Stored | None, cache_type: str, sizes: Si
     if not cache_type:
         return found
     size = CACHE_BYTES[cache_type]
-    return replace(found, cache_bytes=size, budget=ROUNDED if size == 1 else found.budget)
+    rounded = (found.budget, ROUNDED) if size < CACHE_BYTES["fp16"] else (found.budget,)
+    return replace(found, cache_bytes=size, budget=max(rounded, key=lambda budget: budget.divergence))
 
 
 def choose(
@@ -291,7 +293,7 @@ def _cache_type(
     chosen = asked or (stated if stated in offered else "")
     if not chosen:
         return ""
-    kept = [name for name in offered if CACHE_BYTES[name] == 1 or name == computed_in]
+    kept = [name for name in offered if CACHE_BYTES[name] < CACHE_BYTES["fp16"] or name == computed_in]
     if chosen not in kept:
         raise UsageError(
             f"--kv-cache {chosen}: target {target[0]} does not keep it so beside {computed_in} on a "

@@ -77,7 +77,7 @@ def _memory(question: Question, rows: int, tokens: int) -> Memory:
     tables = sizes.table_parameters
     matrices = sizes.parameters - tables
     weights = ceil((matrices * quantization.weight_bits + tables * quantization.embedding_bits) / 8)
-    activations = rows * sizes.activation_elements(tokens) * quantization.cache_bytes
+    activations = ceil(rows * sizes.activation_elements(tokens) * quantization.cache_bytes)
     card = question.card
     filled = Memory(
         total=card.memory if card else None,

@@ -25,7 +25,7 @@ WITNESS = "llamacpp"
 STRINGS = True
 SPANS_GPUS = False
 PAGED_CACHE = False
-SETTABLE = {"threads": "int", "cache_type": "f32|f16|q8_0"}
+SETTABLE = {"threads": "int", "cache_type": "f32|f16"}
 TOOLS = ("cyllama", "gguf", "safetensors", "torch", "transformers", "numpy", "tokenizers")
 REQUIREMENTS = {
     "cyllama": "builder[llamacpp]",
@@ -34,6 +34,7 @@ REQUIREMENTS = {
     "transformers": "builder[convert]",
 }
 
+CACHE_TYPES = {"int8": "q8_0"}
 _CACHES = {"fp32": "f32"}
 
 PROCESS_BYTES = 148 << 20
@@ -49,7 +50,8 @@ MOST_SCORED = 64
 
 def engine_arguments(placed: Placed) -> dict[str, Any]:
     """Return the threads, 0 for one of each core, and what keys and values are kept in."""
-    return {"threads": 0, "cache_type": _CACHES.get(placed.precision, "f16")}
+    usual = _CACHES.get(placed.precision, "f16")
+    return {"threads": 0, "cache_type": CACHE_TYPES.get(placed.cache_type, usual)}
 
 
 def require_config(config: Mapping[str, Any]) -> None:

@@ -40,8 +40,8 @@ What is computed of them must fit beside the cache: logits of a prompt that is s
 token and word, 1.6 GB of 2,048 tokens at a vocabulary of 128k. vLLM's own defaults differ likewise
 (engine/arg_utils.py of 0.22)."""
 
-CACHE_TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "fp8_e4m3"}
-"""Those of CacheDType (vLLM 0.22, config/cache.py) that keep a float of a known size."""
+CACHE_TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "fp8_e4m3", "int8": "int8_per_token_head"}
+"""Those of CacheDType (vLLM 0.22, config/cache.py) that keep a number of a known size."""
 
 SPECULATION = ("speculative_config", "spec_method", "spec_model", "spec_tokens")
 

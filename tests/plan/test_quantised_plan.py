@@ -16,6 +16,7 @@ from builder.cli import main
 from builder.errors import BuilderError, SourceError
 from builder.plan import Plan
 from builder.planning import memory, precision
+from builder.quantizations import q4_k_m
 from builder.source import open_checkpoint, read_json
 from builder.subjects import read
 
@@ -247,6 +248,30 @@ def test_a_plain_checkpoint_may_have_a_cache_in_8_bits_too() -> None:
     found = planned("llama-8b", "--gpu h200 --target vllm --kv-cache fp8")
     assert found.memory.cache_per_token == 2 * 32 * 8 * 128
     assert (found.quantize, found.cache_type) == ("bf16", "fp8")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "told", "element"),
+    [
+        # a float16 scale for each 32 numbers
+        ("smollm2", "--target llamacpp --quantize q8_0", {"cache_type": "q8_0"}, 2 * 30 * 3 * 64 * 34 / 32),
+        # a float32 scale for each head of 128 would be 132: never less than it takes
+        ("llama-8b", "--gpu h200 --target vllm", {"kv_cache_dtype": "int8_per_token_head"}, 2 * 32 * 8 * 136),
+    ],
+)
+def test_a_cache_in_whole_numbers_is_counted_with_its_scales(
+    name: str, line: str, told: dict[str, str], element: float
+) -> None:
+    found = planned(name, f"{line} --kv-cache int8")
+    assert found.memory.cache_per_token == element
+    assert told.items() <= found.engine_arguments.items()
+    assert found.cache_type == "int8"
+
+
+def test_a_cache_in_8_bits_allows_weights_in_fewer_what_they_may_lose() -> None:
+    for precision_, budget in (("q4_k_m", q4_k_m.QUANTIZATION.budget), ("fp16", precision.ROUNDED)):
+        found = planned("smollm2", f"--target llamacpp --quantize {precision_} --kv-cache int8")
+        assert found.limits == budget.held_out
 
 
 def test_a_cache_that_the_checkpoint_was_calibrated_for_is_planned(tmp_path: Path) -> None:
