@@ -1,6 +1,6 @@
 """Quantising SmolLM2: what each variant loses, whether calibration helps, and whether damage is noticed.
 
-    python benchmarks/quantization.py --work FOLDER [--only variants|languages|damage]
+    python benchmarks/quantization.py --work FOLDER [--only variants|languages|damage|memory]
     python benchmarks/quantization.py --work FOLDER --merge [--gpu-parts FOLDER]
 
 The first takes about two hours on two cores, and goes on where it was. --merge makes one record of what lies
@@ -20,7 +20,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from llm import keeping, quantized
-from quality import damage, languages, variants
+from quality import damage, languages, memory, variants
 from workbench import bars, children, record
 from workbench.bars import Bar
 
@@ -34,6 +34,7 @@ BARS = (
     Bar("kl_german_over_shipped", ">=", 1.05, "calibrated with as many tokens, measured on held-out texts"),
     Bar("gate_refuses_damage", "==", 1, "share of the damaged builds that are noticed"),
     Bar("gate_refuses_intact", "==", 0),
+    *(Bar(f"memory_gb_8b_{method}", "<=", 24) for method in memory.METHODS),
     Bar("fp8_over_bf16_8b_c1", ">=", 1.3),
     *(
         Bar(f"{kind}_verify_failed_{model}", "==", 0)
@@ -67,7 +68,7 @@ def main() -> int:
 
 def figures_of(found: Mapping[str, Rows]) -> dict[str, float]:
     """Return every figure that the sections have."""
-    every, calibrated, damaged = (found[name] for name in SECTIONS)
+    every, calibrated, damaged, held = (found[name] for name in SECTIONS)
     figures: dict[str, float] = {}
     if every:
         figures |= {
@@ -89,7 +90,7 @@ def figures_of(found: Mapping[str, Rows]) -> dict[str, float]:
     if noticed:
         figures["gate_refuses_damage"] = sum(noticed) / len(noticed)
         figures["gate_refuses_intact"] = float(sum(row["noticed"] for row in damaged) - sum(noticed))
-    return figures
+    return figures | {f"memory_gb_8b_{row['method']}": row["peak_gb"] for row in held}
 
 
 def _of(rows: Rows, language: str, method: str) -> float:
@@ -112,6 +113,7 @@ SECTIONS: dict[str, Callable[[Path], Rows]] = {
     "variants": lambda work: variants.every(work / "compare"),
     "languages": _languages,
     "damage": _damaged,
+    "memory": lambda work: memory.rows(damage.source(work / "source"), work / "memory"),
 }
 
 

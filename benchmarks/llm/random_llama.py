@@ -17,15 +17,17 @@ from typing import Any
 SEED = 0
 _COMMON = {"vocab_size": 49152, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "max_position_embeddings": 8192}
 
+# https://huggingface.co/meta-llama/Llama-3.1-8B/blob/main/config.json, but for the vocabulary
+_8B = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
 SHAPES: dict[str, dict[str, int]] = {
-    # https://huggingface.co/meta-llama/Llama-3.1-8B/blob/main/config.json, but for the vocabulary
-    "8b": {
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-    },
+    "8b": _8B,
+    "8b_two_layers": {**_8B, "num_hidden_layers": 2},
     "tiny": {
         "hidden_size": 64,
         "intermediate_size": 128,

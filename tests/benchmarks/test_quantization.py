@@ -47,9 +47,13 @@ DAMAGED = [{"build": "intact", "noticed": False}] + [
     {"build": f"damage {number}", "noticed": number != 2} for number in range(4)
 ]
 
+HELD = [{"method": "gptq", "layers": 2, "peak_gb": 9.5}]
+
 
 def test_the_figures_by_hand() -> None:
-    found = quantization.figures_of({"variants": EVERY, "languages": CALIBRATED, "damage": DAMAGED})
+    found = quantization.figures_of(
+        {"variants": EVERY, "languages": CALIBRATED, "damage": DAMAGED, "memory": HELD}
+    )
     assert found == pytest.approx(
         {
             "variants_verified": 2,
@@ -60,12 +64,13 @@ def test_the_figures_by_hand() -> None:
             "kl_german_over_shipped": 1.1,
             "gate_refuses_damage": 0.75,
             "gate_refuses_intact": 0,
+            "memory_gb_8b_gptq": 9.5,
         }
     )
 
 
 def test_what_was_not_run_has_no_figure() -> None:
-    assert quantization.figures_of({"variants": [], "languages": [], "damage": []}) == {}
+    assert quantization.figures_of({"variants": [], "languages": [], "damage": [], "memory": []}) == {}
 
 
 @pytest.mark.parametrize(
