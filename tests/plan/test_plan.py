@@ -41,14 +41,14 @@ def test_misuse_names_the_choices(line):
             "--quantize fp16",
             [
                 "builds, then fails at its first run on a CPU",
-                "choose one of fp32, gptq, int4, int4_g64, int8",
+                "choose one of awq, fp32, gptq, int4, int4_g64, int8",
             ],
         ),
         (
             "--quantize bf16",
             [
                 "builds, then fails at its first run on a CPU",
-                "choose one of fp32, gptq, int4, int4_g64, int8",
+                "choose one of awq, fp32, gptq, int4, int4_g64, int8",
             ],
         ),
         (
