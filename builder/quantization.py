@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from builder import house
@@ -108,6 +108,13 @@ def load(name: str) -> Quantization:
     """Return what a value of --quantize states; raise UsageError listing those that exist."""
     found: Quantization = house.plugin("quantizations", name, option="--quantize").QUANTIZATION
     return found
+
+
+def served(name: str, target: str) -> Quantization:
+    """Return what a value of --quantize states where a target serves it; "" is no target."""
+    found = load(name)
+    support = found.targets.get(target)
+    return replace(found, **support.differing) if support else found
 
 
 def converter(name: str, target: str) -> str:

@@ -15,21 +15,22 @@ SHARE = 0.95
 _TOLD = re.compile(r"^converted (\d+) %$", re.MULTILINE)
 
 
-def command(job: Job, converter: str, then: Sequence[str] = ()) -> list[str]:
-    """Return the command of a file of `exporting/`, which runs another on what it wrote."""
+def command(job: Job, target: str, then: Sequence[str] = ()) -> list[str]:
+    """Return the command of the file of `exporting/` that rounds, and has `then` run on what it wrote."""
+    method = quantization.converter(job.quantization, target)
     job.out.mkdir(parents=True, exist_ok=True)
     request = job.out.parent / "request.json"
     asked = {
         "source": str(job.checkpoint),
         "out": str(job.out),
-        "group": quantization.load(job.quantization).group,
+        "group": quantization.served(job.quantization, target).group,
         "calibration": job.calibration,
         "samples": job.calibration_samples,
         "length": job.calibration_length,
         "command": list(then),
     }
     files.write_json(request, asked)
-    return [sys.executable, "-m", f"builder.exporting.{converter}", str(request)]
+    return [sys.executable, "-m", f"builder.exporting.{method}", str(request)]
 
 
 def share(log: str) -> float:

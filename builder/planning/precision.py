@@ -22,7 +22,7 @@ KEPT = Budget(0.02, 0.95, held_out=Limits(perplexity=1.01, divergence=0.01, agre
 """Of weights that are as the checkpoint holds them, where activations have 16 bits: bf16's."""
 ROUNDED = Budget(0.05, 0.9, held_out=Limits(perplexity=1.03, divergence=0.03, agreement=0.93))
 """Where activations or the KV cache have 8 bits or fewer: int8's."""
-HALVES, UNROUNDED, CACHE = ("bf16", "fp16"), 16, "cache_bytes"
+HALVES, UNROUNDED = ("bf16", "fp16"), 16
 CACHE_BYTES = {"bf16": 2, "fp16": 2, "fp8": 1, "int8": 34 / 32}
 """Value of --kv-cache -> bytes of an element with its share of scales: of int8 llama.cpp's 2 for each 32, and
 vLLM's 4 for each head, which are as many where it has 64 elements and fewer where it has more."""
@@ -42,10 +42,12 @@ class Precision:
     cache_type: str
 
 
-def quantization_of(name: str, stored: Stored | None, cache_type: str, sizes: Sizes) -> Quantization:
-    """Return what bytes and budgets follow from what was chosen."""
+def quantization_of(
+    name: str, stored: Stored | None, cache_type: str, sizes: Sizes, target: str = ""
+) -> Quantization:
+    """Return what bytes and budgets follow from what was chosen; what --kv-cache says goes first."""
     if stored is None:
-        found: Quantization = house.plugin("quantizations", name, option="--quantize").QUANTIZATION
+        found = quantization.served(name, target)
         if found.bytes_of is not None:
             found = replace(found, weight_bytes=found.bytes_of(sizes))
     else:
@@ -78,10 +80,7 @@ def choose(
         _require_kernels(chosen, support, name, card)
         computed_in = _half(wanted, card) if support.weights_alone else chosen
         cache_type = _cache_type(asked_cache, "", target, device, computed_in)
-        found = quantization_of(chosen, None, cache_type, subject.dimensions)
-        # what --kv-cache says goes before what is usual there
-        usual = {one: value for one, value in support.differing.items() if not (cache_type and one == CACHE)}
-        found = replace(found, **usual)
+        found = quantization_of(chosen, None, cache_type, subject.dimensions, name)
         found = replace(found, shares_tied=found.shares_tied and getattr(target[1], "SHARES_TIED", True))
         return Precision(chosen, found, support.arguments, computed_in, cache_type)
     _require_own(subject, stored, asked)

@@ -82,7 +82,9 @@ def prove(plan: Plan, artifact: Artifact, progress: Progress) -> Divergence:
     found = asking.ask(plan, artifact, progress)
     _require_finite(found.rows, plan)
     evidence = _summarise(found, _reference(plan, artifact))
-    chosen = precision.quantization_of(plan.quantize, plan.stored, plan.cache_type, plan.dimensions)
+    chosen = precision.quantization_of(
+        plan.quantize, plan.stored, plan.cache_type, plan.dimensions, plan.target
+    )
     judge(evidence, chosen.budget, plan)
     return evidence
 

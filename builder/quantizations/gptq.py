@@ -26,7 +26,7 @@ QUANTIZATION = Quantization(
             frozenset({"cpu"}),
             arguments=("precision=int4", "block_size=64", "is_symmetric=true"),
             refused={"gpu": "not proven there yet; bf16 and fp16 are"},
-            converter="gptq_onnx",
+            converter="gptq",
         ),
         "vllm": Support(
             frozenset({"gpu"}),

@@ -1,4 +1,4 @@
-"""Int4 weights in groups of 64, symmetric, to the nearest: `gptq` makes more of as many bits."""
+"""Int4 weights in groups of 64, symmetric, to the nearest: `gptq` and `awq` make more of as many bits."""
 
 from builder.quantization import Budget, Limits, Quantization, Support, Tolerance
 

@@ -54,16 +54,16 @@ def convert(job: Job) -> list[str]:
     """
     options = dict(argument.split("=", 1) for argument in job.arguments)
     precision = options.pop("precision", job.quantization)
-    converter = "" if job.stored else quantization.converter(job.quantization, "onnx")
+    rounds = not job.stored and bool(quantization.converter(job.quantization, "onnx"))
     command = [
         *(sys.executable, "-m", "onnxruntime_genai.models.builder"),
-        *(() if converter else ("--input", str(job.checkpoint))),
+        *(() if rounds else ("--input", str(job.checkpoint))),
         *("--output", str(job.out)),
         *("--precision", precision, "--execution_provider", _PROVIDERS[job.device]),
         *("--cache_dir", str(job.out.parent / "scratch")),
         *(("--extra_options", *(f"{name}={value}" for name, value in options.items())) if options else ()),
     ]
-    return rounding.command(job, converter, command) if converter else command
+    return rounding.command(job, "onnx", command) if rounds else command
 
 
 def progress(log: str, dimensions: Dimensions) -> float:

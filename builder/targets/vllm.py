@@ -110,9 +110,8 @@ def convert(job: Job) -> list[str]:
 
     Where a converter of ours rounds, that one's: it writes a checkpoint as vLLM reads it.
     """
-    converter = "" if job.stored else quantization.converter(job.quantization, "vllm")
-    if converter:
-        return rounding.command(job, converter)
+    if not job.stored and quantization.converter(job.quantization, "vllm"):
+        return rounding.command(job, "vllm")
     return [sys.executable, "-m", "builder.exporting.checkpoint", str(job.checkpoint), str(job.out)]
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_decoders
+from rounded_decoders import FAMILIES, GROUP, read, written
 
 from builder.calibration import texts
 from builder.errors import BuilderError
-from builder.exporting import compensating, gptq
-from builder.weight_formats import gptq as form
+from builder.exporting import by_texts, compensating, gptq
+from builder.exporting.inputs import Inputs
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,52 +26,6 @@ pytestmark = [
         reason="what calibrates is nvidia-modelopt==0.47.0: pip install -e .[tensorrtllm]",
     ),
 ]
-
-FAMILIES = [
-    ("llama", {"tie_word_embeddings": True}),
-    ("llama", {"attention_bias": True, "mlp_bias": True}),
-    ("mistral", {"sliding_window": 8}),
-    ("qwen2", {}),
-    ("qwen3", {}),
-]
-SIZES = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 8, "vocab_size": 512}
-GROUP = 64
-
-
-def written(folder: Path, model_type: str, words: bool = True, **changed: Any) -> dict[str, Any]:
-    """Write a decoder whose tokenizer knows the shipped texts' words, or none; return its weights."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    told = tiny_decoders.config(model_type, **{**SIZES, **changed})
-    weights = {name: one * np.float32(0.1) for name, one in tiny_decoders.weights(told).items()}
-    tiny_decoders.write(folder, told, weights)
-    known = sorted({word for text in texts.read().pieces() for word in text})[: SIZES["vocab_size"] - 1]
-    vocabulary = {word: number for number, word in enumerate(["<unk>", *(known if words else ())])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return weights
-
-
-def read(out: Path) -> dict[str, Any]:
-    """Return the tensors of what was written as plain weights, as any reader of the format sees them."""
-    from safetensors.torch import load_file
-
-    told = json.loads((out / "config.json").read_text())["quantization_config"]
-    homes = json.loads((out / gptq.INDEX).read_text())["weight_map"]
-    held = {name: one for file in sorted(set(homes.values())) for name, one in load_file(out / file).items()}
-    assert set(held) == set(homes)
-    found = {}
-    for name, tensor in held.items():
-        stem, part = name.rsplit(".", 1)
-        if part == "qweight":
-            parts = {one: held[f"{stem}.{one}"] for one in ("qweight", "qzeros", "scales", "g_idx")}
-            found[f"{stem}.weight"] = form.weight(told, parts)
-        elif part in ("weight", "bias"):
-            found[name] = tensor
-    return found
 
 
 @pytest.mark.parametrize(("model_type", "changed"), FAMILIES)
@@ -82,7 +37,9 @@ def test_only_matrices_of_layers_change_and_to_numbers_of_the_grid(
     weights = written(tmp_path / "source", model_type, **changed)
     done: list[tuple[int, int]] = []
     data = texts.first(texts.read(), 12)
-    gptq.write(tmp_path / "source", tmp_path / "out", GROUP, data, 64, lambda *one: done.append(one))
+    by_texts.write(
+        gptq.METHOD, tmp_path / "source", tmp_path / "out", GROUP, data, 64, lambda *one: done.append(one)
+    )
     found = read(tmp_path / "out")
     assert set(found) == set(weights) and done == [(1, 2), (2, 2)]
     for name, before in weights.items():
@@ -103,7 +60,7 @@ def test_the_whole_answers_more_like_its_source_than_by_rounding_to_the_nearest(
     import transformers
 
     weights = written(tmp_path / "source", "llama")
-    gptq.write(tmp_path / "source", tmp_path / "out", GROUP, texts.read(), 128)
+    by_texts.write(gptq.METHOD, tmp_path / "source", tmp_path / "out", GROUP, texts.read(), 128)
     config = transformers.AutoConfig.from_pretrained(tmp_path / "source")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "source")
     others = texts.sequences(texts.read(texts.HELD_OUT, "--evaluate"), tokenizer, 64)[:16]
@@ -136,7 +93,7 @@ def test_it_rounds_as_modelopts_own_update_of_the_whole_matrix() -> None:
     from modelopt.torch.quantization.utils import calib_utils
 
     torch.manual_seed(0)
-    weight, inputs = torch.randn(24, 256), compensating.Inputs(256)
+    weight, inputs = torch.randn(24, 256), Inputs(256)
     mixed = torch.randn(256, 256)
     for _ in range(4):
         inputs.add(torch.randn(1, 200, 256) @ mixed)
@@ -176,7 +133,7 @@ def test_weights_that_cannot_be_rounded_are_refused_before_a_text_is_read(
     told = json.loads((tmp_path / "source" / "config.json").read_text())
     tiny_decoders.write(tmp_path / "source", told, weights)
     with pytest.raises(BuilderError) as caught:
-        gptq.write(tmp_path / "source", tmp_path / "out", GROUP, texts.read(), 64)
+        by_texts.write(gptq.METHOD, tmp_path / "source", tmp_path / "out", GROUP, texts.read(), 64)
     assert all(word in str(caught.value) for word in words)
     assert not (tmp_path / "out").exists()
 
@@ -185,7 +142,7 @@ def test_inputs_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
     """A tokenizer that knows no word gives one token for all: nothing can be learned of what is read."""
     written(tmp_path / "source", "llama", words=False)
     with pytest.raises(BuilderError) as caught:
-        gptq.write(tmp_path / "source", tmp_path / "out", GROUP, texts.read(), 64)
+        by_texts.write(gptq.METHOD, tmp_path / "source", tmp_path / "out", GROUP, texts.read(), 64)
     for word in ("layers.0.self_attn.q_proj", "inputs were the same", "--quantize int4_g64"):
         assert word in str(caught.value)
 
@@ -193,7 +150,7 @@ def test_inputs_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
 def test_inputs_that_are_no_numbers_are_refused() -> None:
     import torch
 
-    inputs = compensating.Inputs(4)
+    inputs = Inputs(4)
     with pytest.raises(BuilderError, match="no token reached it"):
         inputs.of("some.weight")
     inputs.add(torch.tensor([[1.0, 2.0, torch.nan, 4.0], [1.0, 1.0, 1.0, 1.0]]))

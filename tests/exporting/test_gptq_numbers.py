@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from builder import unpacking  # noqa: E402
 from builder.errors import ConversionError  # noqa: E402
-from builder.exporting import compensating, gptq  # noqa: E402
+from builder.exporting import by_texts, grid  # noqa: E402
 from builder.weight_formats import gptq as form  # noqa: E402
 
 
@@ -41,7 +41,7 @@ def test_a_packed_matrix_is_read_as_its_numbers_times_their_scales() -> None:
     assert set(parts["qzeros"].flatten().tolist()) == {0x77777777}
     wide = numbers.float() * scales.float().repeat_interleave(32, dim=1)
     assert torch.equal(form.weight(told, parts), wide)
-    assert compensating.Rounded(numbers, scales).weight().equal(wide)
+    assert grid.Rounded(numbers, scales).weight().equal(wide)
     assert form.read(told).kernels["vllm"] == form.KERNEL
 
 
@@ -49,15 +49,15 @@ def test_a_packed_matrix_is_read_as_its_numbers_times_their_scales() -> None:
 def test_a_group_that_rounds_exactly_gets_the_scale_that_does(sign: float) -> None:
     """The range has one number more below zero: the scale's sign turns the group that way."""
     weight = sign * 0.5 * torch.tensor([[-8.0, 7.0, 3.0, 0.0]])
-    scales = compensating.covering(weight, torch.ones(4), 4)
+    scales = grid.covering(weight, torch.ones(4), 4)
     assert scales.tolist() == [[sign * 0.5]]
 
 
 def test_what_no_input_reads_is_cut_off() -> None:
     """7.9 fills the range; where its input is always zero it counts for nothing, and 0.5 fits closer."""
     weight = torch.tensor([[7.9, 0.5, -0.5, 0.5]])
-    all_alike = compensating.covering(weight, torch.ones(4), 4).abs()
-    unread = compensating.covering(weight, torch.tensor([0.0, 1.0, 1.0, 1.0]), 4).abs()
+    all_alike = grid.covering(weight, torch.ones(4), 4).abs()
+    unread = grid.covering(weight, torch.tensor([0.0, 1.0, 1.0, 1.0]), 4).abs()
 
     def lost(scale: torch.Tensor) -> float:
         of_small = weight[:, 1:] / scale
@@ -68,13 +68,13 @@ def test_what_no_input_reads_is_cut_off() -> None:
 
 def test_groups_of_zeros_and_of_the_smallest_numbers_have_finite_scales() -> None:
     weight = torch.tensor([[0.0, 0.0, 1e-7, -1e-7]])
-    scales = compensating.covering(weight, torch.ones(4), 2)
+    scales = grid.covering(weight, torch.ones(4), 2)
     assert scales[0, 0] == 1.0
     assert math.isclose(abs(float(scales[0, 1])), 2.0**-14)
 
 
 def test_a_group_that_does_not_divide_is_refused_with_what_does() -> None:
-    gptq.require_groups({"a": 128, "b": 64}, 64)
+    by_texts.require_groups({"a": 128, "b": 64}, 64)
     with pytest.raises(ConversionError, match=r"b has 96 inputs.*no whole groups of 64") as caught:
-        gptq.require_groups({"a": 128, "b": 96}, 64)
+        by_texts.require_groups({"a": 128, "b": 96}, 64)
     assert "--quantize int4" in str(caught.value)

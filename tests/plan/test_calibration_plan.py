@@ -10,7 +10,7 @@ import pytest
 import tiny_decoders
 from planning import planned, planned_from
 
-from builder import artifact_key, convert
+from builder import artifact_key, convert, quantization
 from builder.errors import ConversionError, PlanError, UsageError
 
 LINE = "--target onnx --quantize gptq"
@@ -77,10 +77,16 @@ def test_a_group_that_does_not_divide_is_refused_by_the_plan(
         assert word in str(caught.value)
 
 
-def test_smollm2_has_whole_groups_of_64() -> None:
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+def test_smollm2_has_whole_groups_of_64(method: str) -> None:
     """576 and 1,536 are 9 and 24 of them; of 128, 576 is four and a half."""
-    found = planned("smollm2", LINE)
-    assert found.quantize == "gptq" and found.memory.weights > 0
+    found = planned("smollm2", f"--target onnx --quantize {method}")
+    assert found.quantize == method and found.memory.weights == planned("smollm2", LINE).memory.weights
+
+
+def test_limits_of_awq_are_those_of_the_target() -> None:
+    limits = planned("smollm2", "--target onnx --quantize awq").limits
+    assert limits == planned("smollm2", LINE).limits != quantization.load("awq").budget.held_out
 
 
 @pytest.mark.parametrize("card", ["h100", "l4", "b200"])
@@ -99,13 +105,14 @@ def test_fp8_is_told_to_vllm_which_rounds_as_it_loads(card: str) -> None:
 def test_fp8_where_nothing_computes_in_it_is_refused_with_what_does() -> None:
     with pytest.raises(UsageError) as caught:
         planned("llama-8b", "--target vllm --gpu a100-80 --quantize fp8")
-    for word in ("NVIDIA A100", "compute capability 8.0", "at least 8.9", "--quantize gptq"):
+    for word in ("NVIDIA A100", "compute capability 8.0", "at least 8.9", "--quantize awq or gptq"):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["awq", "gptq"])
 @pytest.mark.parametrize(("card", "half"), [("a100-80", "bfloat16"), ("t4", "float16")])
-def test_gptq_for_vllm_keeps_the_rest_in_the_16_bits_of_the_gpu(card: str, half: str) -> None:
-    found = planned("llama-8b", f"--target vllm --gpu {card} --quantize gptq --max-context 4096")
+def test_vllm_keeps_the_rest_in_the_16_bits_of_the_gpu(card: str, half: str, method: str) -> None:
+    found = planned("llama-8b", f"--target vllm --gpu {card} --quantize {method} --max-context 4096")
     assert found.engine_arguments["dtype"] == half and "quantization" not in found.engine_arguments
     tables = 2 * 128_256 * 4096
     assert found.memory.weights == (8_030_261_248 - tables) * (4 + 20 / 64) / 8 + 2 * tables

@@ -41,14 +41,14 @@ def test_misuse_names_the_choices(line):
             "--quantize fp16",
             [
                 "builds, then fails at its first run on a CPU",
-                "choose one of fp32, gptq, int4, int4_g64, int8",
+                "choose one of awq, fp32, gptq, int4, int4_g64, int8",
             ],
         ),
         (
             "--quantize bf16",
             [
                 "builds, then fails at its first run on a CPU",
-                "choose one of fp32, gptq, int4, int4_g64, int8",
+                "choose one of awq, fp32, gptq, int4, int4_g64, int8",
             ],
         ),
         (
@@ -56,7 +56,7 @@ def test_misuse_names_the_choices(line):
             ["does not serve --quantize int4 on a GPU", "choose one of bf16, fp16"],
         ),
         ("--quantize fp32 --gpu h200", ["half the memory", "choose one of bf16, fp16"]),
-        ("--quantize int4 --gpu h200 --target vllm", ["choose one of bf16, fp16"]),
+        ("--quantize int4 --gpu h200 --target vllm", ["choose one of awq, bf16, fp16"]),
         ("--target vllm", ["on a CPU", "name a GPU with --gpu"]),
         ("--quantize bf16 --gpu t4", ["NVIDIA T4 16 GB has no bfloat16", "--quantize fp16"]),
     ],

@@ -68,6 +68,12 @@ def test_by_texts_less_is_lost_than_by_rounding_as_many_bits_to_the_nearest(lost
     assert calibrated.perplexity < nearest.perplexity
 
 
+def test_scaling_what_texts_make_large_saves_a_part_of_that(lost: Losses) -> None:
+    nearest, scaled = lost("int4_g64"), lost("awq")
+    assert scaled.divergence < 0.95 * nearest.divergence
+    assert scaled.agreement > nearest.agreement
+
+
 def test_texts_of_a_wrong_language_serve_worse_and_the_gate_says_so(lost: Losses, tmp_path: Path) -> None:
     lines = [line for line in GERMAN.read_text(encoding="utf-8").splitlines() if line.strip()]
     german = tmp_path / "german.jsonl"
