@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
 def children(process: int) -> list[int]:
-    """Return what a process has started."""
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
-    return [int(child) for child in listed.split()]
+    """Return what a process has started, of one that has gone nothing."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+        return [int(child) for child in listed.split()]
+    return []
+
+
+def family(process: int) -> list[int]:
+    """Return what a process has started, and what those have."""
+    found = children(process)
+    return [*found, *(grand for child in found for grand in family(child))]
+
+
+def command_line(process: int) -> list[str]:
+    """Return the words of a process's command line, none of one that has gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")
+    return []
 
 
 def alive(process: int) -> bool:

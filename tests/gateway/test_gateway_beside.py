@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from echoing_repository import ENDLESS, NAME
 from gateway_process import ROOT, Gateway, error_of, events
-from processes import alive, children, until
+from processes import alive, children, command_line, until
 
 from builder.cli import main
 
@@ -72,8 +72,7 @@ def serving(repository: Path) -> Iterator[Both]:
 
 def child(process: int, word: str) -> int:
     """Return the only child whose command line has a word that ends so."""
-    lines = {one: Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0") for one in children(process)}
-    (found,) = [one for one, words in lines.items() if any(each.endswith(word.encode()) for each in words)]
+    (found,) = [one for one in children(process) if any(each.endswith(word) for each in command_line(one))]
     return found
 
 

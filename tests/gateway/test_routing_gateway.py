@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import routing_repository
 from gateway_process import JSON, error_of, events
-from processes import children, until
+from processes import children, command_line, until
 from routing_gateway import CHAT, HELLO, Routed, routed
 from routing_repository import CONTEXTS, CUT, FAILING, FRESH, FULL, LATE, SPARE, STEADY, VECTORS, Moods, slow
 
@@ -336,8 +336,7 @@ def test_a_worker_that_comes_while_the_file_is_broken(server: Server, tmp_path: 
 def workers(made: Routed) -> list[int]:
     """Return the processes that answer: those of a gateway that have its port open."""
     found = children(made.gateway.process.pid)
-    told = [Path(f"/proc/{one}/cmdline").read_bytes() for one in found]
-    return [one for one, words in zip(found, told, strict=True) if b"spawn_main" in words]
+    return [one for one in found if any("spawn_main" in word for word in command_line(one))]
 
 
 def answers(made: Routed, times: int) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import scripted_repository
-from processes import alive, children, until
+from processes import alive, command_line, family, until
 from scripted_engine import DEADLY
 
 from builder.serve import boot
@@ -53,10 +53,10 @@ def test_a_failure_is_seen_from_outside(hosted: tuple[Path, Server]) -> None:
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:
     scripted_repository.write(tmp_path / "repository", engine="hosted_script")
-    before = set(_family(os.getpid()))
+    before = set(family(os.getpid()))
     server = boot(tmp_path / "repository")
-    started = set(_family(os.getpid())) - before
-    assert any("hosted_script" in _command(one) for one in started)
+    started = set(family(os.getpid())) - before
+    assert any("hosted_script" in command_line(one) for one in started)
     server.kill()
     until(lambda: not any(alive(one) for one in started))
 
@@ -69,12 +69,3 @@ def _answers(client: Client) -> bool:
 
 def _up(client: Client) -> float:
     return next(value for (name, _), value in client.metrics().items() if name == "builder_engine_up")
-
-
-def _family(process: int) -> list[int]:
-    found = children(process)
-    return [*found, *(grand for child in found for grand in _family(child))]
-
-
-def _command(process: int) -> str:
-    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()

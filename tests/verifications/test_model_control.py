@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.http
-from processes import alive, children, until
+from processes import alive, command_line, family, until
 from scripted_repository import NAME, write
 
 from builder.serve import boot
@@ -116,19 +116,10 @@ def _metric(client: Client, name: str) -> float:
 
 def _engines() -> list[int]:
     """Return the processes of engines below this one."""
-    return [one for one in _family(os.getpid()) if alive(one) and "backends.engine.host" in _command(one)]
+    return [one for one in family(os.getpid()) if alive(one) and "backends.engine.host" in command_line(one)]
 
 
 def _folder(engine: int) -> Path:
     """Return the version folder that an engine serves, which its command line names."""
-    words = Path(f"/proc/{engine}/cmdline").read_bytes().decode().split("\0")
+    words = command_line(engine)
     return Path(words[words.index("hosted_script") + 1])
-
-
-def _family(process: int) -> list[int]:
-    found = children(process)
-    return [*found, *(grand for child in found for grand in _family(child))]
-
-
-def _command(process: int) -> str:
-    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
