@@ -19,10 +19,10 @@ ENDS = 2
 SIZES: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
     "vocab_size": VOCABULARY,
-    "hidden_size": 256,
-    "intermediate_size": 704,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 4,
+    "hidden_size": 384,
+    "intermediate_size": 1056,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 6,
     "num_key_value_heads": 2,
     "head_dim": 64,
     "max_position_embeddings": 2048,
@@ -36,12 +36,13 @@ SIZES: dict[str, Any] = {
 }
 TEMPLATE = (
     "{% for message in messages %}<s>{{ message['role'] }}\n{{ message['content'] }}</s>\n{% endfor %}"
-    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+    # it says again what it read last, which is to be a word
+    "{% if add_generation_prompt %}<s>assistant{% endif %}"
 )
 
 
 def checkpoint(folder: Path) -> Path:
-    """Write a Hugging Face folder of a Llama with twelve layers of 256."""
+    """Write a Hugging Face folder of a Llama with sixteen layers of 384."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     told = tiny_decoders.config("llama", **SIZES)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from builder.subject import Subject, expect
+from builder.golden import GoldenPrompt
+from builder.subject import Skipped, Subject, expect
 
 ORDER = 40
 SCOPE = "generation"
@@ -85,13 +86,20 @@ def _rare_token(subject: Subject) -> int:
 
 def bad_words_never_appear(subject: Subject) -> str:
     """A word of the greedy answer that is listed in bad_words is not generated."""
-    prompt = subject.prompt()
-    pieces = [subject.decode([token]) for token in subject.visible(prompt.output_ids)[:TOKENS]]
-    word = max((piece.strip() for piece in pieces), key=len)
+    prompt, word = _word(subject)
     expect(word in subject.whole(prompt, TOKENS).text(), f"the greedy answer has no {word!r}")
     text = subject.ask(subject.inputs(prompt, max_tokens=TOKENS, bad_words=[word])).text()
     expect(word not in text, f"{word!r} is in {text!r}")
     return f"{word!r} stayed away"
+
+
+def _word(subject: Subject) -> tuple[GoldenPrompt, str]:
+    """Return a prompt and the longest word of its greedy answer; skip the check where no answer has any."""
+    for prompt in subject.golden.steady(len(subject.golden.prompts), TOKENS):
+        pieces = [subject.decode([token]).strip() for token in subject.visible(prompt.output_ids)[:TOKENS]]
+        if word := max(pieces, key=len, default=""):
+            return prompt, word
+    raise Skipped("no greedy answer has a word")
 
 
 def repetition_penalty_is_applied(subject: Subject) -> str:
