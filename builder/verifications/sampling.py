@@ -12,6 +12,8 @@ ORDER = 40
 SCOPE = "generation"
 
 TOKENS = 12
+LETTERS = 3
+"""Of a word that is forbidden, at least: a shorter one may be a part of others, which are not."""
 
 
 def _ids(subject: Subject, max_tokens: int = TOKENS, **parameters: Any) -> list[int]:
@@ -94,12 +96,13 @@ def bad_words_never_appear(subject: Subject) -> str:
 
 
 def _word(subject: Subject) -> tuple[GoldenPrompt, str]:
-    """Return a prompt and the longest word of its greedy answer; skip the check where no answer has any."""
+    """Return a prompt and the longest word of its greedy answer; skip the check where none has any."""
     for prompt in subject.golden.steady(len(subject.golden.prompts), TOKENS):
         pieces = [subject.decode([token]).strip() for token in subject.visible(prompt.output_ids)[:TOKENS]]
-        if word := max(pieces, key=len, default=""):
+        word = max(pieces, key=len, default="")
+        if len(word) >= LETTERS:
             return prompt, word
-    raise Skipped("no greedy answer has a word")
+    raise Skipped(f"no greedy answer has a word of {LETTERS} letters")
 
 
 def repetition_penalty_is_applied(subject: Subject) -> str:
