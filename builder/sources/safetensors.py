@@ -10,12 +10,12 @@ from builder import architecture, trust, weight_format
 from builder.errors import SourceError
 from builder.safetensors_file import read_header
 from builder.source import Checkpoint, TensorInfo, fingerprint, read_json
-from builder.tabular import reading
+from builder.tabular import endings
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-SINGLE_FILES = (*reading.PICKLES, reading.SKOPS, ".ubj", ".onnx", ".pt2")
+SINGLE_FILES = (*endings.PICKLES, endings.SKOPS, ".ubj", ".onnx", ".pt2")
 """Models that are one file, and are named by it."""
 TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (
@@ -218,7 +218,7 @@ def _absent(folder: Path) -> SourceError:
 
 
 def _pickled(path: Path) -> SourceError:
-    read = " or ".join(reading.PICKLES)
+    read = " or ".join(endings.PICKLES)
     told = f"; --trust-pickle is about scikit-learn's {read} files" if trust.is_granted() else ""
     return SourceError(
         f"{path} {trust.PICKLE}{told}",

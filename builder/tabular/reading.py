@@ -9,9 +9,8 @@ from typing import Any
 
 from builder import trust
 from builder.errors import SourceError
+from builder.tabular.endings import SKOPS
 
-PICKLES = (".pkl", ".pickle", ".joblib")
-SKOPS = ".skops"
 # Can't get attribute 'Mine' on <module '__main__' from '...'>
 _IN_MAIN = re.compile(r"Can't get attribute '([\w.]+)' on <module '(?:\w+\.)*__(?:mp_)?main__'")
 _REQUIREMENT = "pip install 'builder[tabular]'"
