@@ -10,12 +10,12 @@ from builder import graph, ubjson
 from builder.errors import SourceError
 from builder.graph import Unsuitable
 from builder.source import Checkpoint, fingerprint, read_json
-from builder.tabular import lightgbm, reading, sklearn, xgboost
+from builder.tabular import endings, lightgbm, reading, sklearn, xgboost
 
 NATIVE = (".ubj", ".json", ".txt")
 _WRITTEN_BY = {".json": "XGBoost's save_model", ".txt": "LightGBM's save_model"}
 _PICKLE = b"\x80"
-SUFFIXES = (*reading.PICKLES, reading.SKOPS, ".ubj")
+SUFFIXES = (*endings.PICKLES, endings.SKOPS, ".ubj")
 _HEAD = 256
 
 
@@ -41,7 +41,7 @@ def doubt(path: Path) -> str:
 
 
 def _pickles() -> str:
-    return " or ".join(f"*{suffix}" for suffix in reading.PICKLES)
+    return " or ".join(f"*{suffix}" for suffix in endings.PICKLES)
 
 
 def read(reference: str, revision: str | None) -> Checkpoint:
